@@ -1,0 +1,49 @@
+"""Building SQL safely: identifiers are quoted here, values are bound or rendered here, nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003 - dataclass fields are read at run time by pydantic users
+
+
+def quoted(name: str) -> str:
+    """An identifier in double quotes."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str) -> str:
+    """A string literal in single quotes, for the places where DuckDB takes no parameter."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """A half-open range of time, `start <= t < end`, naive UTC: the partitions that one write replaces."""
+
+    start: datetime
+    end: datetime
+
+    def condition(self, column: str = "_partition") -> str:
+        """The range as a SQL condition on a column; rendered from datetimes, so there is nothing to inject."""
+        name = quoted(column)
+        return f"{name} >= TIMESTAMP '{self.start:%Y-%m-%d %H:%M:%S}' AND {name} < TIMESTAMP '{self.end:%Y-%m-%d %H:%M:%S}'"
+
+
+@dataclass(frozen=True, order=True)
+class Table:
+    """A table's place in the lake: one schema per project."""
+
+    project: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        """The quoted, fully qualified name."""
+        return f"lake.{quoted(self.project)}.{quoted(self.name)}"
+
+    def at(self, snapshot: int | None) -> str:
+        """The table as a snapshot saw it, or as it is now."""
+        return self.path if snapshot is None else f"{self.path} AT (VERSION => {int(snapshot)})"
+
+    def __str__(self) -> str:
+        return f"{self.project}.{self.name}"

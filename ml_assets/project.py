@@ -1,0 +1,192 @@
+"""What a team declares about a project, typed. The YAML-facing component and every builder speak of a project in these words.
+
+The classes are Dagster models, so that `dg check yaml` knows them; they only hold values and refuse wrong ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import dagster as dg
+from pydantic import Field, PositiveInt, field_validator
+
+from ml_assets import settings
+from ml_assets.lake.sql import Table, Window
+
+FORMATS = {"month": "%Y-%m", "day": "%Y-%m-%d"}
+METRICS = ("mse", "rmse", "mae", "mape", "r2")
+
+
+class Publisher(dg.Model, dg.Resolvable):
+    """An open-data publisher that the source can be downloaded from (data.gov.sg)."""
+
+    dataset: str = Field(description="The publisher's id of the data set.")
+
+
+class Source(dg.Model, dg.Resolvable):
+    """Where raw rows come from."""
+
+    files: str = Field(description="Path of a partition's CSV file under the data folder, with strftime codes: `sales/%Y-%m.csv`.")
+    ignore_in_duplicates: list[str] = Field(
+        default=[], description="Columns, such as a running number, that do not tell two rows apart."
+    )
+    publisher: Publisher | None = Field(default=None, description="Where `ml-assets data` downloads from.")
+    simulation: str | None = Field(default=None, description="`module:function` that writes simulated files where nothing else can be had.")
+
+    @field_validator("files")
+    @classmethod
+    def _is_relative(cls, value: str) -> str:
+        if Path(value).is_absolute() or ".." in Path(value).parts:
+            raise ValueError(f"files: {value!r} must be a path under the data folder, without `..`")
+        return value
+
+
+class Partitions(dg.Model, dg.Resolvable):
+    """How rows are cut into partitions."""
+
+    grain: Literal["month", "day"] = Field(description="Length of one partition.")
+    start: str = Field(description="Key of the first partition: `2017-01`, or `2017-01-31` for days.")
+    time: str = Field(description="Column of the schema that holds the row's time; it must lie in the partition.")
+
+
+class Training(dg.Model, dg.Resolvable):
+    """How a model is trained."""
+
+    estimator: str = Field(description="Import path of a scikit-learn regressor.")
+    parameters: dict[str, Any] = Field(default={}, description="Arguments of the estimator.")
+    window: PositiveInt = Field(description="Partitions in a training window, the test partitions included.")
+    test: PositiveInt = Field(description="Newest partitions of the window that are held out to judge the model.")
+    seed: int = Field(default=0, description="Seed of everything random.")
+
+
+class Gate(dg.Model, dg.Resolvable):
+    """What a model must reach on its test partitions."""
+
+    metric: Literal["mse", "rmse", "mae", "mape", "r2"] = Field(description="The metric.")
+    at_most: float | None = Field(default=None, description="Greatest value that passes.")
+    at_least: float | None = Field(default=None, description="Smallest value that passes.")
+
+
+class Monitoring(dg.Model, dg.Resolvable):
+    """When a statistic of a partition raises an alarm."""
+
+    psi: float = Field(default=0.2, description="Population stability index above which a column alarms.")
+    ks: float = Field(default=0.15, description="Kolmogorov-Smirnov statistic above which a numeric column alarms.")
+
+
+class Retraining(dg.Model, dg.Resolvable):
+    """When a model is trained again."""
+
+    policy: Literal["performance"] = Field(default="performance", description="Retrain when the champion's error has grown.")
+    metric: Literal["mse", "rmse", "mae", "mape"] = Field(default="mape", description="The error that is watched.")
+    tolerance: float = Field(default=1.25, gt=1, description="Growth of the error over the champion's test error that is accepted.")
+    cooldown: int = Field(default=3, ge=0, description="Partitions after a live retraining before the next.")
+    minimum_rows: PositiveInt = Field(default=200, description="Labelled rows below which a partition decides nothing.")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A declared project: the declaration with its files read and its names resolved.
+
+    Attributes:
+        name: letters, digits and underscores; the asset group, the lake's schema and the address of its pages.
+        description: what it is for.
+        owners: `team:NAME` or e-mail addresses.
+        schema: `module:Class` of the pandera model.
+        target: the column that is predicted.
+        clean_sql, features_sql: the statements.
+    """
+
+    name: str
+    description: str
+    owners: tuple[str, ...]
+    source: Source
+    partitions: Partitions
+    schema: str
+    clean_sql: str
+    features_sql: str
+    clean_path: str
+    features_path: str
+    target: str
+    training: Training
+    gates: tuple[Gate, ...]
+    monitoring: Monitoring
+    retraining: Retraining
+
+    def table(self, name: str) -> Table:
+        """A table of this project."""
+        return Table(self.name, name)
+
+    def key_of(self, start: datetime) -> str:
+        """The key of the partition that starts at a moment."""
+        return start.strftime(FORMATS[self.partitions.grain])
+
+    def start_of(self, key: str) -> datetime:
+        """The first moment of a partition, naive UTC.
+
+        Raises:
+            ValueError: if the key is no partition's.
+        """
+        try:
+            return datetime.strptime(key, FORMATS[self.partitions.grain])  # noqa: DTZ007 - naive UTC throughout the lake
+        except ValueError as error:
+            raise ValueError(f"{key!r} is no partition of {self.name}: keys look like {self.partitions.start!r}") from error
+
+    def step(self, start: datetime, partitions: int) -> datetime:
+        """The start of the partition so many after (or before) another."""
+        if self.partitions.grain == "day":
+            return start + timedelta(days=partitions)
+        month = start.year * 12 + start.month - 1 + partitions
+        return datetime(month // 12, month % 12 + 1, 1)  # noqa: DTZ001 - naive UTC throughout the lake
+
+    def window(self, first: str, last: str) -> Window:
+        """The window of a range of keys, both ends included."""
+        return Window(self.start_of(first), self.step(self.start_of(last), 1))
+
+    def starts(self, window: Window) -> list[datetime]:
+        """The starts of a window's partitions, in order."""
+        found, start = [], window.start
+        while start < window.end:
+            found.append(start)
+            start = self.step(start, 1)
+        return found
+
+    @cached_property
+    def declaration_hash(self) -> str:
+        """SHA-256 over everything declared that is not SQL: stands in a model's record."""
+        parts = [self.source, self.partitions, self.training, self.monitoring, self.retraining, *self.gates]
+        return digest(self.schema, self.target, *(part.model_dump_json() for part in parts))
+
+    @cached_property
+    def sql_hash(self) -> str:
+        """SHA-256 over both statements."""
+        return digest(self.clean_sql, self.features_sql)
+
+
+def digest(*parts: str) -> str:
+    """SHA-256 over some texts, told apart."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def load_object(path: str) -> Any:
+    """Import `module:name`.
+
+    Raises:
+        ValueError: naming what does not import.
+    """
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path!r} does not import: {error}. Expected `module:name`") from error
+
+
+def lake_folder() -> Path:
+    """Where the lake is."""
+    return settings.home() / "lake"

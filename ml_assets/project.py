@@ -32,12 +32,16 @@ class Publisher(dg.Model, dg.Resolvable):
 class Source(dg.Model, dg.Resolvable):
     """Where raw rows come from."""
 
-    files: str = Field(description="Path of a partition's CSV file under the data folder, with strftime codes: `sales/%Y-%m.csv`.")
+    files: str = Field(
+        description="Path of a partition's CSV file under the data folder, with strftime codes: `sales/%Y-%m.csv`."
+    )
     ignore_in_duplicates: list[str] = Field(
         default=[], description="Columns, such as a running number, that do not tell two rows apart."
     )
     publisher: Publisher | None = Field(default=None, description="Where `ml-assets data` downloads from.")
-    simulation: str | None = Field(default=None, description="`module:function` that writes simulated files where nothing else can be had.")
+    simulation: str | None = Field(
+        default=None, description="`module:function` that writes simulated files where nothing else can be had."
+    )
 
     @field_validator("files")
     @classmethod
@@ -53,6 +57,17 @@ class Partitions(dg.Model, dg.Resolvable):
     grain: Literal["month", "day"] = Field(description="Length of one partition.")
     start: str = Field(description="Key of the first partition: `2017-01`, or `2017-01-31` for days.")
     time: str = Field(description="Column of the schema that holds the row's time; it must lie in the partition.")
+
+
+class Validation(dg.Model, dg.Resolvable):
+    """How much may be wrong with a partition."""
+
+    quarantine_limit: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Share of a range's rows in quarantine above which nothing downstream runs.",
+    )
 
 
 class Training(dg.Model, dg.Resolvable):
@@ -83,9 +98,13 @@ class Monitoring(dg.Model, dg.Resolvable):
 class Retraining(dg.Model, dg.Resolvable):
     """When a model is trained again."""
 
-    policy: Literal["performance"] = Field(default="performance", description="Retrain when the champion's error has grown.")
+    policy: Literal["performance"] = Field(
+        default="performance", description="Retrain when the champion's error has grown."
+    )
     metric: Literal["mse", "rmse", "mae", "mape"] = Field(default="mape", description="The error that is watched.")
-    tolerance: float = Field(default=1.25, gt=1, description="Growth of the error over the champion's test error that is accepted.")
+    tolerance: float = Field(
+        default=1.25, gt=1, description="Growth of the error over the champion's test error that is accepted."
+    )
     cooldown: int = Field(default=3, ge=0, description="Partitions after a live retraining before the next.")
     minimum_rows: PositiveInt = Field(default=200, description="Labelled rows below which a partition decides nothing.")
 
@@ -114,6 +133,7 @@ class Project:
     clean_path: str
     features_path: str
     target: str
+    validation: Validation
     training: Training
     gates: tuple[Gate, ...]
     monitoring: Monitoring
@@ -136,7 +156,9 @@ class Project:
         try:
             return datetime.strptime(key, FORMATS[self.partitions.grain])  # noqa: DTZ007 - naive UTC throughout the lake
         except ValueError as error:
-            raise ValueError(f"{key!r} is no partition of {self.name}: keys look like {self.partitions.start!r}") from error
+            raise ValueError(
+                f"{key!r} is no partition of {self.name}: keys look like {self.partitions.start!r}"
+            ) from error
 
     def step(self, start: datetime, partitions: int) -> datetime:
         """The start of the partition so many after (or before) another."""
@@ -160,7 +182,15 @@ class Project:
     @cached_property
     def declaration_hash(self) -> str:
         """SHA-256 over everything declared that is not SQL: stands in a model's record."""
-        parts = [self.source, self.partitions, self.training, self.monitoring, self.retraining, *self.gates]
+        parts = [
+            self.source,
+            self.partitions,
+            self.validation,
+            self.training,
+            self.monitoring,
+            self.retraining,
+            *self.gates,
+        ]
         return digest(self.schema, self.target, *(part.model_dump_json() for part in parts))
 
     @cached_property
@@ -185,8 +215,3 @@ def load_object(path: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"{path!r} does not import: {error}. Expected `module:name`") from error
-
-
-def lake_folder() -> Path:
-    """Where the lake is."""
-    return settings.home() / "lake"

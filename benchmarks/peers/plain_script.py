@@ -59,8 +59,8 @@ TOWNS = [
 SCHEMA = pa.DataFrameSchema(
     {
         "month": pa.Column(pl.Date),
-        "town": pa.Column(pl.String, pa.Check.isin(TOWNS)),
-        "flat_type": pa.Column(pl.String, pa.Check.isin(FLAT_TYPES)),
+        "town": pa.Column(pl.String, pa.Check.isin(TOWNS, error="isin(TOWNS)")),
+        "flat_type": pa.Column(pl.String, pa.Check.isin(FLAT_TYPES, error="isin(FLAT_TYPES)")),
         "flat_model": pa.Column(pl.String),
         "block": pa.Column(pl.String),
         "street_name": pa.Column(pl.String),
@@ -119,7 +119,9 @@ def validate(raw: pl.DataFrame, cleaned: pl.DataFrame) -> tuple[pl.DataFrame, pl
     else:
         return cleaned, raw.clear().with_columns(pl.lit(None, pl.List(pl.String)).alias("reasons"))
     if failures["index"].null_count():
-        raise SystemExit(f"the files do not have the columns of the schema:\n{failures.filter(pl.col('index').is_null())}")
+        raise SystemExit(
+            f"the files do not have the columns of the schema:\n{failures.filter(pl.col('index').is_null())}"
+        )
     unreadable = pl.concat(
         raw.with_row_index("index")
         .filter(pl.col(source).is_not_null() & cleaned[column].is_null())
@@ -160,7 +162,9 @@ def stability_bins(reference: pl.Series, values: pl.Series) -> tuple[np.ndarray,
     if reference.dtype == pl.String:
         known = reference.unique()
         kinds = pl.Enum(known)
-        codes = [s.cast(kinds, strict=False).to_physical().cast(pl.Int64).fill_null(len(known)) for s in (reference, values)]
+        codes = [
+            s.cast(kinds, strict=False).to_physical().cast(pl.Int64).fill_null(len(known)) for s in (reference, values)
+        ]
         return codes[0].to_numpy(), codes[1].to_numpy()
     edges = np.unique(np.quantile(reference.to_numpy(), np.linspace(0, 1, BINS + 1)[1:-1]))
     return np.searchsorted(edges, reference.to_numpy(), "left"), np.searchsorted(edges, values.to_numpy(), "left")
@@ -172,7 +176,8 @@ def population_stability(reference_bins: np.ndarray, bins: np.ndarray, months: n
     counts = np.bincount(months * size + bins, minlength=(months.max() + 1) * size).reshape(-1, size)
     p = np.maximum(counts / counts.sum(axis=1, keepdims=True), EMPTY_BIN_SHARE)
     q = np.maximum(np.bincount(reference_bins, minlength=size) / reference_bins.size, EMPTY_BIN_SHARE)
-    return ((p - q) * np.log(p / q)).sum(axis=1)
+    index: np.ndarray = ((p - q) * np.log(p / q)).sum(axis=1)
+    return index
 
 
 def kolmogorov_smirnov(reference: np.ndarray, values: np.ndarray, months: np.ndarray) -> list[float]:
@@ -197,7 +202,9 @@ def kolmogorov_smirnov(reference: np.ndarray, values: np.ndarray, months: np.nda
 def measure_drift(predictions: pl.DataFrame, reference: pl.DataFrame) -> pl.DataFrame:
     """Return one row per month and column: PSI, KS (numbers only), and the share of missing values."""
     months = predictions["month"].rle_id().to_numpy().astype(np.int64)
-    missing = predictions.group_by("month", maintain_order=True).agg(pl.col(*INPUTS, "prediction").null_count() / pl.len())
+    missing = predictions.group_by("month", maintain_order=True).agg(
+        pl.col(*INPUTS, "prediction").null_count() / pl.len()
+    )
 
     def drift_of(column: str) -> pl.DataFrame:
         before, now = reference[column], predictions[column]

@@ -90,8 +90,9 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
                     self.store_event(event)
             finally:
                 self._current.batch = None
-            for event, event_id in batch.latest.values():
-                self._store_asset_event(batch.connections[INDEX_SHARD_NAME], event, event_id)
+            for latest in batch.latest.values():
+                for event, event_id in latest.values():
+                    self._store_asset_event(batch.connections[INDEX_SHARD_NAME], event, event_id)
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
@@ -112,15 +113,15 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
 
 @dataclass(frozen=True)
 class _Batch:
-    """A batch being stored: its open connections, and the events that its assets' rows will show, in order."""
+    """A batch being stored: its open connections, and for each asset the latest event of each type, oldest first."""
 
     connections: Mapping[str, Connection]
-    latest: dict[tuple[AssetKey | None, str], tuple[EventLogEntry, int]] = field(default_factory=dict)
+    latest: dict[AssetKey | None, dict[str, tuple[EventLogEntry, int]]] = field(default_factory=dict)
 
     def keep_latest(self, event: EventLogEntry, event_id: int) -> None:
-        key = (event.get_dagster_event().asset_key, event.get_dagster_event().event_type_value)
-        self.latest.pop(key, None)  # so that it goes to the end: a type may write the same columns as another
-        self.latest[key] = (event, event_id)
+        of_asset = self.latest.setdefault(event.get_dagster_event().asset_key, {})
+        of_asset.pop(event.get_dagster_event().event_type_value, None)  # so that it goes to the end
+        of_asset[event.get_dagster_event().event_type_value] = (event, event_id)
 
 
 class _Current(threading.local):

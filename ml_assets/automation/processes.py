@@ -82,7 +82,7 @@ class Supervisor:
         grace: Seconds that a child's processes have between SIGTERM and SIGKILL.
     """
 
-    def __init__(self, *, say: Callable[[str], object] = print, grace: float = 10.0) -> None:
+    def __init__(self, *, say: Callable[[str], object] = print, grace: float = 15.0) -> None:
         self._say_raw = say
         self._grace = grace
         self._children: dict[str, Child] = {}
@@ -198,15 +198,10 @@ class Supervisor:
 
     def _end(self, child: Child) -> None:
         self._say(f"stopping {child.name}")
-        group = child.process.pid
         deadline = time.monotonic() + self._grace
-
-        def patient() -> bool:
-            if child.process.poll() is not None:
-                _reap(group)
-            return time.monotonic() < deadline and not self._hurry
-
-        guard.end_group(group, patient=patient)
+        guard.end_group(child.process.pid, patient=lambda: time.monotonic() < deadline and not self._hurry)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.process.wait(guard.KILLED_SECONDS)
         with contextlib.suppress(OSError), child.lifeline as lifeline:
             lifeline.settimeout(guard.KILLED_SECONDS)
             lifeline.send(b".")  # nothing is left to do for the guard ...
@@ -229,10 +224,3 @@ def _blocked(signals: Sequence[signal.Signals]) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _reap(group: int) -> None:
-    """Collect orphans of a dead child: they become ours where we are process 1, as in a container."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-group, os.WNOHANG)[0]:
-            pass

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from ml_assets.automation.instance import instance_environment, write_instance
 from ml_assets.automation.processes import ProcessError, Supervisor
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ def commands(ports: Ports, workspace: Sequence[str]) -> Mapping[str, Sequence[st
     """
     python = [sys.executable, "-m"]
     return {
-        WEBSERVER: [*python, "dagster_webserver", "--host", ports.host, "--port", str(ports.dagster), *workspace],
+        WEBSERVER: [*python, "dagster_webserver", f"--host={ports.host}", f"--port={ports.dagster}", *workspace],
         DAEMON: [*python, "dagster._daemon", "run", *workspace],
         REPORTS: [
             *python,
@@ -144,6 +143,25 @@ def commands(ports: Ports, workspace: Sequence[str]) -> Mapping[str, Sequence[st
     }
 
 
+def environment(home: Path, ports: Ports) -> dict[str, str]:
+    """Write Dagster's instance, and say which variables the programs need to work on it and on the same home.
+
+    `ML_ASSETS_URL` stays as it is where somebody has set it: behind a proxy only they know the address.
+
+    Args:
+        home: The platform's folder, absolute.
+        ports: Where the web servers listen.
+    """
+    from ml_assets.automation.instance import instance_environment, write_instance  # noqa: PLC0415 - imports Dagster
+
+    instance = write_instance(home / "dagster")
+    return {
+        **instance_environment(instance),
+        "ML_ASSETS_HOME": str(home),
+        "ML_ASSETS_URL": os.environ.get("ML_ASSETS_URL", ports.reports_url),
+    }
+
+
 def _run(home: Path, workspace: Sequence[str], ports: Ports, say: Callable[[str], object]) -> int:
     if not ports.is_local:
         say(
@@ -151,12 +169,7 @@ def _run(home: Path, workspace: Sequence[str], ports: Ports, say: Callable[[str]
             f"{ports.dagster} can launch and delete runs. Set ML_ASSETS_URL to the address under which others reach "
             "the report pages."
         )
-    write_instance(home / "dagster")
-    env = {
-        **instance_environment(home / "dagster"),
-        "ML_ASSETS_HOME": str(home),
-        "ML_ASSETS_URL": os.environ.get("ML_ASSETS_URL", ports.reports_url),
-    }
+    env = environment(home, ports)
     with Supervisor(say=say) as supervisor:
         say(f"starting; logs are in {home / 'logs'}")
         for name, command in commands(ports, workspace).items():

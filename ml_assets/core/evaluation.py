@@ -72,7 +72,9 @@ def regression_metrics(actual: Values, predicted: Values) -> dict[str, float]:
     import numpy as np  # noqa: PLC0415
 
     if actual.shape != predicted.shape or actual.size == 0:
-        raise ValueError(f"metrics need as many predictions as actual values, and at least one: {actual.shape}, {predicted.shape}")
+        raise ValueError(
+            f"metrics need as many predictions as actual values, and at least one: {actual.shape}, {predicted.shape}"
+        )
     if not (np.isfinite(actual).all() and np.isfinite(predicted).all()):
         raise ValueError("metrics need finite values: a prediction or an actual value is missing or infinite")
     error = predicted - actual
@@ -123,7 +125,12 @@ def compare(metric: str, actual: Values, challenger: Values, champion: Values) -
         p_value = float(stats.ttest_rel(old, new, alternative="greater").pvalue)
     root = math.sqrt if metric == "rmse" else float
     return Comparison(
-        metric, len(actual), root(new.mean()), root(old.mean()), p_value, better=p_value < SIGNIFICANCE and new.mean() < old.mean()
+        metric,
+        len(actual),
+        root(new.mean()),
+        root(old.mean()),
+        p_value,
+        better=p_value < SIGNIFICANCE and new.mean() < old.mean(),
     )
 
 

@@ -55,13 +55,20 @@ def decide_by_performance(evidence: Evidence, *, tolerance: float, cooldown: int
     if evidence.champion is None:
         return Decision("hold", "there is no champion yet")
     if evidence.error is None or evidence.reference is None or evidence.rows < minimum_rows:
-        return Decision("hold", f"{evidence.rows} labelled rows that the champion has not learnt from; {minimum_rows} are needed")
+        return Decision(
+            "hold", f"{evidence.rows} labelled rows that the champion has not learnt from; {minimum_rows} are needed"
+        )
     limit = tolerance * evidence.reference
-    against = f"{name} {evidence.error:.4g} against {evidence.reference:.4g} when version {evidence.champion} was judged"
+    against = (
+        f"{name} {evidence.error:.4g} against {evidence.reference:.4g} when version {evidence.champion} was judged"
+    )
     if evidence.error <= limit:
         return Decision("hold", f"{against}: within {tolerance:g} times")
     if evidence.since_retraining is not None and evidence.since_retraining <= cooldown:
-        return Decision("hold", f"{against}: more than {tolerance:g} times, but a retraining was decided {evidence.since_retraining} partitions ago")
+        return Decision(
+            "hold",
+            f"{against}: more than {tolerance:g} times, but a retraining was decided {evidence.since_retraining} partitions ago",
+        )
     return Decision("retrain", f"{against}: more than {tolerance:g} times")
 
 

@@ -50,7 +50,9 @@ def feature_kinds(columns: Mapping[str, Any], *, target: str, time: str) -> dict
         elif dtype == pl.String:
             kinds[name] = "category"
         else:
-            raise TrainingError(f"features.sql: {name!r} is {dtype}; a feature is a number, a boolean or text. Remedy: convert it")
+            raise TrainingError(
+                f"features.sql: {name!r} is {dtype}; a feature is a number, a boolean or text. Remedy: convert it"
+            )
     if not kinds:
         raise TrainingError("features.sql returns no feature beside the target and the time")
     return kinds
@@ -82,7 +84,9 @@ def build_pipeline(estimator: str, parameters: Mapping[str, Any], kinds: Mapping
         arguments.setdefault("categorical_features", list(range(len(categories))))
     unknown = sorted(set(arguments) - set(known))
     if unknown:
-        raise TrainingError(f"training.parameters: {estimator} has no parameter {unknown[0]!r}. It has: {', '.join(sorted(known))}")
+        raise TrainingError(
+            f"training.parameters: {estimator} has no parameter {unknown[0]!r}. It has: {', '.join(sorted(known))}"
+        )
     return Pipeline([("columns", columns), ("estimator", model(**arguments))])
 
 
@@ -90,7 +94,9 @@ def fit(pipeline: Pipeline, rows: pl.DataFrame, kinds: Mapping[str, str], target
     """Fit a pipeline on rows, in their order. Rows without a target are an error: they cannot be learnt from."""
     missing = rows[target].null_count()
     if missing:
-        raise TrainingError(f"{missing} of {rows.height} training rows have no {target!r}. Remedy: filter them in features.sql")
+        raise TrainingError(
+            f"{missing} of {rows.height} training rows have no {target!r}. Remedy: filter them in features.sql"
+        )
     return pipeline.fit(as_inputs(rows, kinds), rows[target].to_numpy())
 
 
@@ -105,7 +111,12 @@ def as_inputs(rows: pl.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
         return rows[name].to_numpy()
 
     # Column by column: polars' own to_pandas would turn text into Arrow strings, which skops need not know.
-    return pd.DataFrame({name: pd.Series(values(name, kind), dtype=float if kind == "number" else object) for name, kind in kinds.items()})
+    return pd.DataFrame(
+        {
+            name: pd.Series(values(name, kind), dtype=float if kind == "number" else object)
+            for name, kind in kinds.items()
+        }
+    )
 
 
 def packages() -> dict[str, str]:
@@ -123,7 +134,8 @@ def _estimator_class(path: str) -> Any:
         model = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise TrainingError(f"training.estimator: {path!r} does not import: {error}") from error
-    if not (isinstance(model, type) and hasattr(model, "fit") and hasattr(model, "predict") and hasattr(model, "get_params")):
+    if not (
+        isinstance(model, type) and hasattr(model, "fit") and hasattr(model, "predict") and hasattr(model, "get_params")
+    ):
         raise TrainingError(f"training.estimator: {path!r} is no estimator class with fit and predict")
     return model
-

@@ -139,9 +139,11 @@ def judge(rows: pl.DataFrame, model: type[DataFrameModel], *, time: str, carried
     cast, reasons = _cast(rows, schema)
     reasons += _line_reasons(rows, cast, time)
     reasons += _uniqueness_reasons(cast, rows, schema)
-    not_cast = pl.concat([frame.select("index", "column") for frame in reasons if frame.height], how="vertical") if any(
-        frame.height for frame in reasons
-    ) else None
+    not_cast = (
+        pl.concat([frame.select("index", "column") for frame in reasons if frame.height], how="vertical")
+        if any(frame.height for frame in reasons)
+        else None
+    )
     reasons += _pandera_reasons(cast, schema, model.__name__, not_cast)
     flat = pl.concat(reasons, how="vertical") if reasons else None
     failures = {check.name: 0 for check in outline(model).checks}
@@ -222,7 +224,9 @@ def _line_reasons(rows: pl.DataFrame, cast: pl.DataFrame, time: str) -> list[pl.
     outside = ((when < rows["_partition"]) | (when >= rows["_partition_end"])).fill_null(value=False)
     found = []
     if malformed.any():
-        found.append(_reasons(pl.arg_where(malformed, eager=True), WELL_FORMED, None, rows[MALFORMED].filter(malformed)))
+        found.append(
+            _reasons(pl.arg_where(malformed, eager=True), WELL_FORMED, None, rows[MALFORMED].filter(malformed))
+        )
     if outside.any():
         found.append(_reasons(pl.arg_where(outside, eager=True), IN_PARTITION, time, when.filter(outside)))
     return found
@@ -242,7 +246,9 @@ def _uniqueness_reasons(cast: pl.DataFrame, rows: pl.DataFrame, schema: DataFram
         key = cast.select(names).with_columns(rows["_partition"])
         copies = key.is_duplicated() & ~key.select(pl.any_horizontal(pl.col(names).is_null())).to_series()
         if copies.any():
-            values = key.filter(copies).select(pl.concat_str(pl.col(names).cast(pl.String), separator=" · ")).to_series()
+            values = (
+                key.filter(copies).select(pl.concat_str(pl.col(names).cast(pl.String), separator=" · ")).to_series()
+            )
             found.append(_reasons(pl.arg_where(copies, eager=True), check, column, values))
     return found
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dagster_duckdb import DuckDBResource
 
+from ml_assets import settings
 from ml_assets.lake.connection import Lake
 
 if TYPE_CHECKING:
@@ -45,3 +46,9 @@ class LakeResource(DuckDBResource):
 def open_lake(folder: Path) -> Lake:
     """The process's one lake at a folder."""
     return Lake(folder)
+
+
+@cache
+def shared_lake() -> LakeResource:
+    """The resource that all projects share: one object, so that Dagster can merge their definitions."""
+    return LakeResource(folder=str(settings.home() / "lake"))

@@ -25,9 +25,7 @@ class LakeSchemaError(LakeError):
     """The columns of a write do not fit the table that is there."""
 
 
-def replace_window(
-    lake: Lake, tables: Mapping[Table, pl.DataFrame], window: Window | None, commit: Commit
-) -> int:
+def replace_window(lake: Lake, tables: Mapping[Table, pl.DataFrame], window: Window | None, commit: Commit) -> int:
     """Replace a window's rows in one or more tables, in one transaction.
 
     Args:
@@ -57,7 +55,9 @@ def replace_rows(transaction: Transaction, table: Table, rows: pl.DataFrame, win
         if window is not None:
             outside = cursor.execute(f"SELECT count(*) FROM incoming WHERE NOT ({window.condition()})").fetchone()
             if outside is None or outside[0]:
-                raise LakeError(f"{outside and outside[0]} rows for {table} lie outside the window {window}: they would double")
+                raise LakeError(
+                    f"{outside and outside[0]} rows for {table} lie outside the window {window}: they would double"
+                )
         present = columns_of(cursor, table)
         if present:
             _evolve(cursor, table, present, incoming)
@@ -69,7 +69,9 @@ def replace_rows(transaction: Transaction, table: Table, rows: pl.DataFrame, win
         cursor.unregister("incoming")
 
 
-def read(cursor: duckdb.DuckDBPyConnection, table: Table, window: Window | None = None, snapshot: int | None = None) -> pl.DataFrame:
+def read(
+    cursor: duckdb.DuckDBPyConnection, table: Table, window: Window | None = None, snapshot: int | None = None
+) -> pl.DataFrame:
     """A window of a table as a polars frame, in the order partition, source, row, so that what is read is always the same.
 
     Raises:
@@ -78,7 +80,9 @@ def read(cursor: duckdb.DuckDBPyConnection, table: Table, window: Window | None 
     try:
         columns = [column[0] for column in cursor.execute(f"DESCRIBE FROM {table.at(snapshot)}").fetchall()]
     except duckdb.CatalogException as error:
-        raise LakeError(f"the lake holds no table {table}. Remedy: materialize the asset {table.project}/{table.name}") from error
+        raise LakeError(
+            f"the lake holds no table {table}. Remedy: materialize the asset {table.project}/{table.name}"
+        ) from error
     order = ", ".join(quoted(name) for name in LINEAGE if name in columns)
     sql = f"FROM {table.at(snapshot)}"
     if window is not None:

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 REMEDY = "`ml-assets data house_prices`"
 
 
-class SourceError(RuntimeError):
+class DataFolderError(RuntimeError):
     """A data folder is not in a state that can be used; the message says what is wrong and what to do."""
 
 
-class SourceMissingError(SourceError):
+class SourceMissingError(DataFolderError):
     """A data folder holds no data."""
 
 
@@ -80,7 +80,7 @@ def fill(
 
     Raises:
         PublisherError: The download failed and there is no simulation.
-        SourceError: The folder cannot be filled, or its `ORIGIN.json` cannot be read.
+        DataFolderError: The folder cannot be filled, or its `ORIGIN.json` cannot be read.
     """
     if _data_files(folder):
         return _told(folder, say)
@@ -104,7 +104,7 @@ def read_origin(folder: Path) -> Origin:
 
     Raises:
         SourceMissingError: The folder does not exist or holds no CSV file.
-        SourceError: `ORIGIN.json` cannot be understood.
+        DataFolderError: `ORIGIN.json` cannot be understood.
     """
     files = _data_files(folder)
     if not files:
@@ -113,16 +113,15 @@ def read_origin(folder: Path) -> Origin:
     if not path.exists():
         return Origin("present", f"found in {folder}, without {ORIGIN_FILE}", files)
     try:
-        facts = json.loads(path.read_bytes())
-        kind = facts.pop("origin")
-        facts.pop("files")
-    except (ValueError, KeyError, AttributeError) as error:
-        raise SourceError(f"{path} is not as it was written ({error!r}): remove {folder} and run {REMEDY}") from error
-    if kind not in ("publisher", "simulated"):
-        raise SourceError(
-            f"{path}: origin {kind!r} is neither 'publisher' nor 'simulated': remove {folder}, run {REMEDY}"
-        )
-    return Origin(kind, ", ".join(f"{name} {_plain(value)}" for name, value in facts.items()), files)
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DataFolderError(f"{path} is not JSON ({error}): remove {folder} and run {REMEDY}") from error
+    match content:
+        case {"origin": "publisher" | "simulated" as kind, "files": dict(), **facts}:
+            return Origin(kind, ", ".join(f"{name} {_plain(value)}" for name, value in facts.items()), files)
+    raise DataFolderError(
+        f"{path} must name an origin, 'publisher' or 'simulated', and the files: remove {folder} and run {REMEDY}"
+    )
 
 
 def _download_or_simulate(
@@ -147,7 +146,7 @@ def _download_or_simulate(
         with _staged(target) as staging:
             simulate(staging)
             if read_origin(staging).kind != "simulated":
-                raise SourceError(
+                raise DataFolderError(
                     f"the simulation {simulate!r} did not write {ORIGIN_FILE} with origin 'simulated'"
                 ) from None
 
@@ -171,7 +170,7 @@ def _plain(value: object) -> str:
 def _require_empty(folder: Path) -> None:
     # A rename replaces an empty folder and nothing else: better to say so before a download than after it.
     if folder.exists() and (names := sorted(path.name for path in folder.iterdir())):
-        raise SourceError(f"{folder} holds {names[:5]} but no CSV file: move them away, then run {REMEDY} again")
+        raise DataFolderError(f"{folder} holds {names[:5]} but no CSV file: move them away, then run {REMEDY} again")
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def replace_file(path: Path, content: bytes) -> None:
     """
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(content)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def write_months(folder: Path, months: Mapping[str, Iterable[Sequence[str]]]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 The publisher allows four calls in ten seconds without a key (status 429 above that) and a table of 240,000 rows takes
 25 pages, so that a download is a matter of minutes and will be interrupted: every page is kept on disk the moment it is
-whole, and the next attempt asks only for the rest. Nothing is written to the folder before all rows are there and checked.
+whole, and the next attempt asks only for the rest. No CSV file is written before all rows are there and checked.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from ml_assets.sources.month_files import COLUMNS, replace_file, write_months, w
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import httpx
 
 BASE_URL = "https://data.gov.sg"
 SEARCH_PATH = "/api/action/datastore_search"
@@ -76,9 +78,12 @@ def download(
         PublisherUnreachableError: Nothing answered, within about ten seconds.
         PublisherError: Answers failed, or are not the table that was expected.
     """
-    datastore = _Datastore(url=base_url.rstrip("/") + SEARCH_PATH, dataset=dataset)
-    store = _PageStore(pages, source=f"{datastore.url}?resource_id={dataset}")
-    total = _fetch_pages(datastore, store, progress=progress, say=say)
+    import httpx
+
+    url = base_url.rstrip("/") + SEARCH_PATH
+    store = _PageStore(pages, source=f"{url}?resource_id={dataset}")
+    with httpx.Client(headers={"user-agent": "ml-assets"}) as client:
+        total = _fetch_pages(_Datastore(client, url, dataset), store, progress=progress, say=say)
     months = _split_by_month(store, total)
     files = write_months(folder, months)
     facts = {
@@ -210,6 +215,7 @@ class _PageStore:
 class _Datastore:
     """The publisher's `datastore_search`, with patience that depends on whether it has ever answered."""
 
+    client: httpx.Client
     url: str
     dataset: str
     answered: bool = False

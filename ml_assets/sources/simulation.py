@@ -8,6 +8,7 @@ formula are chosen to resemble the real market's medians, not estimated.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ QUIET_SALES = 700
 
 BLOCKS = 4_000
 BLOCK_NOISE = 0.03  # standard deviation of log price: a block's location, the same in every sale
-SALE_NOISE = 0.065  # of each sale: renovation, view, haggling
+SALE_NOISE = 0.08  # of each sale: renovation, view, haggling
 DUPLICATES = 0.0015  # share of rows that appear twice, with an `_id` of their own
 MALFORMED = 0.0004  # share of rows with a value that does not parse
 MALFORMED_VALUES = {
@@ -50,6 +51,8 @@ MALFORMED_VALUES = {
 }
 
 LEASE_MONTHS = 99 * 12
+HIGH_RISE_SINCE = 2000
+TOWERS = 0.05  # share of the blocks since then
 MONTHS_BEFORE_RESALE = 5 * 12
 
 # Town: share of sales in %, price of a 94 m² flat with a full lease in thousand SGD.
@@ -138,7 +141,7 @@ def resale_market(*, seed: int = 7) -> dict[str, list[list[str]]]:
     Returns:
         For each of `MONTHS`, its rows in the order of the published columns, every value as text.
     """
-    import numpy as np
+    import numpy as np  # noqa: PLC0415 - a declaration that names this module must not load it
 
     rng = np.random.default_rng(seed)
     stock = _stock(rng)
@@ -154,8 +157,6 @@ def resale_market(*, seed: int = 7) -> dict[str, list[list[str]]]:
 
 def market_level(number: int) -> float:
     """The log of the market's price level in month `number` of `MONTHS`, against the level before the shock."""
-    import math
-
     climbing = sum(SHOCK.first <= month <= SHOCK.last for month in MONTHS[: number + 1])
     return climbing * math.log1p(SHOCK.monthly_growth)
 
@@ -174,7 +175,7 @@ def simulate_resale_market(folder: Path, *, seed: int = 7) -> None:
 
 def _stock(rng: np.random.Generator) -> Columns:
     """The blocks that exist, one kind of flat in each: an array per attribute, in the order of the published table."""
-    import numpy as np
+    import numpy as np  # noqa: PLC0415 - as above
 
     shares, prices = np.array(list(TOWNS.values())).T
     town = np.sort(rng.choice(len(TOWNS), BLOCKS, p=shares / shares.sum()))
@@ -190,8 +191,9 @@ def _stock(rng: np.random.Generator) -> Columns:
         )
     ]
     lease_year = rng.integers(first[kind], last[kind] + 1)
-    high_rise = np.where(lease_year >= 2000, rng.integers(4, 9, BLOCKS), rng.integers(2, 6, BLOCKS))
-    tower = (lease_year >= 2005) & (rng.random(BLOCKS) < 0.05)
+    # Bands of three storeys: old blocks are low, recent ones high, and a few of those are towers.
+    bands = np.where(lease_year < HIGH_RISE_SINCE, rng.integers(2, 6, BLOCKS), rng.integers(4, 9, BLOCKS))
+    tower = (lease_year >= HIGH_RISE_SINCE) & (rng.random(BLOCKS) < TOWERS)
     return {
         "town": names,
         "flat_type": flat_type[kind],
@@ -202,14 +204,14 @@ def _stock(rng: np.random.Generator) -> Columns:
         "lease_year": lease_year,
         # Months from January of FIRST_YEAR to the start of the lease; negative, as it began before.
         "lease_start": (lease_year - FIRST_YEAR) * 12 + rng.integers(12, size=BLOCKS),
-        "bands": np.where(tower, rng.integers(9, 18, BLOCKS), high_rise),  # of three storeys each
+        "bands": np.where(tower, rng.integers(9, 18, BLOCKS), bands),
         "log_price": np.log(prices[town] * 1_000) + premium[kind] + rng.normal(0, BLOCK_NOISE, BLOCKS),
     }
 
 
 def _month_rows(rng: np.random.Generator, stock: Columns, number: int, sales: int) -> list[list[str]]:
     """The sales of one month, without `_id`, in the order of the stock."""
-    import numpy as np
+    import numpy as np  # noqa: PLC0415 - as above
 
     on_sale = np.flatnonzero(stock["lease_start"] + MONTHS_BEFORE_RESALE <= number)
     block = np.sort(rng.choice(on_sale, sales))

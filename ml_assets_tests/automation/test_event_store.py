@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 import yaml
+from dagster._core.events import StepMaterializationData
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from ml_assets.automation.event_store import BatchedSqliteEventLogStorage
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 # `@asset(backfill_policy=)` is beta in the pinned Dagster: the project uses it, and the pin keeps it as it is.
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `backfill_policy`:dagster.BetaWarning")
 
-FIRST, LAST = "2024-01-01", "2024-01-20"
+FIRST, LAST, COUNT = "2024-01-01", "2024-01-08", 8
 RUN_ID = "00000000-0000-4000-8000-00000000000a"
 ASSETS = ("raw", "features", "profile")
 DAYS = dg.DailyPartitionsDefinition(FIRST, end_date="2024-02-01")
@@ -45,7 +46,8 @@ def _partitioned(name: str, upstream: list[str], *, checked: bool) -> dg.AssetsD
         if checked
         else None,
     )
-    def asset(context: dg.AssetExecutionContext) -> Any:
+    def asset() -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows it only without an argument
+        context = dg.AssetExecutionContext.get()  # an annotated parameter fails with postponed annotations
         for position, key in enumerate(context.partition_keys):
             context.add_asset_metadata({"dagster/partition_row_count": position}, asset_key=name, partition_key=key)
         checks = [
@@ -72,7 +74,7 @@ def _definitions() -> dg.Definitions:
         _partitioned("profile", ["features"], checked=True),
     ]
     jobs = [
-        dg.define_asset_job("refresh", selection=[*ASSETS, "broken"], partitions_def=DAYS),
+        dg.define_asset_job("refresh", selection=[*ASSETS, "broken"]),
         dg.define_asset_job("retrain", selection=["model"]),
     ]
     return dg.Definitions(assets=[*partitioned, model, broken], jobs=jobs)
@@ -94,8 +96,42 @@ def _refresh(instance: dg.DagsterInstance, run_id: str = RUN_ID) -> None:
 
 
 @dataclass(frozen=True)
+class Written:
+    """An instance that ran what every store is made to run, with the same run ids, and where its events are."""
+
+    instance: dg.DagsterInstance
+    events: Path
+
+
+@contextmanager
+def _written(home: Path, store: type[SqliteEventLogStorage], batch_size: int) -> Iterator[Written]:
+    with _instance(home, store) as instance, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_EVENT_BATCH_SIZE", str(batch_size))
+        instance.event_log_storage.set_concurrency_slots("lake", 1)
+        instance.add_dynamic_partitions("customers", ["a", "b"])
+        _refresh(instance)
+        _refresh(instance, RUN_ID.replace("a", "b"))  # the same partitions again: rows that are updated
+        retrain = _definitions().resolve_job_def("retrain")
+        retrain.execute_in_process(instance=instance, run_id=RUN_ID.replace("a", "c"))
+        instance.report_runless_asset_event(dg.AssetMaterialization("imported", partition=FIRST))
+        yield Written(instance, home / "events")
+
+
+@pytest.fixture(scope="module")
+def stock_written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Written]:
+    with _written(tmp_path_factory.mktemp("stock"), SqliteEventLogStorage, batch_size=0) as written:
+        yield written
+
+
+@pytest.fixture(scope="module", params=[500, 3], ids=["one batch for each asset", "many batches for each asset"])
+def our_written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Written]:
+    with _written(tmp_path_factory.mktemp("ours"), BatchedSqliteEventLogStorage, request.param) as written:
+        yield written
+
+
+@dataclass(frozen=True)
 class Scenario:
-    """One home that the stock store wrote and one that ours wrote, by the same runs with the same ids."""
+    """The same history, as the stock store holds it and as ours does."""
 
     stock: dg.DagsterInstance
     ours: dg.DagsterInstance
@@ -103,46 +139,26 @@ class Scenario:
     our_events: Path
 
 
-@pytest.fixture(scope="module", params=[500, 7], ids=["one batch for each asset", "many batches for each asset"])
-def scenario(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
-    home = tmp_path_factory.mktemp("homes")
-    with (
-        _instance(home / "stock", SqliteEventLogStorage) as stock,
-        _instance(home / "ours", BatchedSqliteEventLogStorage) as ours,
-    ):
-        for instance, batch_size in ((stock, 0), (ours, request.param)):
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("DAGSTER_EVENT_BATCH_SIZE", str(batch_size))
-                instance.event_log_storage.set_concurrency_slots("lake", 1)
-                instance.add_dynamic_partitions("customers", ["a", "b"])
-                _refresh(instance)
-                _refresh(instance, RUN_ID.replace("a", "b"))  # the same partitions again: rows that are updated
-                retrain = _definitions().resolve_job_def("retrain")
-                retrain.execute_in_process(instance=instance, run_id=RUN_ID.replace("a", "c"))
-                instance.report_runless_asset_event(dg.AssetMaterialization("imported", partition=FIRST))
-        yield Scenario(stock, ours, home / "stock" / "events", home / "ours" / "events")
+@pytest.fixture
+def scenario(stock_written: Written, our_written: Written) -> Scenario:
+    return Scenario(stock_written.instance, our_written.instance, stock_written.events, our_written.events)
 
 
-def _rows(database: Path) -> dict[str, list[dict[str, Any]]]:
-    """All tables of a database, without the columns that hold times, directly or in serialized events."""
-    timed = {
-        "timestamp",
-        "create_timestamp",
-        "event_timestamp",
-        "last_materialization_timestamp",
-        "migration_completed",
-    }
-    timed |= {"update_timestamp", "evaluation_event_timestamp", "event", "evaluation_event", "last_materialization"}
+def _rows(database: Path, *, without: set[str]) -> dict[str, list[dict[str, Any]]]:
+    """All tables of a database, without some columns."""
     with closing(sqlite3.connect(database)) as connection:
         connection.row_factory = sqlite3.Row
         names = [row["name"] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {
-            name: [
-                {column: row[column] for column in row.keys() if column not in timed}  # noqa: SIM118 - a Row is no dict
-                for row in connection.execute(f'SELECT * FROM "{name}" ORDER BY 1')
-            ]
-            for name in names
-        }
+        rows = {name: connection.execute(f'SELECT * FROM "{name}" ORDER BY 1').fetchall() for name in names}
+    return {name: [{k: row[k] for k in row.keys() if k not in without} for row in rows[name]] for name in names}  # noqa: SIM118 - a Row is no dict
+
+
+MADE = {"create_timestamp", "update_timestamp", "migration_completed"}
+"""Columns that SQLite fills with the time of the insert."""
+
+TIMED = MADE | {"timestamp", "event_timestamp", "last_materialization_timestamp", "evaluation_event_timestamp"}
+TIMED |= {"event", "evaluation_event", "last_materialization"}
+"""Columns that hold the time of an event, directly or within the serialized event."""
 
 
 def test_every_table_of_the_index_and_of_the_runs_holds_the_same_rows(scenario: Scenario) -> None:
@@ -150,9 +166,11 @@ def test_every_table_of_the_index_and_of_the_runs_holds_the_same_rows(scenario: 
     assert databases == sorted(path.name for path in scenario.our_events.glob("*.db"))
     assert len(databases) == 4 + 1  # three runs, the runless shard, the index
     for database in databases:
-        assert _rows(scenario.our_events / database) == _rows(scenario.stock_events / database)
+        assert _rows(scenario.our_events / database, without=TIMED) == _rows(
+            scenario.stock_events / database, without=TIMED
+        )
 
-    index = _rows(scenario.our_events / "index.db")
+    index = _rows(scenario.our_events / "index.db", without=TIMED)
     for table in ("event_logs", "asset_keys", "asset_event_tags", "asset_check_executions", "dynamic_partitions"):
         assert index[table], f"nothing to compare in {table}"
 
@@ -166,7 +184,7 @@ def test_a_run_shows_the_same_events_in_the_same_order(scenario: Scenario) -> No
     for run_id in (RUN_ID, RUN_ID.replace("a", "b"), RUN_ID.replace("a", "c")):
         assert events(scenario.ours, run_id) == events(scenario.stock, run_id)
     types = [event[0] for event in events(scenario.ours, RUN_ID)]
-    assert types.count("ASSET_MATERIALIZATION") == 20 * len(ASSETS)
+    assert types.count("ASSET_MATERIALIZATION") == COUNT * len(ASSETS)
     assert types.count("ASSET_CHECK_EVALUATION") == 2 * 2
     assert types.count("STEP_FAILURE") == 1
 
@@ -193,7 +211,7 @@ def test_materializations_by_partition_carry_the_same_ids_metadata_and_tags(scen
         assert records(scenario.ours, key) == records(scenario.stock, key)
     *_, last = records(scenario.ours, "raw")
     assert last[2] == LAST
-    assert last[3]["dagster/partition_row_count"] == dg.MetadataValue.int(19)
+    assert last[3]["dagster/partition_row_count"] == dg.MetadataValue.int(COUNT - 1)
     assert last[4]["dagster/data_version"] == "7"
 
 
@@ -202,14 +220,14 @@ def test_a_sensor_reads_on_from_the_same_place(scenario: Scenario) -> None:
         found, cursor, has_more = [], None, True
         while has_more:
             chosen = dg.AssetRecordsFilter(asset_key=dg.AssetKey("profile"), after_storage_id=storage_id)
-            page = instance.fetch_materializations(chosen, limit=9, cursor=cursor, ascending=True)
+            page = instance.fetch_materializations(chosen, limit=5, cursor=cursor, ascending=True)
             found += [(record.storage_id, record.partition_key) for record in page.records]
             cursor, has_more = page.cursor, page.has_more
         return found
 
     everything = after(scenario.stock, 0)
-    assert len(everything) == 2 * 20
-    for storage_id in (0, everything[5][0], everything[25][0]):
+    assert len(everything) == 2 * COUNT
+    for storage_id in (0, everything[5][0], everything[COUNT + 2][0]):
         assert after(scenario.ours, storage_id) == after(scenario.stock, storage_id)
 
 
@@ -225,27 +243,47 @@ def test_assets_show_the_same_latest_materialization_and_partitions(scenario: Sc
     for key in (*ASSETS, "model", "imported"):
         assert summary(scenario.ours, key) == summary(scenario.stock, key)
     assert summary(scenario.ours, "raw")[0] == RUN_ID.replace("a", "b")
-    assert len(summary(scenario.ours, "raw")[3]) == 20
+    assert len(summary(scenario.ours, "raw")[3]) == COUNT
     assert scenario.ours.get_asset_keys() == scenario.stock.get_asset_keys()
 
 
 def test_asset_checks_have_the_same_history(scenario: Scenario) -> None:
     def history(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> list[Any]:
-        records = instance.event_log_storage.get_asset_check_execution_history(check, limit=10)
-        facts = [(record, record.event.get_dagster_event() if record.event else None) for record in records]
-        return [(r.id, r.run_id, r.status, event.event_specific_data if event else None) for r, event in facts]
-
-    def without_times(rows: list[Any]) -> list[Any]:
-        return [
-            (*row[:3], row[3].passed, row[3].metadata, row[3].target_materialization_data.storage_id) for row in rows
-        ]
+        records = instance.event_log_storage.get_asset_check_execution_history(check, limit=100)
+        return [(r.id, r.run_id, r.status, r.partition, *_evaluated(r.evaluation)) for r in records]
 
     for asset in ("raw", "profile"):
-        for name in ("rows", "nulls"):
+        for name, passed in (("rows", True), ("nulls", False)):
             check = dg.AssetCheckKey(dg.AssetKey(asset), name)
-            ours = without_times(history(scenario.ours, check))
-            assert ours == without_times(history(scenario.stock, check))
-            assert len(ours) == 2
+            ours = history(scenario.ours, check)
+            assert ours == history(scenario.stock, check)
+            assert [row[4] for row in ours if len(row) > 4] == [passed, passed]  # one for each run
+
+
+def _evaluated(evaluation: Any) -> tuple[Any, ...]:
+    if not isinstance(evaluation, dg.AssetCheckEvaluation):  # planned, whatever Dagster's annotation says
+        return ()
+    target = evaluation.target_materialization_data
+    return evaluation.passed, evaluation.severity, evaluation.metadata, target and target.storage_id
+
+
+def test_one_batch_of_every_kind_of_event_leaves_exactly_the_rows_of_the_stock_store(
+    stock_written: Written, tmp_path: Path
+) -> None:
+    first = stock_written.instance.all_logs(RUN_ID)
+    second = stock_written.instance.all_logs(
+        RUN_ID.replace("a", "b"), of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    )
+    events = [*first, *second]  # the asset's last run is the one that only plans, its last materialization the first's
+    ours, stock = BatchedSqliteEventLogStorage(str(tmp_path / "ours")), SqliteEventLogStorage(str(tmp_path / "stock"))
+
+    ours.store_event_batch(events)
+    for event in events:
+        stock.store_event(event)
+
+    assert len({event.dagster_event_type for event in events}) > 10
+    for database in ("index.db", f"{RUN_ID}.db", f"{RUN_ID.replace('a', 'b')}.db"):
+        assert _rows(tmp_path / "ours" / database, without=MADE) == _rows(tmp_path / "stock" / database, without=MADE)
 
 
 @pytest.fixture
@@ -278,7 +316,7 @@ def _commits(failing: Mapping[str, int] | None = None) -> Iterator[list[str]]:
 
 @contextmanager
 def _failing_insert() -> Iterator[None]:
-    """Fail the eleventh insert: in a batch of materializations, the sixth event's, its first in the run's database."""
+    """Fail the eleventh insert: in a batch of materializations, the sixth event, in its run."""
     inserts = iter(range(11))
 
     def on_execute(_: sa.Connection, __: object, statement: str, *___: object) -> None:
@@ -296,7 +334,7 @@ def _materializations(run_id: str, count: int = 20, asset: str = "raw") -> list[
     """Events as a step writes them, without running one."""
     step = {"event_type_value": "ASSET_MATERIALIZATION", "job_name": "refresh", "step_key": asset}
     data = [
-        dg.StepMaterializationData(dg.AssetMaterialization(asset, partition=key))
+        StepMaterializationData(dg.AssetMaterialization(asset, partition=key))
         for key in DAYS.get_partition_keys()[:count]
     ]
     events = [dg.DagsterEvent(**step, event_specific_data=each) for each in data]  # type: ignore[arg-type]
@@ -360,9 +398,9 @@ def test_a_run_whose_index_fails_once_has_every_event_once(
 
     assert "Falling back to storing multiple single-event storage requests" in capsys.readouterr().err
     for asset in ASSETS:
-        assert _counts(instance, RUN_ID, asset) == (20, 20)
+        assert _counts(instance, RUN_ID, asset) == (COUNT, COUNT)
     planned = instance.all_logs(RUN_ID, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
-    assert len(planned) == 20 * 4
+    assert len(planned) == COUNT * (len(ASSETS) + 1)
 
 
 def test_the_database_is_asked_once_whether_a_table_exists(

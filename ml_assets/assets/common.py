@@ -1,0 +1,212 @@
+"""What all assets of a project share: their specs, their partitions, and what a materialization reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import duckdb
+
+from ml_assets import settings
+from ml_assets.lake.connection import Commit, columns_of
+from ml_assets.lake.tables import run_select
+from ml_assets.project import FORMATS, Project, digest
+from ml_assets.registry.ledger import Ledger
+from ml_assets.registry.models import Registry
+from ml_assets.sources.fill import read_origin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    import polars as pl
+
+    from ml_assets.core.lineage import ColumnRef
+    from ml_assets.lake.connection import Lake
+    from ml_assets.lake.sql import Window
+
+DECISION_TAG = "ml_assets/decision"
+RETRAINING_TAG = "ml_assets/retraining"
+# A range of partitions runs in one process; the steps of a run follow each other, so starting a process for each would
+# only pay for the imports again.
+SINGLE_RUN = dg.BackfillPolicy.single_run()
+
+
+class SqlFailure(Exception):  # noqa: N818 - says what happened
+    """A project's SQL fails; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """The partitions that one run materializes.
+
+    Attributes:
+        window: from the first partition's start to the last one's end.
+        starts: the start of each.
+        keys: the key of each.
+        is_range: whether the run was asked for a range, even of one.
+    """
+
+    window: Window
+    starts: tuple[datetime, ...]
+    keys: tuple[str, ...]
+    is_range: bool
+
+
+def partitions_of(project: Project) -> dg.TimeWindowPartitionsDefinition:
+    """The project's partitions, from its first to the newest that has ended."""
+    start, fmt = project.partitions.start, FORMATS[project.partitions.grain]
+    if project.partitions.grain == "day":
+        return dg.DailyPartitionsDefinition(start_date=start, fmt=fmt)
+    return dg.MonthlyPartitionsDefinition(start_date=start, fmt=fmt)
+
+
+def asset_key(project: Project, name: str) -> dg.AssetKey:
+    """The key of an asset: project, then name."""
+    return dg.AssetKey([project.name, name])
+
+
+def spec(
+    project: Project,
+    name: str,
+    description: str,
+    *,
+    deps: Sequence[str] = (),
+    kinds: Iterable[str],
+    code: Sequence[str] = (),
+    partitioned: bool = True,
+    page: str = "",
+) -> dg.AssetSpec:
+    """The spec of an asset.
+
+    Args:
+        project: the project.
+        name: the asset's name, which is its table's.
+        description: what it is, for people.
+        deps: names of the project's assets that it reads.
+        kinds: what it is made with, as Dagster shows it.
+        code: texts that define it: its code version is their hash.
+        partitioned: whether it has the project's partitions.
+        page: its page under the project's, for the link.
+    """
+    address = f"{settings.reports_url()}/projects/{project.name}{page}"
+    metadata: dict[str, Any] = {"page": dg.MetadataValue.url(address)}
+    if partitioned:
+        metadata["dagster/table_name"] = f"lake.{project.name}.{name}"
+    return dg.AssetSpec(
+        asset_key(project, name),
+        description=description,
+        deps=[asset_key(project, dep) for dep in deps],
+        group_name=project.name,
+        owners=list(project.owners),
+        kinds=set(kinds),
+        code_version=digest(name, *code)[:12],
+        partitions_def=partitions_of(project) if partitioned else None,
+        metadata=metadata,
+    )
+
+
+def span_of(context: dg.AssetExecutionContext, project: Project) -> Span:
+    """The partitions that this run materializes."""
+    keys = context.partition_keys
+    window = project.window(keys[0], keys[-1])
+    is_range = "dagster/asset_partition_range_start" in context.run.tags or len(keys) > 1
+    return Span(window, tuple(project.starts(window)), tuple(keys), is_range)
+
+
+def commit_of(context: dg.AssetExecutionContext, project: Project, name: str) -> Commit:
+    """Who writes, for the commit message."""
+    return Commit(project.name, name, context.run_id)
+
+
+def registry() -> Registry:
+    """The model versions of this home."""
+    return Registry(settings.home() / "registry")
+
+
+def ledger(lake: Lake) -> Ledger:
+    """The ledger of a lake."""
+    return Ledger(lake)
+
+
+def run_sql(cursor: duckdb.DuckDBPyConnection, path: str, sql: str, inputs: Mapping[str, str]) -> pl.DataFrame:
+    """Run a project's statement; an error names its file.
+
+    Raises:
+        SqlFailure: what DuckDB says, and where.
+    """
+    try:
+        return run_select(cursor, sql, inputs)
+    except duckdb.Error as error:
+        raise SqlFailure(f"{path}: {error}") from error
+
+
+def describe(
+    context: dg.AssetExecutionContext,
+    project: Project,
+    lake: Lake,
+    name: str,
+    rows: pl.DataFrame,
+    *,
+    snapshot: int,
+    span: Span,
+    more: Mapping[str, Mapping[str, Any]] | None = None,
+    lineage: Mapping[str, Iterable[ColumnRef]] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> dg.MaterializeResult[Any]:
+    """Report a partitioned table's new version to Dagster.
+
+    Args:
+        context: of the step; gets the metadata of each partition.
+        project: the project.
+        lake: where the table is.
+        name: the asset's and table's name.
+        rows: what was written, with `_partition`.
+        snapshot: the lake's version that holds it: the data version.
+        span: the partitions of this run.
+        more: partition key → metadata of that partition.
+        lineage: output column → the input columns it is computed from.
+        extra: metadata of the whole run.
+    """
+    key = asset_key(project, name)
+    counts = dict(rows.group_by("_partition").len().iter_rows())
+    warning = read_origin(settings.data_root() / folder_of(project)).warning
+    origin = {"data_origin": dg.MetadataValue.text(warning)} if warning else {}
+    for start, partition in zip(span.starts, span.keys, strict=True):
+        context.add_asset_metadata(
+            {
+                "dagster/partition_row_count": counts.get(start, 0),
+                "snapshot": snapshot,
+                **origin,
+                **(more or {}).get(partition, {}),
+            },
+            asset_key=key,
+            partition_key=partition,
+        )
+    with lake.reader() as cursor:
+        columns = columns_of(cursor, project.table(name))
+    metadata: dict[str, Any] = {
+        "rows": rows.height,
+        "dagster/column_schema": dg.TableSchema([dg.TableColumn(column, kind) for column, kind in columns.items()]),
+        **(extra or {}),
+    }
+    if lineage:
+        metadata["dagster/column_lineage"] = column_lineage(project, lineage)
+    return dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=dg.DataVersion(str(snapshot)))
+
+
+def column_lineage(project: Project, lineage: Mapping[str, Iterable[ColumnRef]]) -> dg.TableColumnLineage:
+    """Column lineage in Dagster's words; each input is an asset of the project."""
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(asset_key(project, ref.table), ref.column) for ref in sorted(refs)]
+            for column, refs in lineage.items()
+        }
+    )
+
+
+def folder_of(project: Project) -> str:
+    """The source's folder under the data root: the part of its path before any strftime code."""
+    fixed = project.source.files.split("%")[0]
+    return fixed.rpartition("/")[0]

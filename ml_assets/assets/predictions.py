@@ -1,0 +1,119 @@
+"""`predictions`: every row of `features`, scored by the champion of its time."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from ml_assets.assets.common import SINGLE_RUN, commit_of, describe, ledger, registry, span_of, spec
+from ml_assets.assets.model import predict
+from ml_assets.core.lineage import ColumnRef
+from ml_assets.core.profiles import ColumnBins, as_frame, profile_sql, read_profile
+from ml_assets.lake.connection import Lake
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.tables import LINEAGE, read, replace_rows
+from ml_assets.project import Project
+from ml_assets.registry.ledger import champion_at
+from ml_assets.registry.models import Version
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PREDICTION = "prediction"
+
+
+def build_predictions(project: Project) -> dg.AssetsDefinition:
+    """The asset `predictions`, and the profile of them beside it."""
+
+    @dg.multi_asset(
+        name=f"{project.name}__predictions",
+        specs=[
+            spec(
+                project, "predictions", "Features scored by the champion of that time; `in_sample` where it has learnt from the row.",
+                deps=["features", "champion"], kinds=["duckdb", "scikitlearn"], code=[project.target],
+            )
+        ],
+        backfill_policy=SINGLE_RUN,
+    )  # fmt: skip
+    def predictions(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
+        import polars as pl  # noqa: PLC0415
+
+        span = span_of(context, project)
+        entries = ledger(lake.lake).entries(project.name)
+        champions = {start: champion_at(entries, key) for start, key in zip(span.starts, span.keys, strict=True)}
+        with lake.lake.reader() as cursor:
+            features = read(cursor, project.table("features"), span.window)
+        parts = [_empty(features)]
+        versions = {
+            number: registry().version(project.name, number) for number in set(champions.values()) if number is not None
+        }
+        for number, version in sorted(versions.items()):
+            starts = [start for start, champion in champions.items() if champion == number]
+            rows = features.filter(pl.col("_partition").is_in(starts))
+            if rows.height:
+                context.log.info("scoring %d rows with version %d", rows.height, number)
+                parts.append(score(lake.lake, project, version, rows))
+        scored = pl.concat(parts)
+        table, profile = project.table("predictions"), project.table("prediction_profile")
+        with lake.lake.transaction(commit_of(context, project, "predictions")) as transaction:
+            replace_rows(transaction, table, scored, span.window)
+            profiles: dict[datetime, list[Any]] = {}
+            for version in versions.values():
+                bins = prediction_bins(version)
+                source = f"FROM {table.path} WHERE {span.window.condition()} AND version = {version.number}"
+                profiles |= read_profile([bins], transaction.rows(profile_sql([bins], source)))
+            replace_rows(transaction, profile, as_frame(profiles), span.window)
+        more = {
+            key: {"version": champions[start] if champions[start] is not None else "none: there is no champion yet"}
+            for start, key in zip(span.starts, span.keys, strict=True)
+        }
+        inputs = {ColumnRef("features", name) for version in versions.values() for name in version.features}
+        lineage = {PREDICTION: inputs} | {name: {ColumnRef("features", name)} for name in LINEAGE}
+        return describe(
+            context, project, lake.lake, "predictions", scored,
+            snapshot=transaction.snapshot, span=span, more=more, lineage=lineage,
+        )  # fmt: skip
+
+    return predictions
+
+
+def prediction_bins(version: Version) -> ColumnBins:
+    """How a version's predictions are counted: in bins of its predictions on its own training rows."""
+    return ColumnBins(PREDICTION, "number", tuple(version.reference["edges"]))
+
+
+def score(lake: Lake, project: Project, version: Version, rows: "pl.DataFrame") -> "pl.DataFrame":
+    """Score rows of `features` with a version: lineage, `prediction`, `version`, `in_sample`."""
+    import polars as pl  # noqa: PLC0415
+
+    seen = _seen(lake, project, version, rows)
+    return rows.select(LINEAGE).with_columns(
+        pl.Series(PREDICTION, predict(version, rows), dtype=pl.Float64),
+        pl.lit(version.number, dtype=pl.Int64).alias("version"),
+        seen.alias("in_sample"),
+    )
+
+
+def _seen(lake: Lake, project: Project, version: Version, rows: "pl.DataFrame") -> "pl.Series":
+    """Which rows the version has learnt from: those that its snapshot holds in its training partitions.
+
+    A row that came late to such a partition was not there, so it may judge the model.
+    """
+
+    train = version.training_set.train
+    trained = rows["_partition"].is_in([project.start_of(key) for key in train])
+    if not trained.any():
+        return trained
+    window = project.window(train[0], train[-1])
+    with lake.reader() as cursor:
+        table = project.table("features").at(version.training_set.snapshot)
+        known = cursor.execute(f"SELECT _source, _row, true AS known FROM {table} WHERE {window.condition()}").pl()
+    joined = rows.select("_source", "_row").join(known, on=["_source", "_row"], how="left", maintain_order="left")
+    return trained & joined["known"].fill_null(value=False)
+
+
+def _empty(features: "pl.DataFrame") -> "pl.DataFrame":
+    import polars as pl  # noqa: PLC0415
+
+    columns = {name: features.schema[name] for name in LINEAGE}
+    return pl.DataFrame(schema={**columns, PREDICTION: pl.Float64, "version": pl.Int64, "in_sample": pl.Boolean})

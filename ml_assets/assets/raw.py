@@ -1,0 +1,62 @@
+"""`raw`: the source's rows as they came."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from ml_assets import settings
+from ml_assets.assets.common import SINGLE_RUN, commit_of, describe, span_of, spec
+from ml_assets.core.lineage import required_columns
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.tables import LINEAGE, replace_window
+from ml_assets.project import Project
+from ml_assets.sources.files import MALFORMED, SourceFile, load_csv
+
+
+def build_raw(project: Project) -> dg.AssetsDefinition:
+    """The asset `raw`."""
+
+    @dg.multi_asset(
+        name=f"{project.name}__raw",
+        specs=[
+            spec(
+                project,
+                "raw",
+                f"Source rows as they came, all text, with where each stood. Source: `{project.source.files}`.",
+                kinds=["duckdb", "csv"],
+                code=[project.source.model_dump_json(), project.clean_sql],
+            )
+        ],
+        backfill_policy=SINGLE_RUN,
+    )
+    def raw(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
+        import polars as pl  # noqa: PLC0415
+
+        span = span_of(context, project)
+        files = [source_file(project, start) for start in span.starts]
+        known = {*LINEAGE, MALFORMED}
+        required = sorted(required_columns(project.clean_sql, "raw") - known)
+        context.log.info("reading %d files", len(files))
+        loaded = load_csv(files, required)
+        now = datetime.now(UTC).replace(tzinfo=None)
+        rows = loaded.rows.with_columns(pl.lit(now).cast(pl.Datetime("us")).alias("_ingested_at"))
+        snapshot = replace_window(
+            lake.lake, {project.table("raw"): rows}, span.window, commit_of(context, project, "raw")
+        )
+        more: dict[str, dict[str, Any]] = {
+            file.key: {"source": file.name, "sha256": loaded.digests[file.name]} for file in files
+        }
+        for file in files:
+            if file.name in loaded.unexpected:
+                extra = ", ".join(loaded.unexpected[file.name])
+                more[file.key]["unused_columns"] = extra
+        return describe(context, project, lake.lake, "raw", rows, snapshot=snapshot, span=span, more=more)
+
+    return raw
+
+
+def source_file(project: Project, start: datetime) -> SourceFile:
+    """The file of the partition that starts at a moment."""
+    name = start.strftime(project.source.files)
+    return SourceFile(name, settings.data_root() / name, start, project.key_of(start))

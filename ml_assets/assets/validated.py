@@ -1,0 +1,262 @@
+"""`validated` and `quarantine`: raw rows made readable and judged. Every raw row is accounted for, or nothing is written."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from ml_assets.assets.common import SINGLE_RUN, Span, asset_key, commit_of, describe, run_sql, span_of, spec
+from ml_assets.core.lineage import ColumnRef, column_lineage
+from ml_assets.core.validation import MALFORMED, Verdict, judge, reasons_in_words
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.tables import LINEAGE, read, replace_window, window_of
+from ml_assets.project import Project
+from ml_assets.schemas import load_schema, schema_outline, source_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SAMPLE = 5
+SHARE = "rows__quarantine_share"
+ACCOUNTED = "rows__accounted_for"
+
+
+class AccountingError(Exception):
+    """clean.sql lost or doubled a row; the message names the row."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The raw rows of a window, judged.
+
+    Attributes:
+        validated: rows that pass, with lineage.
+        quarantine: raw rows that do not, with `_reasons`.
+        duplicates: raw rows that repeat another of their partition, dropped.
+        verdict: the checks' counts.
+        raw: all raw rows.
+    """
+
+    validated: "pl.DataFrame"
+    quarantine: "pl.DataFrame"
+    duplicates: "pl.DataFrame"
+    verdict: Verdict
+    raw: "pl.DataFrame"
+
+
+def build_validated(project: Project) -> dg.AssetsDefinition:
+    """The assets `validated` and `quarantine`, with a check for everything that the schema demands."""
+    code = [
+        project.clean_sql,
+        source_of(project.schema),
+        project.source.model_dump_json(include={"ignore_in_duplicates"}),
+    ]
+    outlined = schema_outline(project.schema)
+    key = asset_key(project, "validated")
+    checks = [dg.AssetCheckSpec(check.name, asset=key, description=check.description) for check in outlined.checks]
+    checks += [
+        dg.AssetCheckSpec(ACCOUNTED, asset=key, blocking=True, description="raw = validated + quarantine + duplicates"),
+        dg.AssetCheckSpec(
+            SHARE,
+            asset=key,
+            blocking=True,
+            description=f"at most {project.validation.quarantine_limit:.0%} of the rows are in quarantine",
+        ),
+    ]
+
+    @dg.multi_asset(
+        name=f"{project.name}__validated",
+        specs=[
+            spec(
+                project, "validated", "Rows that pass the schema.", deps=["raw"], kinds=["duckdb", "pandera"], code=code
+            ),
+            spec(
+                project,
+                "quarantine",
+                "Raw rows that do not pass, each with all its reasons.",
+                deps=["raw"],
+                kinds=["duckdb", "pandera"],
+                code=code,
+            ),
+        ],
+        check_specs=checks,
+        backfill_policy=SINGLE_RUN,
+    )
+    def validated(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Any]:
+        span = span_of(context, project)
+        table = project.table("raw")
+        with lake.lake.reader() as cursor:
+            raw = read(cursor, table, span.window)
+            cleaned = run_sql(cursor, project.clean_path, project.clean_sql, {"raw": window_of(table, span.window)})
+        judged = judge_rows(project, raw, cleaned)
+        counts = account(project, span, judged)
+        snapshot = replace_window(
+            lake.lake,
+            {project.table("validated"): judged.validated, project.table("quarantine"): judged.quarantine},
+            span.window,
+            commit_of(context, project, "validated"),
+        )
+        lineage = column_lineage(project.clean_sql, {"raw": raw.columns})
+        lineage = {name: refs for name, refs in lineage.items() if name in judged.validated.columns}
+        yield describe(
+            context,
+            project,
+            lake.lake,
+            "validated",
+            judged.validated,
+            snapshot=snapshot,
+            span=span,
+            more=counts,
+            lineage=lineage,
+        )
+        kept = {name: frozenset({ColumnRef("raw", name)}) for name in judged.quarantine.columns if name in raw.columns}
+        words = {"reasons": reasons_in_words(judged.verdict.failures) or "none"}
+        yield describe(
+            context, project, lake.lake, "quarantine", judged.quarantine,
+            snapshot=snapshot, span=span, more=counts, lineage=kept, extra=words,
+        )  # fmt: skip
+        yield from check_results(project, key, judged, [check.name for check in outlined.checks])
+
+    return validated
+
+
+def judge_rows(project: Project, raw: "pl.DataFrame", cleaned: "pl.DataFrame") -> Judged:
+    """Drop duplicates and judge the rest.
+
+    Args:
+        project: the project.
+        raw: raw rows of whole partitions, ordered by lineage.
+        cleaned: what clean.sql made of them, in any order.
+
+    Raises:
+        AccountingError: if clean.sql did not return one row for each raw row.
+        FileFailure: if the rows cannot be judged.
+    """
+    import polars as pl  # noqa: PLC0415
+
+    cleaned = _one_for_each(project, raw, cleaned)
+    ignored = {*project.source.ignore_in_duplicates, "_source", "_row", "_ingested_at"}
+    unknown = sorted(set(project.source.ignore_in_duplicates) - set(raw.columns))
+    if unknown:
+        raise AccountingError(
+            f"source.ignore_in_duplicates: {unknown[0]!r} is no column of raw: {', '.join(raw.columns)}"
+        )
+    told_apart = [name for name in raw.columns if name not in ignored]
+    first = raw.select(pl.struct(told_apart).is_first_distinct()).to_series()
+    kept, rows = raw.filter(first), cleaned.filter(first)
+    ends = {start: project.step(start, 1) for start in kept["_partition"].unique()}
+    rows = rows.with_columns(
+        kept[MALFORMED],
+        kept["_partition"].replace_strict(ends, return_dtype=pl.Datetime("us")).alias("_partition_end")
+        if ends
+        else pl.lit(None, dtype=pl.Datetime("us")).alias("_partition_end"),
+    )
+    verdict = judge(rows, load_schema(project.schema), time=project.partitions.time, carried=LINEAGE)
+    quarantine = (
+        kept.with_row_index("index")
+        .join(verdict.failed, on="index", how="inner", maintain_order="left")
+        .drop("index")
+        .rename({"reasons": "_reasons"})
+    )
+    return Judged(verdict.passed, quarantine, raw.filter(~first), verdict, raw)
+
+
+def account(project: Project, span: Span, judged: Judged) -> dict[str, dict[str, Any]]:
+    """What became of each partition's raw rows: partition key → counts.
+
+    Raises:
+        AccountingError: if they do not add up.
+    """
+    frames = {
+        "raw": judged.raw,
+        "validated": judged.validated,
+        "quarantine": judged.quarantine,
+        "duplicates": judged.duplicates,
+    }
+    counted = {name: dict(frame.group_by("_partition").len().iter_rows()) for name, frame in frames.items()}
+    accounts = {}
+    for start, partition in zip(span.starts, span.keys, strict=True):
+        account = {f"{name}_rows": counted[name].get(start, 0) for name in frames}
+        if account["raw_rows"] != account["validated_rows"] + account["quarantine_rows"] + account["duplicates_rows"]:
+            raise AccountingError(
+                f"{project.name}, {partition}: {account}: raw = validated + quarantine + duplicates does not hold"
+            )
+        accounts[partition] = account
+    return accounts
+
+
+def check_results(
+    project: Project, key: dg.AssetKey, judged: Judged, expected: list[str]
+) -> Iterator[dg.AssetCheckResult]:
+    """One result for each check, also where nothing failed.
+
+    Raises:
+        AccountingError: if the schema has other checks than the graph was loaded with.
+    """
+    found = judged.verdict.failures
+    if list(found) != expected:
+        changed = sorted(set(found) ^ set(expected))
+        raise AccountingError(
+            f"{project.schema} has changed since the code location was loaded ({', '.join(changed)}). Remedy: reload it"
+        )
+    samples = _samples(judged.quarantine)
+    for name, count in found.items():
+        metadata: dict[str, Any] = {"rows": count}
+        if name in samples:
+            metadata["sample"] = dg.MetadataValue.md(samples[name])
+        yield dg.AssetCheckResult(
+            check_name=name, asset_key=key, passed=count == 0, severity=dg.AssetCheckSeverity.WARN, metadata=metadata
+        )
+    yield dg.AssetCheckResult(
+        check_name=ACCOUNTED, asset_key=key, passed=True, metadata={"raw_rows": judged.raw.height}
+    )
+    share = judged.quarantine.height / judged.raw.height if judged.raw.height else 0.0
+    limit = project.validation.quarantine_limit
+    yield dg.AssetCheckResult(
+        check_name=SHARE,
+        asset_key=key,
+        passed=share <= limit,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={"share": share, "limit": limit},
+        description=f"{share:.2%} of the rows are in quarantine; the limit is {limit:.2%}",
+    )
+
+
+def _one_for_each(project: Project, raw: "pl.DataFrame", cleaned: "pl.DataFrame") -> "pl.DataFrame":
+    """The cleaned rows in the order of the raw rows, after making sure that they are the same rows."""
+    where = project.clean_path
+    missing = [name for name in LINEAGE if name not in cleaned.columns]
+    if missing:
+        raise AccountingError(f"{where} does not return {missing[0]!r}. Remedy: select {', '.join(LINEAGE)} in it")
+    cleaned = cleaned.sort(LINEAGE)
+    lineage = list(LINEAGE)
+    if not cleaned.select(lineage).equals(raw.select(lineage)):
+        lost = raw.join(cleaned, on=lineage, how="anti")
+        doubled = cleaned.filter(cleaned.select(lineage).is_duplicated())
+        example, fate = (lost, "lost") if lost.height else (doubled, "returned more than once")
+        which = f", for example row {example['_row'][0]} of {example['_source'][0]}" if example.height else ""
+        raise AccountingError(
+            f"{where} returned {cleaned.height} rows for {raw.height} raw rows: rows were {fate}{which}. Remedy: return one "
+            "row for each raw row; bad rows belong in the quarantine, and duplicates are dropped by the platform"
+        )
+    return cleaned
+
+
+def _samples(quarantine: "pl.DataFrame") -> Mapping[str, str]:
+    """For each check, a table of a few rows that fail it."""
+    import polars as pl  # noqa: PLC0415
+
+    if not quarantine.height:
+        return {}
+    flat = quarantine.select("_source", "_row", "_reasons").explode("_reasons").unnest("_reasons")
+    samples = {}
+    for (name,), group in flat.group_by("check"):
+        lines = ["| file | row | column | value |", "|---|---|---|---|"]
+        for source, row, column, value in (
+            group.head(SAMPLE).select("_source", "_row", pl.col("column").fill_null(""), "value").iter_rows()
+        ):
+            text = "(missing)" if value is None else str(value)[:80].replace("|", "\\|").replace("\n", " ")
+            lines.append(f"| {source} | {row} | {column} | {text} |")
+        samples[str(name)] = "\n".join(lines)
+    return samples

@@ -1,0 +1,113 @@
+"""`ml_assets.ModelProject`: the YAML-facing component. It parses, resolves names and files, and calls the builders."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from ml_assets.automation.schedules import build_refresh, build_schedule
+from ml_assets.automation.sensors import build_retraining, build_retraining_sensor
+from ml_assets.assets.features import build_features, build_profile
+from ml_assets.assets.model import build_champion, build_evaluation, build_model, build_training_set
+from ml_assets.assets.monitoring import build_decision, build_drift, build_performance
+from ml_assets.assets.predictions import build_predictions
+from ml_assets.assets.raw import build_raw
+from ml_assets.assets.validated import build_validated
+from ml_assets.lake.resource import shared_lake
+from ml_assets.project import Gate, Monitoring, Partitions, Project, Retraining, Source, Training, Validation
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class ModelProject(dg.Component, dg.Model, dg.Resolvable):
+    """A machine-learning project: declared once, it becomes the whole asset graph.
+
+    The project's name is the name of the folder that holds its `defs.yaml`.
+    """
+
+    description: str = Field(description="What the project is for.")
+    owners: list[str] = Field(default=[], description="`team:NAME` or e-mail addresses.")
+    source: Source = Field(description="Where raw rows come from.")
+    partitions: Partitions = Field(description="How rows are cut into partitions.")
+    schema_: str = Field(
+        alias="schema", description="`module:Class` of the pandera.polars.DataFrameModel of a clean row."
+    )
+    clean: str = Field(description="Path of clean.sql: one row for each row of `raw`, made readable.")
+    features: str = Field(description="Path of features.sql: features and target from `validated`.")
+    target: str = Field(description="The column of features.sql that is predicted.")
+    validation: Validation = Field(default=Validation(), description="How much may be wrong with a partition.")
+    training: Training = Field(description="How a model is trained.")
+    gates: list[Gate] = Field(default=[], description="What a model must reach on its test partitions.")
+    monitoring: Monitoring = Field(default=Monitoring(), description="When a statistic raises an alarm.")
+    retraining: Retraining = Field(default=Retraining(), description="When a model is trained again.")
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The project's assets, checks, jobs, schedule and sensor."""
+        return build_definitions(self.resolve_project(context.path.name, context.project_root))
+
+    def resolve_project(self, name: str, root: Path) -> Project:
+        """The declaration with its files read.
+
+        Raises:
+            ValueError: naming what is wrong with it.
+        """
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name for a project: use lower-case letters, digits and _, a letter first")
+        return Project(
+            name=name,
+            description=self.description,
+            owners=tuple(self.owners),
+            source=self.source,
+            partitions=self.partitions,
+            schema=self.schema_,
+            clean_sql=_read(self.clean),
+            features_sql=_read(self.features),
+            clean_path=_shown(self.clean, root),
+            features_path=_shown(self.features, root),
+            target=self.target,
+            validation=self.validation,
+            training=self.training,
+            gates=tuple(self.gates),
+            monitoring=self.monitoring,
+            retraining=self.retraining,
+        )
+
+
+def build_definitions(project: Project) -> dg.Definitions:
+    """The Dagster definitions of a resolved project."""
+    refresh, retraining = build_refresh(project), build_retraining(project)
+    return dg.Definitions(
+        assets=[
+            build_raw(project),
+            build_validated(project),
+            build_features(project),
+            build_profile(project),
+            build_training_set(project),
+            build_model(project),
+            build_evaluation(project),
+            build_champion(project),
+            build_predictions(project),
+            build_drift(project),
+            build_performance(project),
+            build_decision(project),
+        ],
+        jobs=[refresh, retraining],
+        schedules=[build_schedule(project, refresh)],
+        sensors=[build_retraining_sensor(project, retraining)],
+        resources={"lake": shared_lake()},
+    )
+
+
+def _read(path: str) -> str:
+    file = Path(path)
+    if not file.is_file():
+        raise ValueError(f"{path}: there is no such file. Remedy: write it, or correct the path in defs.yaml")
+    return file.read_text(encoding="utf-8").strip().rstrip(";")
+
+
+def _shown(path: str, root: Path) -> str:
+    file = Path(path)
+    return str(file.relative_to(root)) if file.is_relative_to(root) else str(file)

@@ -1,0 +1,211 @@
+"""Profiles: per partition and column, counts in fixed bins. They add up, so drift reads bins and never rescans rows.
+
+Bins are chosen once per column, from the first rows that were profiled: quantiles for numbers, values for categories.
+The SQL that counts is written here and run by the lake, in one pass over the rows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+BINS = 100
+CATEGORIES = 200
+OTHER = "(other)"
+
+Kind = Literal["number", "category"]
+
+
+@dataclass(frozen=True)
+class ColumnBins:
+    """How one column is counted.
+
+    Attributes:
+        name: the column.
+        kind: `number` or `category`.
+        edges: for numbers, ascending: bin i holds `edges[i-1] < x <= edges[i]`; the first and the last bin are open.
+        categories: for categories with too many values, those that are counted by name; empty where all are.
+    """
+
+    name: str
+    kind: Kind
+    edges: tuple[float, ...] = ()
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The profile of one column over any rows.
+
+    Attributes:
+        column: the column.
+        kind: `number` or `category`.
+        missing: rows without a value.
+        total: sum of the values; 0 for categories.
+        bins: bin (its index as text, or the category) → rows.
+    """
+
+    column: str
+    kind: Kind
+    missing: int
+    total: float
+    bins: Mapping[str, int]
+
+    @property
+    def present(self) -> int:
+        """Rows with a value."""
+        return sum(self.bins.values())
+
+    @property
+    def rows(self) -> int:
+        """All rows."""
+        return self.present + self.missing
+
+    def __add__(self, other: Counts) -> Counts:
+        bins = dict(self.bins)
+        for name, count in other.bins.items():
+            bins[name] = bins.get(name, 0) + count
+        return Counts(self.column, self.kind, self.missing + other.missing, self.total + other.total, bins)
+
+
+def choose_bins(rows: pl.DataFrame, kinds: Mapping[str, str]) -> list[ColumnBins]:
+    """Choose how columns are counted from now on.
+
+    Args:
+        rows: the first rows that are profiled.
+        kinds: column → `number` or `category`.
+
+    Returns:
+        One for each column: up to 100 bins at the quantiles of a number, or at its values where those are fewer.
+    """
+    import numpy as np  # noqa: PLC0415
+    import polars as pl  # noqa: PLC0415
+
+    chosen = []
+    for name, kind in kinds.items():
+        values = rows[name].drop_nulls()
+        if kind == "number":
+            numbers = values.cast(pl.Float64).to_numpy()
+            quantiles = np.quantile(numbers, np.linspace(0, 1, BINS + 1)[1:-1], method="lower") if numbers.size else []
+            chosen.append(ColumnBins(name, "number", edges=tuple(float(edge) for edge in np.unique(quantiles))))
+        else:
+            counts = values.value_counts(sort=True)
+            known = tuple(counts[name].head(CATEGORIES).to_list()) if counts.height > CATEGORIES else ()
+            chosen.append(ColumnBins(name, "category", categories=known))
+    return chosen
+
+
+def profile_sql(bins: Sequence[ColumnBins], source: str) -> str:
+    """A statement that profiles rows in one pass.
+
+    Args:
+        bins: how each column is counted.
+        source: SQL that yields the rows, with `_partition`.
+
+    Returns:
+        A SELECT with one row per partition: `_partition`, then per column its missing rows, total and histogram, to be
+        read by `read_profile`.
+    """
+    parts = ["_partition"]
+    for column in bins:
+        name = _quoted(column.name)
+        parts.append(f"count(*) - count({name})")
+        if column.kind == "number":
+            edges = ", ".join(repr(edge) for edge in column.edges)
+            parts += [f"coalesce(sum({name}::DOUBLE), 0)", f"histogram({name}::DOUBLE, [{edges}]::DOUBLE[])"]
+        else:
+            value = f"{name}::VARCHAR"
+            if column.categories:
+                listed = ", ".join("'" + text.replace("'", "''") + "'" for text in column.categories)
+                value = f"CASE WHEN {name} IS NULL THEN NULL WHEN {value} IN ({listed}) THEN {value} ELSE '{OTHER}' END"
+            parts += ["0::DOUBLE", f"histogram({value})"]
+    return f"SELECT {', '.join(parts)} FROM ({source}) GROUP BY _partition ORDER BY _partition"
+
+
+def read_profile(bins: Sequence[ColumnBins], result: Iterable[tuple[Any, ...]]) -> dict[datetime, list[Counts]]:
+    """The profiles per partition, from the rows that `profile_sql` yields."""
+    profiles = {}
+    for partition, *cells in result:
+        counts = []
+        for position, column in enumerate(bins):
+            missing, total, histogram = cells[3 * position : 3 * position + 3]
+            if column.kind == "number":
+                names = {edge: str(index) for index, edge in enumerate(column.edges)}
+                # DuckDB puts what lies above the last edge under infinity.
+                found = {
+                    names.get(edge, str(len(column.edges))): count for edge, count in (histogram or {}).items() if count
+                }
+            else:
+                found = dict(histogram or {})
+            counts.append(Counts(column.name, column.kind, missing, total, found))
+        profiles[partition] = counts
+    return profiles
+
+
+def count_values(column: ColumnBins, values: NDArray[np.float64]) -> Counts:
+    """The profile of numbers in memory, equal to what the statement would count."""
+    import numpy as np  # noqa: PLC0415
+
+    present = values[~np.isnan(values)]
+    index = np.searchsorted(np.asarray(column.edges), present, side="left")
+    found = {str(position): int(count) for position, count in enumerate(np.bincount(index, minlength=0)) if count}
+    return Counts(column.name, column.kind, int(values.size - present.size), float(present.sum()), found)
+
+
+def add_up(profiles: Iterable[Counts]) -> dict[str, Counts]:
+    """The profile of all rows that some profiles count, by column."""
+    summed: dict[str, Counts] = {}
+    for counts in profiles:
+        summed[counts.column] = summed[counts.column] + counts if counts.column in summed else counts
+    return summed
+
+
+def as_frame(profiles: Mapping[datetime, Sequence[Counts]]) -> pl.DataFrame:
+    """Profiles as a table: one row per partition, column and bin, and one per partition and column for what is missing."""
+    import polars as pl  # noqa: PLC0415
+
+    rows = []
+    for partition, columns in profiles.items():
+        for counts in columns:
+            rows.append((partition, counts.column, counts.kind, None, counts.missing, counts.total))
+            rows += [(partition, counts.column, counts.kind, name, count, 0.0) for name, count in counts.bins.items()]
+    return pl.DataFrame(
+        rows,
+        schema={
+            "_partition": pl.Datetime("us"), "column_name": pl.String, "kind": pl.String, "bin": pl.String, "rows": pl.Int64,
+            "total": pl.Float64,
+        },
+        orient="row",
+    )  # fmt: skip
+
+
+def from_frame(rows: pl.DataFrame) -> dict[datetime, list[Counts]]:
+    """The inverse of `as_frame`."""
+    profiles: dict[datetime, dict[str, Counts]] = {}
+    for partition, name, kind, bin_name, count, total in rows.select(
+        "_partition", "column_name", "kind", "bin", "rows", "total"
+    ).iter_rows():
+        piece = (
+            Counts(name, kind, count, total, {}) if bin_name is None else Counts(name, kind, 0, 0.0, {bin_name: count})
+        )
+        columns = profiles.setdefault(partition, {})
+        columns[name] = columns[name] + piece if name in columns else piece
+    return {partition: list(columns.values()) for partition, columns in profiles.items()}
+
+
+def mean(counts: Counts) -> float:
+    """Mean of a number's values; NaN where there are none."""
+    return counts.total / counts.present if counts.present else math.nan
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

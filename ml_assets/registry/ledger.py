@@ -1,0 +1,179 @@
+"""The ledger: decisions and the lives of model versions, append-only, each entry carrying the hash of the one before.
+
+It is one table of the lake for all projects, written under the lake's writer lock, so entries have one order. A stage is
+never stored: it follows from the entries, so nothing can disagree with them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from ml_assets.lake.connection import Commit, Lake, Transaction, create_schema, table_exists
+from ml_assets.lake.sql import Table, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import duckdb
+
+# Project names start with a letter: no project can take this schema.
+LEDGER = Table("_ledger", "events")
+Kind = Literal["decision", "registered", "promoted", "rejected"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry.
+
+    Attributes:
+        id: 1, 2, 3, … without gaps.
+        at: when it was written, ISO 8601, UTC.
+        project: the project.
+        kind: what happened.
+        partition: the partition decided on, or the first one that a promoted version serves; "" where there is none.
+        version: the model version, 0 where there is none.
+        action: for a decision: `hold` or `retrain`; else "".
+        standing: for a decision: `live`, `backfill` or `again`; else "".
+        reason: why, in one sentence.
+        evidence: what it rests on, JSON.
+        run_id: the Dagster run that wrote it.
+        previous: hash of the entry before, "" for the first.
+        hash: SHA-256 of all of the above.
+    """
+
+    id: int
+    at: str
+    project: str
+    kind: Kind
+    partition: str
+    version: int
+    action: str
+    standing: str
+    reason: str
+    evidence: str
+    run_id: str
+    previous: str
+    hash: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The evidence, read."""
+        return dict(json.loads(self.evidence))
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An entry that has no number yet. See `Entry`."""
+
+    project: str
+    kind: Kind
+    reason: str
+    evidence: Mapping[str, Any]
+    partition: str = ""
+    version: int = 0
+    action: str = ""
+    standing: str = ""
+
+
+COLUMNS = tuple(Entry.__dataclass_fields__)
+_LISTED = ", ".join(quoted(name) for name in COLUMNS)
+_TYPES = {"id": "BIGINT", "version": "BIGINT"}
+
+
+def seal(fields: Mapping[str, Any]) -> str:
+    """The hash of an entry: SHA-256 over its other fields as canonical JSON."""
+    content = {name: value for name, value in fields.items() if name != "hash"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+class Ledger:
+    """The ledger of a lake."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+
+    def append(self, commit: Commit, drafts: Callable[[list[Entry]], Sequence[Draft]]) -> list[Entry]:
+        """Add entries, decided on what the ledger holds.
+
+        Args:
+            commit: who writes; its project's entries are read.
+            drafts: gets the project's entries so far, oldest first, and returns what is to be added. It is called under
+                the writer lock: what it saw is still true when its entries are written.
+
+        Returns:
+            The entries added.
+        """
+        with self._lake.transaction(commit) as transaction:
+            new = drafts(self._read(transaction.cursor, commit.project))
+            return self._write(transaction, commit, new) if new else []
+
+    def entries(self, project: str, kind: Kind | None = None) -> list[Entry]:
+        """A project's entries, oldest first."""
+        with self._lake.reader() as cursor:
+            return [entry for entry in self._read(cursor, project) if kind is None or entry.kind == kind]
+
+    def _read(self, cursor: duckdb.DuckDBPyConnection, project: str) -> list[Entry]:
+        if not table_exists(cursor, LEDGER):
+            return []
+        sql = f"SELECT {_LISTED} FROM {LEDGER.path} WHERE project = ? ORDER BY id"
+        return [Entry(*row) for row in cursor.execute(sql, [project]).fetchall()]
+
+    def _write(self, transaction: Transaction, commit: Commit, drafts: Sequence[Draft]) -> list[Entry]:
+        cursor = transaction.cursor
+        if not table_exists(cursor, LEDGER):
+            create_schema(cursor, LEDGER.project)
+            columns = ", ".join(f"{quoted(name)} {_TYPES.get(name, 'VARCHAR')}" for name in COLUMNS)
+            cursor.execute(f"CREATE TABLE {LEDGER.path} ({columns})")
+        last = transaction.rows(f"SELECT id, hash FROM {LEDGER.path} ORDER BY id DESC LIMIT 1")
+        number, previous = last[0] if last else (0, "")
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        added = []
+        for draft in drafts:
+            number += 1
+            fields: dict[str, Any] = asdict(draft) | {
+                "id": number, "at": now, "run_id": commit.run_id, "previous": previous,
+                "evidence": json.dumps(draft.evidence, sort_keys=True),
+            }  # fmt: skip
+            previous = seal(fields)
+            added.append(Entry(**fields, hash=previous))
+        marks = ", ".join("?" for _ in COLUMNS)
+        cursor.executemany(
+            f"INSERT INTO {LEDGER.path} ({_LISTED}) VALUES ({marks})",
+            [[getattr(entry, name) for name in COLUMNS] for entry in added],
+        )
+        return added
+
+
+def champion_at(entries: Sequence[Entry], partition: str) -> int | None:
+    """The version that serves a partition: the last promoted one that had not learnt from it or anything later.
+
+    For partitions before the first promotion it is the first champion: a history can be scored, and rows that it has
+    learnt from are marked.
+
+    Args:
+        entries: a project's entries, oldest first.
+        partition: a key; keys sort by time.
+    """
+    promoted = [entry for entry in entries if entry.kind == "promoted"]
+    if not promoted:
+        return None
+    serving = [entry for entry in promoted if entry.partition <= partition]
+    return (serving[-1] if serving else promoted[0]).version
+
+
+def stages(entries: Sequence[Entry]) -> dict[int, str]:
+    """Each version's stage: candidate, champion, retired or rejected."""
+    found: dict[int, str] = {}
+    for entry in entries:
+        if entry.kind == "registered":
+            found[entry.version] = "candidate"
+        elif entry.kind == "rejected":
+            found[entry.version] = "rejected"
+        elif entry.kind == "promoted":
+            found = {version: "retired" if stage == "champion" else stage for version, stage in found.items()}
+            found[entry.version] = "champion"
+    return found

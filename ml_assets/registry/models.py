@@ -1,0 +1,242 @@
+"""Model versions: one folder each, written whole under another name and then renamed, never changed afterwards.
+
+A model is stored by skops and loaded only if its bytes are those that were registered and every type in it is on a
+fixed list: a model file is data here, never code (ADR 0003).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+TRUSTED_TYPES = [
+    "numpy.dtype",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.tree._tree.Tree",
+]
+MODEL, RECORD, EVALUATION = "model.skops", "version.json", "evaluation.json"
+
+
+class RegistryError(Exception):
+    """A version cannot be found, written or trusted; the message names it."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a model is trained on: not a copy, but all that is needed to read the same rows again.
+
+    Attributes:
+        snapshot: the lake's version.
+        train, test: keys of the partitions.
+        rows: rows in both.
+        content_hash: SHA-256 over the rows' values, in order.
+        run_id: the run that chose it.
+        decision: id of the ledger entry that asked for it, 0 where a person did.
+        through: the newest partition that could be used.
+    """
+
+    snapshot: int
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    rows: int
+    content_hash: str
+    run_id: str
+    decision: int
+    through: str
+
+
+@dataclass(frozen=True)
+class Version:
+    """The record of a version: enough to train it again.
+
+    Attributes:
+        project, number: its name.
+        created_at: ISO 8601, UTC.
+        run_id: the Dagster run that trained it.
+        parent: the champion when it was trained, 0 where there was none.
+        estimator, parameters, seed: what was trained.
+        features: feature → `number` or `category`, in order.
+        target: the target's name.
+        training_set: what it was trained on.
+        hashes: SHA-256 of the declaration, the SQL, the schema, the lock file, and the git commit where there is one.
+        packages: versions of the libraries that the artefact depends on.
+        artefact: SHA-256 of the model file.
+        reference: profile of the predictions on its training rows: `edges`, and `bins` with rows per bin.
+    """
+
+    project: str
+    number: int
+    created_at: str
+    run_id: str
+    parent: int
+    estimator: str
+    parameters: dict[str, Any]
+    seed: int
+    features: dict[str, str]
+    target: str
+    training_set: TrainingSet
+    hashes: dict[str, str]
+    packages: dict[str, str]
+    artefact: str
+    reference: dict[str, Any] = field(default_factory=dict)
+
+
+class Registry:
+    """The versions of all projects, in a folder.
+
+    Args:
+        folder: holds `<project>/<number>/`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def numbers(self, project: str) -> list[int]:
+        """The project's version numbers, ascending."""
+        folder = self.folder / project
+        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
+
+    def register(self, model: Pipeline, fields: dict[str, Any]) -> Version:
+        """Store a fitted pipeline as a new version.
+
+        Args:
+            model: the pipeline.
+            fields: the record's fields, but for `number` and `artefact`.
+
+        Returns:
+            The version. Whoever is interrupted leaves no version behind, and two at once get two numbers.
+        """
+        import skops.io  # noqa: PLC0415
+
+        project = self.folder / str(fields["project"])
+        project.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=project))
+        try:
+            skops.io.dump(model, draft / MODEL)
+            artefact = _sha256(draft / MODEL)
+            while True:
+                number = max(self.numbers(project.name), default=0) + 1
+                version = Version(**fields, number=number, artefact=artefact)
+                (draft / RECORD).write_text(json.dumps(asdict(version), indent=1), encoding="utf-8")
+                try:
+                    draft.rename(project / str(number))
+                except OSError:
+                    # Another training took the number: a folder that is not empty is never replaced by a rename.
+                    if not (project / str(number)).is_dir():
+                        raise
+                else:
+                    return version
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def version(self, project: str, number: int) -> Version:
+        """The record of a version.
+
+        Raises:
+            RegistryError: if there is no such version.
+        """
+        path = self._file(project, number, RECORD)
+        if not path.is_file():
+            raise RegistryError(
+                f"{project} has no version {number}. It has: {', '.join(map(str, self.numbers(project))) or 'none'}"
+            )
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        training_set = stored.pop("training_set")
+        training_set |= {"train": tuple(training_set["train"]), "test": tuple(training_set["test"])}
+        return Version(**stored, training_set=TrainingSet(**training_set))
+
+    def newest(self, project: str, run_id: str) -> Version:
+        """The version that a run trained, else the newest.
+
+        Raises:
+            RegistryError: if there is none.
+        """
+        versions = [self.version(project, number) for number in self.numbers(project)]
+        if not versions:
+            raise RegistryError(f"{project} has no version yet. Remedy: materialize {project}/model")
+        of_run = [version for version in versions if version.run_id == run_id]
+        return (of_run or versions)[-1]
+
+    def load(self, version: Version) -> Pipeline:
+        """The fitted pipeline of a version.
+
+        Raises:
+            RegistryError: if the file is not the one that was registered, or holds a type that is not trusted.
+        """
+        return _load(self._file(version.project, version.number, MODEL), version.artefact)
+
+    def write_evaluation(self, version: Version, evaluation: dict[str, Any]) -> None:
+        """Keep a version's evaluation beside it."""
+        path = self._file(version.project, version.number, EVALUATION)
+        draft = path.with_suffix(".new")
+        draft.write_text(json.dumps(evaluation, indent=1), encoding="utf-8")
+        draft.replace(path)
+
+    def evaluation(self, project: str, number: int) -> dict[str, Any] | None:
+        """A version's evaluation, or None where it has not been evaluated."""
+        path = self._file(project, number, EVALUATION)
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+    def snapshots(self) -> set[int]:
+        """The lake snapshots that versions were trained on: upkeep spares them."""
+        projects = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
+        return {self.version(name, number).training_set.snapshot for name in projects for number in self.numbers(name)}
+
+    def keep_training_set(self, project: str, training_set: TrainingSet) -> None:
+        """Keep what the next `model` is to be trained on."""
+        folder = self.folder / project / "training_sets"
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f".{training_set.run_id}.new"
+        draft.write_text(json.dumps(asdict(training_set), indent=1), encoding="utf-8")
+        for name in (training_set.run_id, "latest"):
+            shutil.copy(draft, folder / f"{name}.tmp")
+            (folder / f"{name}.tmp").replace(folder / f"{name}.json")
+        draft.unlink()
+
+    def training_set(self, project: str, run_id: str) -> TrainingSet:
+        """The training set that a run chose, else the newest.
+
+        Raises:
+            RegistryError: if there is none.
+        """
+        folder = self.folder / project / "training_sets"
+        for name in (run_id, "latest"):
+            path = folder / f"{name}.json"
+            if path.is_file():
+                stored = json.loads(path.read_text(encoding="utf-8"))
+                return TrainingSet(**stored | {"train": tuple(stored["train"]), "test": tuple(stored["test"])})
+        raise RegistryError(f"{project} has no training set yet. Remedy: materialize {project}/training_set")
+
+    def _file(self, project: str, number: int, name: str) -> Path:
+        return self.folder / project / str(int(number)) / name
+
+
+@lru_cache(maxsize=8)
+def _load(path: Path, artefact: str) -> Pipeline:
+    import skops.io  # noqa: PLC0415
+
+    if not path.is_file():
+        raise RegistryError(f"{path}: the model file is missing. Remedy: restore it from a backup, or train again")
+    found = _sha256(path)
+    if found != artefact:
+        raise RegistryError(
+            f"{path}: its SHA-256 is {found[:12]}…, {artefact[:12]}… was registered: it was changed. Remedy: restore it"
+        )
+    unknown = [name for name in skops.io.get_untrusted_types(file=path) if name not in TRUSTED_TYPES]
+    if unknown:
+        raise RegistryError(f"{path}: holds {unknown[0]}, which is not on the list of trusted types")
+    return skops.io.load(path, trusted=TRUSTED_TYPES)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,13 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ml_assets.automation.event_store import BatchedSqliteEventLogStorage
-
 if TYPE_CHECKING:
     from pathlib import Path
-
-RETRAINING_TAG = "ml_assets/retraining"
-"""Run tag whose value is a project's name: of the runs that carry it, one per project runs at a time."""
 
 _HEADER = "# Written by ml-assets, and yours to change: once it differs from sha256 "
 
@@ -65,13 +60,15 @@ def instance_environment(home: Path) -> dict[str, str]:
 
 
 def _settings(home: Path) -> dict[str, Any]:
-    store = BatchedSqliteEventLogStorage
+    # Classes by name: who writes the file, the command line first of all, should not have to import Dagster.
     return {
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},  # the dialog that covers the page on a first visit
         # These three folders are where Dagster itself would put them, so that an instance can go back to its defaults.
         "run_storage": _configured("dagster._core.storage.runs", "SqliteRunStorage", home / "history"),
-        "event_log_storage": _configured(store.__module__, store.__name__, home / "history" / "runs"),
+        "event_log_storage": _configured(
+            "ml_assets.automation.event_store", "BatchedSqliteEventLogStorage", home / "history" / "runs"
+        ),
         "schedule_storage": _configured("dagster._core.storage.schedules", "SqliteScheduleStorage", home / "schedules"),
         "compute_logs": _configured(
             "dagster._core.storage.local_compute_log_manager", "LocalComputeLogManager", home / "storage"
@@ -84,8 +81,9 @@ def _settings(home: Path) -> dict[str, Any]:
                 "dequeue_interval_seconds": 1,
                 # Runs share this machine's cores, and the lake has one writer at a time: more would only wait.
                 "max_concurrent_runs": 4,
+                # The tag's value is the project: one retraining of each at a time.
                 "tag_concurrency_limits": [
-                    {"key": RETRAINING_TAG, "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
+                    {"key": "ml_assets/retraining", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
                 ],
             },
         },

@@ -32,7 +32,9 @@ _LAMBDA_FUNCTIONS = frozenset({"transform", "arrayfilter", "reduce", "apply", "f
 _UNSAFE_FUNCTIONS = frozenset({"getenv", "current_setting", "nextval", "setseed", "write_log"})
 # Where there is no such table DuckDB opens the file: `FROM 'a.csv'`, and `FROM a.csv` without quotes just the same.
 _FILE_NAME = re.compile(r"[./\\:*?]")
-_FILE_ENDINGS = frozenset("csv tsv parquet json jsonl ndjson db duckdb ddb avro xlsx shp".split())
+_FILE_ENDINGS = frozenset(
+    {"avro", "csv", "db", "ddb", "duckdb", "json", "jsonl", "ndjson", "parquet", "shp", "tsv", "xlsx"}
+)
 _T = TypeVar("_T")
 _SHOWN = 60  # characters of the offending text in a message
 
@@ -437,10 +439,12 @@ class _Resolver:
         """The relation under its alias and column aliases, equal names told apart as DuckDB does (`k`, `k_1`)."""
         alias = node.args.get("alias")
         names = [column.name for column in alias.args.get("columns") or ()] if alias else []
-        if names and relation.open:
-            raise self.statement.error(node, f"the columns of {', '.join(sorted(relation.open))} must be known for it")
+        if names and self._target in relation.open:
+            raise self.statement.error(node, f"the columns of {self._target} must be known to rename them by position")
+        # Of an input of unknown columns that nobody asks about, the new names are enough.
+        unknown = [_Column(name) for name in names[len(relation.columns) :]] if relation.open else []
         columns: dict[str, _Column] = {}
-        for i, column in enumerate(relation.columns):
+        for i, column in enumerate((*relation.columns, *unknown)):
             wanted = replace(column, name=names[i], unnamed=None) if i < len(names) else column
             name, copies = wanted.name, 0
             while name.lower() in columns:

@@ -80,8 +80,6 @@ def build_pipeline(estimator: str, parameters: Mapping[str, Any], kinds: Mapping
     known = model().get_params()
     if "random_state" in known:
         arguments.setdefault("random_state", seed)
-    if "categorical_features" in known:
-        arguments.setdefault("categorical_features", list(range(len(categories))))
     unknown = sorted(set(arguments) - set(known))
     if unknown:
         raise TrainingError(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sqlite3
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -427,15 +428,28 @@ def test_other_processes_build_the_same_store_from_the_instance(instance: dg.Dag
         assert other.event_log_storage.inst_data == instance.event_log_storage.inst_data
 
 
-def test_threads_that_write_two_runs_at_once_both_succeed(instance: dg.DagsterInstance) -> None:
-    def write(run_id: str) -> None:
-        for _ in range(5):
-            instance.event_log_storage.store_event_batch(_materializations(run_id))
+def test_threads_that_write_two_runs_at_once_both_succeed(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = instance.event_log_storage
+    assert isinstance(store, BatchedSqliteEventLogStorage)
+    first_is_storing = threading.Event()
+    prepare = store.prepare_insert_event
 
+    def slowly(event: EventLogEntry) -> Any:
+        first_is_storing.set()
+        time.sleep(0.01)
+        return prepare(event)
+
+    monkeypatch.setattr(store, "prepare_insert_event", slowly)
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(write, ["first", "second"]))
+        first = pool.submit(store.store_event_batch, _materializations("first"))
+        assert first_is_storing.wait(10)
+        second = pool.submit(store.store_event_batch, _materializations("second"))
+        for stored in (first, second):
+            stored.result()
 
-    assert _counts(instance, "first") == _counts(instance, "second") == (100, 100)
+    assert _counts(instance, "first") == _counts(instance, "second") == (20, 20)
 
 
 def _write_in_a_process(home: Path, run_id: str) -> None:

@@ -15,8 +15,9 @@ from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.schedules import SqliteScheduleStorage
 from dagster._utils.tags import TagConcurrencyLimitsCounter
 
+from ml_assets.assets.common import RETRAINING_TAG
 from ml_assets.automation.event_store import BatchedSqliteEventLogStorage
-from ml_assets.automation.instance import RETRAINING_TAG, instance_environment, write_instance
+from ml_assets.automation.instance import instance_environment, write_instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,14 +90,13 @@ def test_one_retraining_of_a_project_runs_at_a_time_and_other_runs_go_on(instanc
     assert queue
     assert queue.max_concurrent_runs == 4
 
-    def run(**tags: str) -> dg.DagsterRun:
-        return dg.DagsterRun(job_name="job", tags={f"ml_assets/{name}": value for name, value in tags.items()})
+    def retraining(project: str) -> dg.DagsterRun:
+        return dg.DagsterRun(job_name=f"{project}_retrain", tags={RETRAINING_TAG: project})
 
-    counter = TagConcurrencyLimitsCounter(queue.tag_concurrency_limits, [run(retraining="housing")])
-    assert RETRAINING_TAG == "ml_assets/retraining"
-    assert counter.is_blocked(run(retraining="housing"))
-    assert not counter.is_blocked(run(retraining="taxis"))
-    assert not counter.is_blocked(run())
+    counter = TagConcurrencyLimitsCounter(queue.tag_concurrency_limits, [retraining("housing")])
+    assert counter.is_blocked(retraining("housing"))
+    assert not counter.is_blocked(retraining("taxis"))
+    assert not counter.is_blocked(dg.DagsterRun(job_name="housing_refresh"))
 
 
 def test_a_run_that_hangs_or_dies_is_ended_and_a_dead_process_is_tried_again(instance: dg.DagsterInstance) -> None:

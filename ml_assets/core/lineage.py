@@ -4,8 +4,8 @@ The lineage in Dagster's UI, the leakage check and the prediction API need it, a
 sqlglot parses; names are resolved here and not by its optimizer, which lower-cases identifiers, reports errors without
 a place, and does not know DuckDB's `COLUMNS(…)`, struct fields or the use of an alias later in the same SELECT.
 
-Nothing is run, so types are unknown: a struct cannot be unpacked (`s.*`), and the columns of PIVOT and UNPIVOT cannot
-be told. Such statements may run, but have no lineage; the error says what to write instead.
+Nothing is run, so types are unknown: a struct cannot be unpacked (`s.*`), `unnest` is taken for that of a list, and the
+columns of PIVOT and UNPIVOT cannot be told. Such statements may run, but have no lineage; the error says what to write.
 """
 
 from __future__ import annotations

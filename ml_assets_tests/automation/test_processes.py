@@ -10,13 +10,13 @@ import sys
 import time
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
 from ml_assets.automation import guard
-from ml_assets.automation.processes import ProcessError, Supervisor
+from ml_assets.automation.processes import ProcessError, StopSignal, Supervisor
 from ml_assets.automation.up import CannotStartError, Ports, commands, environment, up
 
 if TYPE_CHECKING:
@@ -203,6 +203,23 @@ def test_a_signal_while_starting_stops_what_has_been_started(launch: Launcher) -
     assert tree.end()[0] == 128 + signal.SIGINT
 
 
+def test_a_signal_at_the_very_moment_of_a_start_does_not_lose_the_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_popen = subprocess.Popen
+    started: list[subprocess.Popen[bytes]] = []
+
+    def popen_and_signal(*args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
+        started.append(real_popen(*args, **kwargs))
+        signal.raise_signal(signal.SIGTERM)
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", popen_and_signal)
+    with pytest.raises(StopSignal), Supervisor(say=lambda _: None) as supervisor:
+        supervisor.start("child", ["sleep", "60"], env={}, log=tmp_path / "child.log")
+    assert [process.returncode for process in started] == [-signal.SIGTERM]
+
+
 def test_a_killed_supervisor_leaves_nothing(launch: Launcher) -> None:
     tree = launch("plain", "plain")
     tree.supervisor.kill()
@@ -317,14 +334,14 @@ def test_a_closed_terminal_does_not_keep_anything_from_stopping(launch: Launcher
     assert tree.supervisor.stdout is not None
     tree.supervisor.stdout.close()
     tree.supervisor.send_signal(signal.SIGHUP)
-    tree.supervisor.wait(PATIENCE)
+    assert tree.supervisor.wait(PATIENCE) == 128 + signal.SIGHUP
     tree.assert_nothing_left()
 
 
 def test_a_child_gets_default_signals_and_its_environment(tmp_path: Path) -> None:
     log = tmp_path / "child.log"
     program = (
-        "import os, signal; print(os.environ['COLOUR'], os.getpgid(0) == os.getpid());"
+        "import os, signal; print(os.environ['COLOUR'], os.getpgid(0) == os.getsid(0) == os.getpid());"
         "print({signal.getsignal(s).name for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)});"
         "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler, signal.pthread_sigmask(0, ()))"
     )

@@ -163,6 +163,7 @@ STATEMENTS = [
     "SELECT * EXCLUDE (a, txt) REPLACE (K + 1 AS K) FROM raw WHERE a > 1",
     "SELECT other.* EXCLUDE (w), raw.* EXCLUDE (k) FROM raw JOIN other USING (k)",
     "SELECT * FROM raw NATURAL JOIN other ORDER BY v",
+    "SELECT * RENAME (o.v AS val) FROM other AS o JOIN (SELECT a AS v FROM raw) USING (v)",
     "SELECT * FROM (SELECT * FROM raw JOIN other ON raw.k = other.k)",
     "SELECT \"my col\" AS c, S.X, upper(txt) AS Txt, txt || 'x' AS t FROM raw ORDER BY B",
     "SELECT k AS key, * EXCLUDE (K), v + 1 AS next FROM raw AS r LEFT JOIN other AS o USING (k)",

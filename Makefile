@@ -1,0 +1,53 @@
+# `make demo` runs the main job, `make test` all checks; both set up what they need, from python3 alone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export ML_ASSETS_HOME ?= $(CURDIR)/.ml_assets
+# Read as soon as ML_ASSETS_DATA is relative: `make` may be called with -C.
+export ML_ASSETS_DATA ?= data
+ARGS ?=
+
+.PHONY: demo up test lint check format bench lock clean
+
+demo: $(READY)
+	$(BIN)/ml-assets demo
+
+up: $(READY)
+	$(BIN)/ml-assets up $(ARGS)
+
+$(READY): requirements.txt setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ml-assets needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+test: lint check
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: $(READY)
+	$(BIN)/dg check yaml
+	$(BIN)/dg check defs
+	$(BIN)/dg list defs > /dev/null
+	$(BIN)/dagster definitions validate -w workspace.yaml
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.run $(if $(ONLY),--only $(ONLY))
+
+lock: $(READY)
+	$(BIN)/uv pip compile --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --custom-compile-command "make lock" --extra dev setup.cfg -o requirements.txt
+
+clean:
+	rm -rf .ml_assets build dist *.egg-info

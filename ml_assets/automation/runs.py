@@ -1,0 +1,133 @@
+"""Running parts of a project's graph in this process, on the same Dagster instance that the UI and the daemon use."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import yaml
+
+from ml_assets import settings
+from ml_assets.automation.instance import instance_environment, write_instance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+LOCATION = "ml_assets"
+QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+
+
+class RunFailedError(Exception):
+    """A run failed; the message says which step and why."""
+
+
+def open_instance() -> dg.DagsterInstance:
+    """The platform's Dagster instance, made if it is missing; the environment is set for this process and its children."""
+    home = settings.home()
+    os.environ["ML_ASSETS_HOME"] = str(home)
+    os.environ.update(instance_environment(write_instance(home / "dagster")))
+    return dg.DagsterInstance.get()
+
+
+def load_definitions() -> dg.Definitions:
+    """The code location's definitions."""
+    with warnings.catch_warnings():
+        # Dagster's own component loader uses classes that Dagster calls beta.
+        warnings.simplefilter("ignore", category=dg.BetaWarning)
+        from ml_assets.definitions import defs  # noqa: PLC0415 - costs an import of Dagster's components
+
+        return defs()
+
+
+def workspace(home: Path) -> list[str]:
+    """The arguments that tell Dagster's programs where the code location is, under one name everywhere.
+
+    The name is part of what sensors and schedules are known by: under another one they would start anew.
+    """
+    file = settings.project_root() / "workspace.yaml"
+    if not file.is_file():
+        # An installed package has none.
+        file = home / "workspace.yaml"
+        module = {"module_name": "ml_assets.definitions", "location_name": LOCATION}
+        home.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump({"load_from": [{"python_module": module}]}), encoding="utf-8")
+    return ["-w", str(file)]
+
+
+def materialize_range(
+    instance: dg.DagsterInstance, defs: dg.Definitions, project: str, names: Sequence[str], first: str, last: str
+) -> str:
+    """Materialize a range of partitions of some assets as one run.
+
+    Returns:
+        The run's id.
+
+    Raises:
+        RunFailedError: if it fails.
+    """
+    tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    job = defs.resolve_implicit_global_asset_job_def()
+    keys = [dg.AssetKey([project, name]) for name in names]
+    result = job.execute_in_process(
+        instance=instance, asset_selection=keys, tags=tags, raise_on_error=False, run_config=QUIET
+    )
+    return _finished(result)
+
+
+def run_job(instance: dg.DagsterInstance, defs: dg.Definitions, name: str, partition: str | None = None) -> str:
+    """Run one of the project's jobs, for a partition if it has them. See `materialize_range`."""
+    job = defs.resolve_job_def(name)
+    result = job.execute_in_process(
+        instance=instance, partition_key=partition, raise_on_error=False, run_config=QUIET
+    )
+    return _finished(result)
+
+
+def daemon_command(home: Path) -> list[str]:
+    """The command line of the Dagster daemon."""
+    return [sys.executable, "-m", "dagster._daemon", "run", *workspace(home)]
+
+
+def wait_for(condition: Callable[[], Any], *, seconds: float, what: str, pause: float = 0.3) -> Any:
+    """Wait until a condition is true, and return what it returned.
+
+    Raises:
+        TimeoutError: naming what was waited for.
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(pause)
+    raise TimeoutError(f"waited {seconds:.0f} s for {what}")
+
+
+def sensor_cursor(instance: dg.DagsterInstance, name: str) -> str | None:
+    """The cursor of a sensor, or None while it has never ticked."""
+    for state in instance.all_instigator_state():
+        if state.instigator_name == name and state.instigator_data is not None:
+            return getattr(state.instigator_data, "cursor", None)
+    return None
+
+
+def _finished(result: dg.ExecuteInProcessResult) -> str:
+    if result.success:
+        return result.run_id
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            cause = error.cause if error is not None and error.cause is not None else error
+            message = "" if cause is None else cause.message.strip()
+            raise RunFailedError(f"run {result.run_id} failed in {event.step_key}: {message}")
+    raise RunFailedError(f"run {result.run_id} failed; see its log in Dagster")
+
+
+def run_tags(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, str]:
+    """The tags of a run."""
+    run = instance.get_run_by_id(run_id)
+    return {} if run is None else run.tags

@@ -1,0 +1,107 @@
+"""The command line: `ml-assets …`. Each command imports what it needs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Declare a machine-learning project once, get its whole asset graph.")
+lake_app = typer.Typer(no_args_is_help=True, help="Upkeep of the lake.")
+app.add_typer(lake_app, name="lake")
+
+
+@app.command()
+def data(project: Annotated[str, typer.Argument(help="The project's name.")]) -> None:
+    """Fill a project's data folder: what is there, else the publisher's files, else simulated ones."""
+    from ml_assets.demo import fill_data  # noqa: PLC0415
+
+    fill_data(_say, _project(project))
+
+
+@app.command()
+def demo() -> None:
+    """Run the main job on house_prices: fill four years, train, and play 2021 month by month."""
+    from ml_assets.demo import demo as run  # noqa: PLC0415
+
+    data("house_prices")
+    run(_say)
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    dagster_port: Annotated[int, typer.Option(help="Port of Dagster's UI.")] = 3000,
+    reports_port: Annotated[int, typer.Option(help="Port of the report pages.")] = 3001,
+) -> None:
+    """Start Dagster's UI, the daemon and the report pages; Ctrl-C stops all."""
+    from ml_assets import settings  # noqa: PLC0415
+    from ml_assets.automation.runs import workspace  # noqa: PLC0415
+    from ml_assets.automation.up import up as run  # noqa: PLC0415
+
+    home = settings.home()
+    code = run(
+        home=home, workspace=workspace(home), host=host, dagster_port=dagster_port, reports_port=reports_port, say=_say
+    )
+    raise typer.Exit(code)
+
+
+@lake_app.command()
+def compact(
+    keep_days: Annotated[float, typer.Option(help="Snapshots younger than this many days stay.", min=0)] = 7,
+) -> None:
+    """Merge small files and forget old snapshots, but none that a model was trained on."""
+    from ml_assets import settings  # noqa: PLC0415
+    from ml_assets.lake.connection import Lake  # noqa: PLC0415
+    from ml_assets.lake.upkeep import compact as run  # noqa: PLC0415
+    from ml_assets.registry.models import Registry  # noqa: PLC0415
+
+    protected = Registry(settings.home() / "registry").snapshots()
+    done = run(Lake(settings.home() / "lake"), keep=timedelta(days=keep_days), protected=protected)
+    _say(f"{done.files_merged} files merged, {done.snapshots_expired} snapshots expired, {done.files_deleted} files deleted")
+    _say(f"{len(protected)} snapshots that models were trained on are kept")
+
+
+@lake_app.command()
+def drop(project: str, table: str) -> None:
+    """Drop a table, to materialize it anew with other types. Snapshots that models were trained on still hold it."""
+    from ml_assets import settings  # noqa: PLC0415
+    from ml_assets.lake.connection import Commit, Lake, LakeError, table_exists  # noqa: PLC0415
+    from ml_assets.lake.sql import Table  # noqa: PLC0415
+
+    place = Table(project, table)
+    with Lake(settings.home() / "lake").transaction(Commit(project, "lake drop")) as transaction:
+        if not table_exists(transaction.cursor, place):
+            raise LakeError(f"the lake holds no table {place}")
+        transaction.cursor.execute(f"DROP TABLE {place.path}")
+    _say(f"dropped {place}")
+
+
+def main() -> None:
+    """Run the command line; what the user can mend is shown as one sentence, not as a traceback."""
+    from ml_assets.automation.up import CannotStartError  # noqa: PLC0415
+    from ml_assets.lake.connection import LakeError  # noqa: PLC0415
+    from ml_assets.sources.fill import DataFolderError  # noqa: PLC0415
+    from ml_assets.sources.publisher import PublisherError  # noqa: PLC0415
+
+    try:
+        app()
+    except (CannotStartError, LakeError, DataFolderError, PublisherError, ValueError) as error:
+        typer.echo(f"ml-assets: {error}", err=True)
+        sys.exit(1)
+
+
+def _say(line: str) -> None:
+    typer.echo(line)
+    sys.stdout.flush()
+
+
+def _project(name: str) -> object:
+    from ml_assets.projects import load_projects  # noqa: PLC0415
+
+    projects = load_projects()
+    if name not in projects:
+        raise ValueError(f"there is no project {name!r}. There are: {', '.join(projects) or 'none'}")
+    return projects[name]

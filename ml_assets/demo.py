@@ -1,0 +1,174 @@
+"""The main job, for everybody to see: a history is filled, a model trained, and a year played month by month.
+
+Everything is real: the same assets, the same Dagster instance and the same daemon as in daily use. The demo only
+materializes; whether a model is trained again is decided by the graph, and the daemon's sensor launches it. It resumes
+where it was interrupted: what the ledger holds is not done twice.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from ml_assets import settings
+from ml_assets.automation.processes import Supervisor
+from ml_assets.automation.instance import instance_environment
+from ml_assets.automation.runs import (
+    daemon_command,
+    load_definitions,
+    materialize_range,
+    open_instance,
+    run_job,
+    run_tags,
+    sensor_cursor,
+    wait_for,
+)
+from ml_assets.lake.connection import table_exists
+from ml_assets.lake.resource import open_lake
+from ml_assets.lake.sql import Table
+from ml_assets.registry.ledger import Entry, Ledger, champion_at
+from ml_assets.sources.fill import fill, read_origin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import dagster as dg
+
+    from ml_assets.lake.connection import Lake
+
+PROJECT = "house_prices"
+HISTORY = ("2017-01", "2020-12")
+MONTHS = tuple(f"2021-{month:02}" for month in range(1, 13))
+PREPARING = ("raw", "validated", "quarantine", "features", "profile")
+JUDGING = ("predictions", "drift", "performance", "decision")
+RETRAINING_SECONDS = 240.0
+HEADER = f"{'month':8} {'rows':>6} {'quarantined':>11} {'alarms':>6} {'MAPE':>7}  {'decision':9} {'champion':8}"
+
+
+def demo(say: Callable[[str], object], *, months: Sequence[str] = MONTHS, history: tuple[str, str] = HISTORY) -> None:
+    """Run the main job on `house_prices`.
+
+    Args:
+        say: receives each line for the person who watches.
+        months: the partitions that are played, one after the other.
+        history: first and last partition of the history that is filled before.
+
+    Raises:
+        RunFailedError: if a run fails.
+        TimeoutError: if the sensor does not launch a retraining that was decided.
+    """
+    started = time.monotonic()
+    instance, defs = open_instance(), load_definitions()
+    home = settings.home()
+    lake = open_lake(home / "lake")
+    ledger = Ledger(lake)
+    warning = read_origin(settings.data_root() / "hdb_resale").warning
+    if warning:
+        say(f"\n*** {warning} ***\n")
+    _fill_history(instance, defs, ledger, history, say)
+    log = home / "logs" / "demo-daemon.log"
+    with Supervisor(say=say) as supervisor:
+        say("starting the daemon, whose sensor launches retrainings")
+        supervisor.start("dagster-daemon", daemon_command(home), env=instance_environment(home / "dagster"), log=log)
+        wait_for(lambda: sensor_cursor(instance, f"{PROJECT}_retraining"), seconds=120, what=f"the sensor (see {log})")
+        say(f"\n{HEADER}\n{'-' * len(HEADER)}")
+        for month in months:
+            entry = _live_decision(ledger, month)
+            if entry is None:
+                run_job(instance, defs, f"{PROJECT}_refresh", month)
+                entry = _live_decision(ledger, month)
+            say(_row(lake, ledger, month, entry))
+            if entry is not None and entry.action == "retrain":
+                _await_retraining(instance, ledger, entry, say)
+    say(f"\ndone in {time.monotonic() - started:.0f} s")
+    if warning:
+        say(f"\n*** {warning} ***")
+    say(_where_to_look())
+
+
+def fill_data(say: Callable[[str], object], project: Any) -> None:
+    """Fill a project's data folder: what is there, else the publisher's files, else simulated ones.
+
+    Args:
+        say: receives each line for the person who watches.
+        project: the project; its source says where from.
+    """
+    from ml_assets.assets.common import folder_of  # noqa: PLC0415
+    from ml_assets.project import load_object  # noqa: PLC0415
+
+    source = project.source
+    folder = settings.data_root() / folder_of(project)
+    if source.publisher is None:
+        raise ValueError(f"{project.name} declares no source.publisher: put its files under {folder} yourself")
+    simulate = load_object(source.simulation) if source.simulation else None
+    origin = fill(folder, dataset=source.publisher.dataset, simulate=simulate, say=say)
+    say(f"{origin.files} files in {folder}: {origin.detail or origin.kind}")
+    if origin.warning:
+        say(f"\n*** {origin.warning} ***\n")
+
+
+def _fill_history(
+    instance: dg.DagsterInstance, defs: dg.Definitions, ledger: Ledger, history: tuple[str, str], say: Callable[[str], object]
+) -> None:
+    first, last = history
+    decided = {entry.partition for entry in ledger.entries(PROJECT, "decision")}
+    if {first, last} <= decided:
+        say(f"history {first} … {last} is there")
+        return
+    say(f"history {first} … {last}: {', '.join(PREPARING)} — one run")
+    _timed(say, lambda: materialize_range(instance, defs, PROJECT, PREPARING, first, last))
+    if champion_at(ledger.entries(PROJECT), last) is None:
+        say("training the first version")
+        _timed(say, lambda: run_job(instance, defs, f"{PROJECT}_retrain"))
+        say(f"  {ledger.entries(PROJECT)[-1].reason}")
+    say(f"history {first} … {last}: {', '.join(JUDGING)} — one run")
+    _timed(say, lambda: materialize_range(instance, defs, PROJECT, JUDGING, first, last))
+
+
+def _timed(say: Callable[[str], object], action: Callable[[], str]) -> None:
+    before = time.monotonic()
+    run = action()
+    say(f"  run {run[:8]}, {time.monotonic() - before:.1f} s")
+
+
+def _live_decision(ledger: Ledger, month: str) -> Entry | None:
+    live = [entry for entry in ledger.entries(PROJECT, "decision") if entry.partition == month and entry.standing == "live"]
+    return live[-1] if live else None
+
+
+def _await_retraining(instance: dg.DagsterInstance, ledger: Ledger, entry: Entry, say: Callable[[str], object]) -> None:
+    def verdict() -> Entry | None:
+        verdicts = [one for one in ledger.entries(PROJECT) if one.kind in {"promoted", "rejected"}]
+        return next((one for one in verdicts if one.facts.get("decision") == entry.id), None)
+
+    say(f"         {entry.reason}")
+    done = wait_for(verdict, seconds=RETRAINING_SECONDS, what=f"the retraining that decision {entry.id} asks for", pause=0.5)
+    launcher = run_tags(instance, done.run_id).get("dagster/sensor_name", "nobody")
+    say(f"         run {done.run_id[:8]}, launched by sensor {launcher}: version {done.version} {done.kind}")
+    say(f"         {done.reason}")
+
+
+def _row(lake: Lake, ledger: Ledger, month: str, entry: Entry | None) -> str:
+    facts = entry.facts if entry else {}
+    start = f"TIMESTAMP '{month}-01'"
+    with lake.reader() as cursor:
+        counts = []
+        for name in ("raw", "quarantine"):
+            table = Table(PROJECT, name)
+            found = cursor.execute(f"SELECT count(*) FROM {table.path} WHERE _partition = {start}").fetchone() if table_exists(cursor, table) else None
+            counts.append(found[0] if found else 0)
+    error = facts.get("error")
+    shown = f"{error:7.2%}" if error is not None else "      -"
+    champion = f"v{facts['champion']}" if facts.get("champion") else "none"
+    action = entry.action if entry else "-"
+    return f"{month:8} {counts[0]:6,} {counts[1]:11,} {len(facts.get('alarms', ())):6} {shown}  {action:9} {champion:8}"
+
+
+def _where_to_look() -> str:
+    return (
+        "\nwhere to look\n"
+        "  make up                      Dagster's UI and the report pages; then\n"
+        "  http://127.0.0.1:3000        the asset graph, group house_prices\n"
+        f"  {settings.reports_url()}        status, drift, decisions and versions\n"
+        f"  {settings.home() / 'lake'}"
+    )

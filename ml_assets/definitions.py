@@ -7,7 +7,7 @@ import dagster as dg
 from ml_assets.automation.alerts import build_failure_sensor
 from ml_assets.automation.schedules import build_upkeep
 from ml_assets.lake.resource import shared_lake
-from ml_assets.projects import load_tree
+from ml_assets.projects import load_tree, without_warnings_of_dagster_itself
 
 
 @dg.definitions
@@ -18,4 +18,5 @@ def defs() -> dg.Definitions:
         resources={"lake": shared_lake()},
         executor=dg.in_process_executor,
     )
-    return dg.Definitions.merge(load_tree().build_defs(), build_upkeep(), shared)
+    with without_warnings_of_dagster_itself():
+        return dg.Definitions.merge(load_tree().build_defs(), build_upkeep(), shared)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -10,7 +11,18 @@ import dagster as dg
 from ml_assets import settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ml_assets.project import Project
+
+
+@contextmanager
+def without_warnings_of_dagster_itself() -> Iterator[None]:
+    """Dagster's own component loader uses what Dagster calls beta and preview, and would say so four times an asset."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=dg.BetaWarning)
+        warnings.simplefilter("ignore", category=dg.PreviewWarning)
+        yield
 
 
 def load_tree() -> dg.ComponentTree:
@@ -25,9 +37,7 @@ def load_projects() -> dict[str, Project]:
     """Every project under `defs/`, by name."""
     from ml_assets.component import ModelProject  # noqa: PLC0415
 
-    with warnings.catch_warnings():
-        # Dagster's own component loader uses classes that Dagster calls beta.
-        warnings.simplefilter("ignore", category=dg.BetaWarning)
+    with without_warnings_of_dagster_itself():
         tree = load_tree()
         folders = sorted(file.parent for file in tree.defs_module_path.glob("*/defs.yaml"))
         components = {folder.name: tree.load_component(folder) for folder in folders}

@@ -241,12 +241,12 @@ def acting_decision(entries: Sequence[Entry], entry: Entry) -> Entry | None:
     """The live decision to retrain that stands for an entry's partition, if it has not been acted on yet.
 
     A run that is repeated after it was killed finds its decision already in the ledger. That decision, not the
-    repetition, is the one to act on, and only while it is the newest and no version has come of it.
+    repetition, is the one to act on, and only while it is the newest and no verdict has come of it.
     """
     live = [one for one in entries if one.kind == "decision" and one.standing == "live"]
     if not live or live[-1].partition != entry.partition or live[-1].action != "retrain":
         return None
-    done = {one.facts.get("decision") for one in entries if one.kind in {"registered", "promoted", "rejected"}}
+    done = {one.facts.get("decision") for one in entries if one.kind in {"promoted", "rejected"}}
     return None if live[-1].id in done else live[-1]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -36,12 +35,9 @@ def open_instance() -> dg.DagsterInstance:
 
 def load_definitions() -> dg.Definitions:
     """The code location's definitions."""
-    with warnings.catch_warnings():
-        # Dagster's own component loader uses classes that Dagster calls beta.
-        warnings.simplefilter("ignore", category=dg.BetaWarning)
-        from ml_assets.definitions import defs  # noqa: PLC0415 - costs an import of Dagster's components
+    from ml_assets.definitions import defs  # noqa: PLC0415 - costs an import of Dagster's components
 
-        return defs()
+    return defs()
 
 
 def workspace(home: Path) -> list[str]:

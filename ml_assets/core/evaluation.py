@@ -124,14 +124,8 @@ def compare(metric: str, actual: Values, challenger: Values, champion: Values) -
     else:
         p_value = float(stats.ttest_rel(old, new, alternative="greater").pvalue)
     root = math.sqrt if metric == "rmse" else float
-    return Comparison(
-        metric,
-        len(actual),
-        root(new.mean()),
-        root(old.mean()),
-        p_value,
-        better=p_value < SIGNIFICANCE and new.mean() < old.mean(),
-    )
+    better = p_value < SIGNIFICANCE and bool(new.mean() < old.mean())
+    return Comparison(metric, len(actual), root(new.mean()), root(old.mean()), p_value, better)
 
 
 def check_gate(metric: str, at_most: float | None, at_least: float | None, metrics: Mapping[str, float]) -> GateResult:

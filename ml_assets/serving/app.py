@@ -1,0 +1,95 @@
+"""The web application: routers put together behind what protects all of them.
+
+It answers only under its own names, so that a page elsewhere cannot reach it by pointing a name of its own at this
+machine (DNS rebinding); pages run no script and load nothing from elsewhere; and an error says nothing of the inside.
+"""
+
+# Annotations are values here: FastAPI's classes are imported inside the function.
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from ml_assets import settings
+from ml_assets.project import Project
+from ml_assets.serving.pages import build_pages
+from ml_assets.serving.projects import load_projects
+from ml_assets.serving.site import FOLDER, build_site
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; frame-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-site",
+    # Pages change with every run; the browser may keep them, but must ask.
+    "Cache-Control": "no-cache",
+}
+MESSAGES = {
+    404: ("Not found", "There is no such page."),
+    405: ("Not allowed", "These pages can only be read."),
+    500: ("Something went wrong", "What it was stands in the server's log: `logs/reports.log` under the home folder."),
+}
+
+
+def create_app(projects: Mapping[str, Project] | None = None) -> Any:
+    """The application, for uvicorn's `--factory`.
+
+    Args:
+        projects: by name; those under `defs/` where None.
+
+    Returns:
+        A FastAPI application on this home folder.
+    """
+    from fastapi import FastAPI, Request  # noqa: PLC0415
+    from fastapi.responses import PlainTextResponse, Response  # noqa: PLC0415
+    from fastapi.staticfiles import StaticFiles  # noqa: PLC0415
+    from starlette.exceptions import HTTPException  # noqa: PLC0415
+    from starlette.middleware.trustedhost import TrustedHostMiddleware  # noqa: PLC0415
+
+    site = build_site(load_projects() if projects is None else projects)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        site.reports.close()
+        site.lake.close()
+
+    # No generated pages about the API: they load scripts from elsewhere.
+    app = FastAPI(title="ml-assets", lifespan=lifespan, openapi_url=None)
+    app.include_router(build_pages(site))
+    app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
+
+    @app.get("/healthz")
+    def healthz() -> PlainTextResponse:
+        return PlainTextResponse("ok\n")
+
+    @app.exception_handler(HTTPException)
+    def refused(_: Request, error: HTTPException) -> Response:
+        title, message = MESSAGES.get(error.status_code, ("Refused", error.detail))
+        # A route says what there is instead; the router only repeats the status.
+        said = error.detail if error.status_code == 404 and error.detail != "Not Found" else message  # noqa: PLR2004
+        return site.error(error.status_code, title, said)
+
+    @app.exception_handler(Exception)
+    def failed(_: Request, __: Exception) -> Response:
+        # Answered outside the middleware below; the server then logs the exception.
+        response = site.error(500, *MESSAGES[500])
+        response.headers.update(HEADERS)
+        return response
+
+    names = {*LOOPBACK, urlsplit(settings.reports_url()).hostname or ""} - {""}
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=sorted(names), www_redirect=False)
+
+    @app.middleware("http")
+    async def protect(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call_next(request)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    return app

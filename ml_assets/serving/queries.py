@@ -1,0 +1,245 @@
+"""What the pages show, read from the lake, the registry and the ledger in one read transaction for each page: what stands
+on it belongs together, whatever is being written meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ml_assets.lake.connection import table_exists
+from ml_assets.lake.sql import quoted
+from ml_assets.registry.ledger import COLUMNS, LEDGER, Entry, stages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    import duckdb
+
+    from ml_assets.lake.connection import Lake
+    from ml_assets.project import Project
+    from ml_assets.registry.models import Registry, Version
+
+ALERTS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition as the lake holds it.
+
+    Attributes:
+        key, start: which.
+        rows: raw rows.
+        quarantined, duplicates: what became of those that are not used; None while they have not been judged.
+        version: the version that scored it, or None.
+        in_sample: whether that version has learnt from all of its rows, so that they say nothing about its error.
+        alarms: columns whose drift alarms, or None where drift has not been measured.
+        error: the watched error, or None where there is none.
+        decision: the decision on it: the live one, which may act, else the newest; or None.
+    """
+
+    key: str
+    start: datetime
+    rows: int
+    quarantined: int | None
+    duplicates: int | None
+    version: int | None
+    in_sample: bool
+    alarms: tuple[str, ...] | None
+    error: float | None
+    decision: Entry | None
+
+    @property
+    def asks_retraining(self) -> bool:
+        """Whether a retraining was launched because of it."""
+        return self.decision is not None and (self.decision.action, self.decision.standing) == ("retrain", "live")
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One version and what became of it.
+
+    Attributes:
+        record: how it was made.
+        stage: candidate, champion, retired or rejected.
+        test: its metrics on the rows held out; empty where it has not been evaluated.
+        verdict: the entry that promoted or rejected it, or None.
+    """
+
+    record: Version
+    stage: str
+    test: Mapping[str, float]
+    verdict: Entry | None
+
+
+@dataclass(frozen=True)
+class State:
+    """All that the pages say about a project.
+
+    Attributes:
+        project: its declaration.
+        partitions: those that hold rows, oldest first.
+        versions: its versions, oldest first.
+    """
+
+    project: Project
+    partitions: tuple[Partition, ...] = ()
+    versions: tuple[ModelVersion, ...] = ()
+
+    @property
+    def newest(self) -> Partition | None:
+        """The newest partition."""
+        return self.partitions[-1] if self.partitions else None
+
+    @property
+    def judged(self) -> Partition | None:
+        """The newest partition that has a watched error."""
+        return next((partition for partition in reversed(self.partitions) if partition.error is not None), None)
+
+    @property
+    def decided(self) -> Partition | None:
+        """The newest partition that has been decided on."""
+        return next((partition for partition in reversed(self.partitions) if partition.decision), None)
+
+    @property
+    def champion(self) -> ModelVersion | None:
+        """The version that serves."""
+        return next((version for version in reversed(self.versions) if version.stage == "champion"), None)
+
+    def reference(self, version: int | None) -> float | None:
+        """The watched error that a version had on its test rows, or None."""
+        metric = self.project.retraining.metric
+        return next((one.test.get(metric) for one in self.versions if one.record.number == version), None)
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One statistic of `drift`; `threshold` is None where it only tells."""
+
+    version: int
+    column: str
+    name: str
+    value: float
+    threshold: float | None
+    alarm: bool
+
+
+@dataclass(frozen=True)
+class Alert:
+    """A run that failed."""
+
+    run_id: str
+    job: str
+    partition: str
+    message: str
+
+
+@contextmanager
+def reading(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection | None]:
+    """A read transaction, or None where there is no lake yet: looking at pages does not make one."""
+    if not lake.catalogue.exists():
+        yield None
+        return
+    with lake.reader() as cursor:
+        yield cursor
+
+
+def read_state(cursor: duckdb.DuckDBPyConnection | None, registry: Registry, project: Project) -> State:
+    """A project's state; an empty one where nothing has been materialized."""
+    if cursor is None:
+        return State(project)
+    entries = _entries(cursor, project)
+    return State(project, _partitions(cursor, project, entries), _versions(registry, project, entries))
+
+
+def read_statistics(
+    cursor: duckdb.DuckDBPyConnection | None, project: Project, start: datetime
+) -> tuple[Statistic, ...]:
+    """The drift statistics of a partition, alarms first; empty where they have not been measured."""
+    if cursor is None or "drift" not in _tables(cursor, project):
+        return ()
+    sql = (
+        f"SELECT version, column_name, statistic, value, threshold, alarm FROM {project.table('drift').path} "
+        "WHERE _partition = ? ORDER BY alarm DESC, column_name, statistic"
+    )
+    return tuple(Statistic(*row) for row in cursor.execute(sql, [start]).fetchall())
+
+
+def read_alerts(file: Path) -> tuple[Alert, ...]:
+    """The newest failures, newest first."""
+    if not file.is_file():
+        return ()
+    # A last line without its end is still being written.
+    lines = file.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()[-ALERTS_SHOWN:]
+    fields = [json.loads(line) for line in reversed(lines)]
+    return tuple(Alert(one["run_id"], one["job"], one["partition"], one["message"]) for one in fields)
+
+
+def _entries(cursor: duckdb.DuckDBPyConnection, project: Project) -> list[Entry]:
+    if not table_exists(cursor, LEDGER):
+        return []
+    columns = ", ".join(quoted(name) for name in COLUMNS)
+    sql = f"SELECT {columns} FROM {LEDGER.path} WHERE project = ? ORDER BY id"
+    return [Entry(*row) for row in cursor.execute(sql, [project.name]).fetchall()]
+
+
+def _tables(cursor: duckdb.DuckDBPyConnection, project: Project) -> set[str]:
+    sql = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = ?"
+    return {name for (name,) in cursor.execute(sql, [project.name]).fetchall()}
+
+
+def _partitions(
+    cursor: duckdb.DuckDBPyConnection, project: Project, entries: list[Entry]
+) -> tuple[Partition, ...]:
+    present = _tables(cursor, project)
+
+    def grouped(table: str, values: str, parameters: Any = None) -> dict[datetime, tuple[Any, ...]]:
+        if table not in present:
+            return {}
+        sql = f"SELECT _partition, {values} FROM {project.table(table).path} GROUP BY _partition ORDER BY _partition"
+        return {start: tuple(row) for start, *row in cursor.execute(sql, parameters).fetchall()}
+
+    raw = grouped("raw", "count(*)")
+    validated = grouped("validated", "count(*)")
+    quarantine = grouped("quarantine", "count(*)")
+    scored = grouped("predictions", "max(version), bool_and(in_sample)")
+    drifted = grouped("drift", "list_sort(list(DISTINCT column_name) FILTER (alarm))")
+    errors = grouped("performance", "max(value) FILTER (metric = ?)", [project.retraining.metric])
+    decided = [entry for entry in entries if entry.kind == "decision"]
+    decisions = {entry.partition: entry for entry in sorted(decided, key=lambda entry: entry.standing == "live")}
+    found = []
+    for start, (rows,) in raw.items():
+        key = project.key_of(start)
+        (kept,), (bad,) = validated.get(start, (0,)), quarantine.get(start, (0,))
+        is_judged = kept + bad > 0
+        version, in_sample = scored.get(start, (None, False))
+        found.append(
+            Partition(
+                key=key,
+                start=start,
+                rows=rows,
+                quarantined=bad if is_judged else None,
+                duplicates=rows - kept - bad if is_judged else None,
+                version=version,
+                in_sample=in_sample,
+                alarms=tuple(drifted[start][0] or ()) if start in drifted else None,
+                error=errors.get(start, (None,))[0],
+                decision=decisions.get(key),
+            )
+        )
+    return tuple(found)
+
+
+def _versions(registry: Registry, project: Project, entries: list[Entry]) -> tuple[ModelVersion, ...]:
+    # The ledger says which there are: a folder without its entry was written a moment ago.
+    verdicts = {entry.version: entry for entry in entries if entry.kind in {"promoted", "rejected"}}
+    found = []
+    for number, stage in sorted(stages(entries).items()):
+        stored = registry.evaluation(project.name, number)
+        test = stored["metrics"]["test"] if stored else {}
+        found.append(ModelVersion(registry.version(project.name, number), stage, test, verdicts.get(number)))
+    return tuple(found)

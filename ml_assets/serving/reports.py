@@ -1,0 +1,222 @@
+"""Evidently's report on a partition: rendered when somebody asks for it, kept on the disk by the content it depends on.
+
+Evidently writes the values of the data into a script as they are, so a category `</script>…` would become part of the
+page: they are escaped here, and the page is served in a sandbox. Its own thresholds decide nothing in this platform.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import os
+import tempfile
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml_assets.core.training import as_inputs
+from ml_assets.lake.connection import columns_of, table_exists
+from ml_assets.lake.sql import quoted
+from ml_assets.project import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    import duckdb
+    import polars as pl
+
+    from ml_assets.lake.connection import Lake
+    from ml_assets.project import Project
+    from ml_assets.registry.models import Registry, Version
+
+# Evidently's time and memory grow with the rows; the statistics of this many are within a few per cent of all.
+SAMPLE = 5_000
+SEED = 20_170_101
+PREDICTION = "prediction"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a report is about.
+
+    Attributes:
+        project: the project.
+        partition: the partition's key.
+        version: the version that scored it: the reference is what it was trained on.
+        current: the partition's rows, or a sample of them: the version's features, the target, `prediction`.
+        rows: how many rows the partition has.
+        warning: what must be said of the data's origin, or None.
+    """
+
+    project: Project
+    partition: str
+    version: Version
+    current: pl.DataFrame
+    rows: int
+    warning: str | None
+
+    @property
+    def key(self) -> str:
+        """A hash over everything that the report depends on."""
+        return digest(
+            hashlib.sha256(self.current.write_csv().encode()).hexdigest(),
+            str(self.rows),
+            self.version.artefact,
+            self.version.training_set.content_hash,
+            self.warning or "",
+            version_of("evidently"),
+        )[:16]
+
+
+class Reports:
+    """The reports in a folder. One is rendered at a time; whoever asks for the same one meanwhile waits for it.
+
+    Args:
+        folder: holds `<project>/<partition>-<key>.html`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="evidently")
+        self._rendering: dict[Path, Future[str]] = {}
+        self._lock = threading.Lock()
+
+    def request(self, subject: Subject, render: Callable[[Subject], str]) -> Future[str]:
+        """The report's HTML, from the disk or rendered now.
+
+        Args:
+            subject: what it is about.
+            render: makes it; called in another thread, and only if nobody has done so before.
+        """
+        path = self.folder / subject.project.name / f"{subject.partition}-{subject.key}.html"
+        with self._lock:
+            under_way = self._rendering.get(path)
+            if under_way is None:
+                under_way = self._rendering[path] = self._pool.submit(self._make, path, subject, render)
+                under_way.add_done_callback(lambda _: self._rendering.pop(path, None))
+            return under_way
+
+    def close(self) -> None:
+        """Render nothing more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _make(self, path: Path, subject: Subject, render: Callable[[Subject], str]) -> str:
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+        content = render(subject)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(content)
+        Path(draft).replace(path)
+        for outdated in path.parent.glob(f"{subject.partition}-*.html"):
+            if outdated != path:
+                outdated.unlink(missing_ok=True)
+        return content
+
+
+def read_subject(
+    cursor: duckdb.DuckDBPyConnection, registry: Registry, project: Project, start: datetime, warning: str | None
+) -> Subject | None:
+    """The rows of a partition with their predictions; None where no version has scored it.
+
+    Args:
+        cursor: a read transaction.
+        registry: where the versions are.
+        project: the project.
+        start: the partition's start.
+        warning: what must be said of the data's origin.
+    """
+    features, predictions = project.table("features"), project.table("predictions")
+    if not table_exists(cursor, predictions):
+        return None
+    scored = f"{features.path} JOIN {predictions.path} USING (_partition, _source, _row) WHERE _partition = ?"
+    number, rows = cursor.execute(f"SELECT max(version), count(*) FROM {scored}", [start]).fetchone() or (None, 0)
+    if number is None:
+        return None
+    version = registry.version(project.name, number)
+    present = columns_of(cursor, features)
+    columns = ", ".join(quoted(name) for name in (*version.features, version.target) if name in present)
+    sql = f"SELECT {columns}, {PREDICTION} FROM {scored} ORDER BY {_shuffled()} LIMIT {SAMPLE}"
+    current = cursor.execute(sql, [start]).pl()
+    return Subject(project, project.key_of(start), version, current, rows, warning)
+
+
+def render(subject: Subject, lake: Lake, registry: Registry) -> str:
+    """Make a report with Evidently: the partition against the rows that its version was trained on, as it saw them."""
+    import polars as pl  # noqa: PLC0415
+
+    version, project = subject.version, subject.project
+    train = version.training_set.train
+    table = project.table("features").at(version.training_set.snapshot)
+    window = project.window(train[0], train[-1])
+    with lake.reader() as cursor:
+        counted = cursor.execute(f"SELECT count(*) FROM {table} WHERE {window.condition()}").fetchone()
+        sql = f"FROM {table} WHERE {window.condition()} ORDER BY {_shuffled()} LIMIT {SAMPLE}"
+        reference = cursor.execute(sql).pl()
+    predicted = registry.load(version).predict(as_inputs(reference, version.features)).astype(float)
+    reference = reference.with_columns(pl.Series(PREDICTION, predicted))
+    kinds = version.features | {version.target: "number", PREDICTION: "number"}
+    # Evidently fails on a column without values: a label that has not come yet, a feature that is gone.
+    compared = {name: kind for name, kind in kinds.items() if _has_values(subject.current, name)}
+    compared = {name: kind for name, kind in compared.items() if _has_values(reference, name)}
+    lines = [
+        f"{project.name}, {subject.partition}: {_stated(subject.current.height, subject.rows)}, against "
+        f"{_stated(reference.height, counted[0] if counted else 0)} that version {version.number} learnt from "
+        f"({train[0]} … {train[-1]}). The tests and thresholds below are Evidently's own; no decision rests on them."
+    ]
+    left_out = [name for name in kinds if name not in compared]
+    if left_out:
+        lines.append(f"Left out, because there are no values to compare: {', '.join(left_out)}.")
+    if subject.warning:
+        lines.insert(0, subject.warning)
+    return finish(evidently_html(subject.current, reference, compared), lines)
+
+
+def evidently_html(current: pl.DataFrame, reference: pl.DataFrame, kinds: Mapping[str, str]) -> str:
+    """Evidently's data drift report as it makes it."""
+    os.environ["DO_NOT_TRACK"] = "1"
+    from evidently import DataDefinition, Dataset, Report  # noqa: PLC0415 - after the variable above
+    from evidently.presets import DataDriftPreset  # noqa: PLC0415
+
+    definition = DataDefinition(
+        numerical_columns=[name for name, kind in kinds.items() if kind == "number"],
+        categorical_columns=[name for name, kind in kinds.items() if kind == "category"],
+    )
+    made = Report([DataDriftPreset()]).run(
+        Dataset.from_pandas(as_inputs(current, kinds), data_definition=definition),
+        Dataset.from_pandas(as_inputs(reference, kinds), data_definition=definition),
+    )
+    return str(made.get_html_str(as_iframe=False))
+
+
+def finish(report: str, lines: list[str]) -> str:
+    """Escape the data in Evidently's page, and put some lines above the report."""
+    # The data are JSON on one line each, so that only the end of their script starts a line with `</script>`; JSON has
+    # `<` within texts alone, where the escaped form means the same.
+    before, opening, rest = report.partition("<script>\n    var ")
+    data, closing, after = rest.partition("\n</script>")
+    head, body, content = after.partition("<body>")
+    if not (opening and closing and body):
+        raise ValueError("Evidently's page is made in another way than its version 0.7.23 does: it cannot be made safe")
+    escaped = data.replace("<", "\\u003c")
+    note = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+    style = "<style>.ml-assets{font:14px system-ui,sans-serif;margin:12px 16px;padding:4px 12px;border-left:4px solid #b4471f}</style>"
+    return f'{before}{opening}{escaped}{closing}{head}{style}{body}<div class="ml-assets">{note}</div>{content}'
+
+
+def _shuffled() -> str:
+    """An order of rows that is as good as random and always the same, however many threads read them."""
+    return f"hash(_source, _row, {SEED}), _source, _row"
+
+
+def _has_values(rows: pl.DataFrame, name: str) -> bool:
+    return name in rows.columns and rows[name].null_count() < rows.height
+
+
+def _stated(sampled: int, rows: int) -> str:
+    return f"all {rows:,} rows" if sampled == rows else f"a fixed random sample of {sampled:,} of the {rows:,} rows"

@@ -1,0 +1,101 @@
+"""What every page needs: the declared projects, where their state is read from, and the templates."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml_assets import settings
+from ml_assets.lake.connection import Lake
+from ml_assets.project import Project
+from ml_assets.registry.models import Registry
+from ml_assets.serving.projects import origin_warning
+from ml_assets.serving.reports import Reports
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from jinja2 import Environment
+    from starlette.responses import HTMLResponse
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Site:
+    """The parts of one application.
+
+    Attributes:
+        projects: by name.
+        lake, registry: where their state is read from.
+        reports: Evidently's, rendered and kept.
+        templates: autoescaping.
+    """
+
+    projects: "Mapping[str, Project]"
+    lake: Lake
+    registry: Registry
+    reports: Reports
+    templates: "Environment"
+
+    def page(
+        self, template: str, *, warnings: "Sequence[str | None]", status: int = 200, **values: Any
+    ) -> "HTMLResponse":
+        """Render a page.
+
+        Args:
+            template: its file.
+            warnings: what must be said of the data's origin, for each project that the page is about.
+            status: of the response.
+            values: for the template.
+        """
+        from starlette.responses import HTMLResponse  # noqa: PLC0415
+
+        said = list(dict.fromkeys(warning for warning in warnings if warning))
+        text = self.templates.get_template(template).render(projects=self.projects.values(), warnings=said, **values)
+        return HTMLResponse(text, status)
+
+    def error(self, status: int, title: str, message: str) -> "HTMLResponse":
+        """A page that says what is wrong and what there is instead."""
+        warnings = [origin_warning(project, has_rows=False) for project in self.projects.values()]
+        return self.page("error.html", warnings=warnings, status=status, title=title, message=message)
+
+
+def build_site(projects: "Mapping[str, Project]") -> Site:
+    """The site of this home folder."""
+    home = settings.home()
+    return Site(projects, Lake(home / "lake"), Registry(home / "registry"), Reports(home / "reports"), _templates())
+
+
+def _templates() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415
+
+    templates = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"metric": show_metric, "figure": show_figure, "moment": show_moment}
+    return templates
+
+
+def show_metric(value: float | None, name: str) -> str:
+    """A metric for people: MAPE as a percentage, others as a figure."""
+    if value is None:
+        return "–"
+    return f"{value:.1%}" if name == "mape" else show_figure(value)
+
+
+def show_figure(value: float | None) -> str:
+    """A number for people: four significant digits, thousands apart."""
+    if value is None:
+        return "–"
+    if isinstance(value, int) or abs(value) >= 1000:  # noqa: PLR2004 - from here on all four digits are whole
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def show_moment(text: str) -> str:
+    """An ISO moment in UTC, to the minute."""
+    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M} UTC"

@@ -8,7 +8,12 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Declare a machine-learning project once, get its whole asset graph.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Declare a machine-learning project once, get its whole asset graph.",
+)
 lake_app = typer.Typer(no_args_is_help=True, help="Upkeep of the lake.")
 app.add_typer(lake_app, name="lake")
 
@@ -38,8 +43,8 @@ def up(
 ) -> None:
     """Start Dagster's UI, the daemon and the report pages; Ctrl-C stops all."""
     from ml_assets import settings  # noqa: PLC0415
-    from ml_assets.automation.runs import workspace  # noqa: PLC0415
     from ml_assets.automation.up import up as run  # noqa: PLC0415
+    from ml_assets.runs import workspace  # noqa: PLC0415
 
     home = settings.home()
     code = run(
@@ -60,7 +65,10 @@ def compact(
 
     protected = Registry(settings.home() / "registry").snapshots()
     done = run(Lake(settings.home() / "lake"), keep=timedelta(days=keep_days), protected=protected)
-    _say(f"{done.files_merged} files merged, {done.snapshots_expired} snapshots expired, {done.files_deleted} files deleted")
+    _say(
+        f"{done.files_merged} files merged, {done.snapshots_expired} snapshots expired, "
+        f"{done.files_deleted} files deleted"
+    )
     _say(f"{len(protected)} snapshots that models were trained on are kept")
 
 

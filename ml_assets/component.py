@@ -8,14 +8,15 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from ml_assets.automation.schedules import build_refresh, build_schedule
-from ml_assets.automation.sensors import build_retraining, build_retraining_sensor
 from ml_assets.assets.features import build_features, build_profile
-from ml_assets.assets.model import build_champion, build_evaluation, build_model, build_training_set
+from ml_assets.assets.model import build_evaluation, build_model, build_training_set
 from ml_assets.assets.monitoring import build_decision, build_drift, build_performance
 from ml_assets.assets.predictions import build_predictions
+from ml_assets.assets.promotion import build_champion
 from ml_assets.assets.raw import build_raw
 from ml_assets.assets.validated import build_validated
+from ml_assets.automation.schedules import build_refresh, build_schedule
+from ml_assets.automation.sensors import build_retraining, build_retraining_sensor
 from ml_assets.lake.resource import shared_lake
 from ml_assets.project import Gate, Monitoring, Partitions, Project, Retraining, Source, Training, Validation
 

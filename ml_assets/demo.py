@@ -11,9 +11,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ml_assets import settings
-from ml_assets.automation.processes import Supervisor
 from ml_assets.automation.instance import instance_environment
-from ml_assets.automation.runs import (
+from ml_assets.automation.processes import Supervisor
+from ml_assets.lake.connection import table_exists
+from ml_assets.lake.resource import open_lake
+from ml_assets.lake.sql import Table
+from ml_assets.registry.ledger import Entry, Ledger, champion_at
+from ml_assets.runs import (
     daemon_command,
     load_definitions,
     materialize_range,
@@ -23,10 +27,6 @@ from ml_assets.automation.runs import (
     sensor_cursor,
     wait_for,
 )
-from ml_assets.lake.connection import table_exists
-from ml_assets.lake.resource import open_lake
-from ml_assets.lake.sql import Table
-from ml_assets.registry.ledger import Entry, Ledger, champion_at
 from ml_assets.sources.fill import fill, read_origin
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ RETRAINING_SECONDS = 240.0
 HEADER = f"{'month':8} {'rows':>6} {'quarantined':>11} {'alarms':>6} {'MAPE':>7}  {'decision':9} {'champion':8}"
 
 
-def demo(say: Callable[[str], object], *, months: Sequence[str] = MONTHS, history: tuple[str, str] = HISTORY) -> None:
+def demo(say: Callable[[str], None], *, months: Sequence[str] = MONTHS, history: tuple[str, str] = HISTORY) -> None:
     """Run the main job on `house_prices`.
 
     Args:
@@ -77,7 +77,7 @@ def demo(say: Callable[[str], object], *, months: Sequence[str] = MONTHS, histor
             if entry is None:
                 run_job(instance, defs, f"{PROJECT}_refresh", month)
                 entry = _live_decision(ledger, month)
-            say(_row(lake, ledger, month, entry))
+            say(_row(lake, month, entry))
             if entry is not None and entry.action == "retrain":
                 _await_retraining(instance, ledger, entry, say)
     say(f"\ndone in {time.monotonic() - started:.0f} s")
@@ -86,7 +86,7 @@ def demo(say: Callable[[str], object], *, months: Sequence[str] = MONTHS, histor
     say(_where_to_look())
 
 
-def fill_data(say: Callable[[str], object], project: Any) -> None:
+def fill_data(say: Callable[[str], None], project: Any) -> None:
     """Fill a project's data folder: what is there, else the publisher's files, else simulated ones.
 
     Args:
@@ -108,7 +108,11 @@ def fill_data(say: Callable[[str], object], project: Any) -> None:
 
 
 def _fill_history(
-    instance: dg.DagsterInstance, defs: dg.Definitions, ledger: Ledger, history: tuple[str, str], say: Callable[[str], object]
+    instance: dg.DagsterInstance,
+    defs: dg.Definitions,
+    ledger: Ledger,
+    history: tuple[str, str],
+    say: Callable[[str], object],
 ) -> None:
     first, last = history
     decided = {entry.partition for entry in ledger.entries(PROJECT, "decision")}
@@ -116,13 +120,13 @@ def _fill_history(
         say(f"history {first} … {last} is there")
         return
     say(f"history {first} … {last}: {', '.join(PREPARING)} — one run")
-    _timed(say, lambda: materialize_range(instance, defs, PROJECT, PREPARING, first, last))
+    _timed(say, lambda: materialize_range(instance, defs, PROJECT, PREPARING, first=first, last=last))
     if champion_at(ledger.entries(PROJECT), last) is None:
         say("training the first version")
         _timed(say, lambda: run_job(instance, defs, f"{PROJECT}_retrain"))
         say(f"  {ledger.entries(PROJECT)[-1].reason}")
     say(f"history {first} … {last}: {', '.join(JUDGING)} — one run")
-    _timed(say, lambda: materialize_range(instance, defs, PROJECT, JUDGING, first, last))
+    _timed(say, lambda: materialize_range(instance, defs, PROJECT, JUDGING, first=first, last=last))
 
 
 def _timed(say: Callable[[str], object], action: Callable[[], str]) -> None:
@@ -132,7 +136,9 @@ def _timed(say: Callable[[str], object], action: Callable[[], str]) -> None:
 
 
 def _live_decision(ledger: Ledger, month: str) -> Entry | None:
-    live = [entry for entry in ledger.entries(PROJECT, "decision") if entry.partition == month and entry.standing == "live"]
+    live = [
+        entry for entry in ledger.entries(PROJECT, "decision") if entry.partition == month and entry.standing == "live"
+    ]
     return live[-1] if live else None
 
 
@@ -142,20 +148,26 @@ def _await_retraining(instance: dg.DagsterInstance, ledger: Ledger, entry: Entry
         return next((one for one in verdicts if one.facts.get("decision") == entry.id), None)
 
     say(f"         {entry.reason}")
-    done = wait_for(verdict, seconds=RETRAINING_SECONDS, what=f"the retraining that decision {entry.id} asks for", pause=0.5)
+    done = wait_for(
+        verdict, seconds=RETRAINING_SECONDS, what=f"the retraining that decision {entry.id} asks for", pause=0.5
+    )
     launcher = run_tags(instance, done.run_id).get("dagster/sensor_name", "nobody")
     say(f"         run {done.run_id[:8]}, launched by sensor {launcher}: version {done.version} {done.kind}")
     say(f"         {done.reason}")
 
 
-def _row(lake: Lake, ledger: Ledger, month: str, entry: Entry | None) -> str:
+def _row(lake: Lake, month: str, entry: Entry | None) -> str:
     facts = entry.facts if entry else {}
     start = f"TIMESTAMP '{month}-01'"
     with lake.reader() as cursor:
         counts = []
         for name in ("raw", "quarantine"):
             table = Table(PROJECT, name)
-            found = cursor.execute(f"SELECT count(*) FROM {table.path} WHERE _partition = {start}").fetchone() if table_exists(cursor, table) else None
+            found = (
+                cursor.execute(f"SELECT count(*) FROM {table.path} WHERE _partition = {start}").fetchone()
+                if table_exists(cursor, table)
+                else None
+            )
             counts.append(found[0] if found else 0)
     error = facts.get("error")
     shown = f"{error:7.2%}" if error is not None else "      -"

@@ -1,4 +1,4 @@
-"""What a team declares about a project, typed. The YAML-facing component and every builder speak of a project in these words.
+"""What a team declares about a project, typed: the words in which the component and every builder speak of it.
 
 The classes are Dagster models, so that `dg check yaml` knows them; they only hold values and refuse wrong ones.
 """
@@ -16,7 +16,6 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import Field, PositiveInt, field_validator
 
-from ml_assets import settings
 from ml_assets.lake.sql import Table, Window
 
 FORMATS = {"month": "%Y-%m", "day": "%Y-%m-%d"}
@@ -170,6 +169,16 @@ class Project:
     def window(self, first: str, last: str) -> Window:
         """The window of a range of keys, both ends included."""
         return Window(self.start_of(first), self.step(self.start_of(last), 1))
+
+    def newest_ended(self, now: datetime) -> datetime | None:
+        """The start of the newest partition that has ended, or None while the first has not.
+
+        Args:
+            now: naive UTC.
+        """
+        current = datetime(now.year, now.month, now.day if self.partitions.grain == "day" else 1)  # noqa: DTZ001 - naive UTC
+        newest = self.step(current, -1)
+        return newest if newest >= self.start_of(self.partitions.start) else None
 
     def starts(self, window: Window) -> list[datetime]:
         """The starts of a window's partitions, in order."""

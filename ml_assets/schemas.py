@@ -1,8 +1,8 @@
 """A project's pandera schema, imported late.
 
-The asset graph needs the names of a schema's checks when it is loaded, and importing pandera costs as much as importing
-Dagster. So the outline of a schema is kept under the home folder, by the content of its source; when rows are judged the
-schema itself is imported, and an outline that no longer fits it is an error, never a silent difference.
+The asset graph needs the names of a schema's checks when it is loaded, and importing pandera costs as much as
+importing Dagster. So the outline of a schema is kept under the home folder, by the content of its source; when rows are
+judged the schema itself is imported, and an outline that no longer fits it is an error, never a silent difference.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def load_schema(path: str) -> type[DataFrameModel]:
     Raises:
         SchemaError: if it does not import or is no `pandera.polars.DataFrameModel`.
     """
-    import pandera.polars as pa  # noqa: PLC0415
+    import pandera.polars as pa
 
     try:
         model = load_object(path)

@@ -9,12 +9,13 @@ import dagster as dg
 import duckdb
 
 from ml_assets import settings
+from ml_assets.core.lineage import check_select
 from ml_assets.lake.connection import Commit, columns_of
 from ml_assets.lake.tables import run_select
 from ml_assets.project import FORMATS, Project, digest
 from ml_assets.registry.ledger import Ledger
 from ml_assets.registry.models import Registry
-from ml_assets.sources.fill import read_origin
+from ml_assets.sources.fill import SourceMissingError, read_origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -134,8 +135,10 @@ def run_sql(cursor: duckdb.DuckDBPyConnection, path: str, sql: str, inputs: Mapp
     """Run a project's statement; an error names its file.
 
     Raises:
+        SqlError: if it is anything but one SELECT over the named inputs: it reads no file and changes nothing.
         SqlFailure: what DuckDB says, and where.
     """
+    check_select(sql, where=path, allowed=list(inputs))
     try:
         return run_select(cursor, sql, inputs)
     except duckdb.Error as error:
@@ -171,8 +174,7 @@ def describe(
     """
     key = asset_key(project, name)
     counts = dict(rows.group_by("_partition").len().iter_rows())
-    warning = read_origin(settings.data_root() / folder_of(project)).warning
-    origin = {"data_origin": dg.MetadataValue.text(warning)} if warning else {}
+    origin = data_origin(project)
     for start, partition in zip(span.starts, span.keys, strict=True):
         context.add_asset_metadata(
             {
@@ -189,6 +191,7 @@ def describe(
     metadata: dict[str, Any] = {
         "rows": rows.height,
         "dagster/column_schema": dg.TableSchema([dg.TableColumn(column, kind) for column, kind in columns.items()]),
+        **origin,
         **(extra or {}),
     }
     if lineage:
@@ -204,6 +207,16 @@ def column_lineage(project: Project, lineage: Mapping[str, Iterable[ColumnRef]])
             for column, refs in lineage.items()
         }
     )
+
+
+def data_origin(project: Project) -> dict[str, Any]:
+    """What every materialization says about its data: nothing where it is real, loudly where it is simulated."""
+    try:
+        warning = read_origin(settings.data_root() / folder_of(project)).warning
+    except SourceMissingError:
+        # The files may be gone once they are in the lake.
+        return {}
+    return {"data_origin": dg.MetadataValue.text(warning)} if warning else {}
 
 
 def folder_of(project: Project) -> str:

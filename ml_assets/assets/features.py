@@ -1,6 +1,6 @@
 """`features`: the project's features.sql over validated rows; and `profile`: counts of them in fixed bins."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -12,9 +12,6 @@ from ml_assets.lake.connection import Transaction, columns_of, create_schema, ta
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.tables import LINEAGE, read, replace_rows, replace_window, window_of
 from ml_assets.project import Project
-
-if TYPE_CHECKING:
-    pass
 
 
 def build_features(project: Project) -> dg.AssetsDefinition:
@@ -49,7 +46,7 @@ def build_features(project: Project) -> dg.AssetsDefinition:
         snapshot = replace_window(
             lake.lake, {project.table("features"): rows}, span.window, commit_of(context, project, "features")
         )
-        lineage = column_lineage(project.features_sql, {"validated": inputs})
+        lineage = column_lineage(project.features_sql, {"validated": inputs}, where=project.features_path)
         return describe(context, project, lake.lake, "features", rows, snapshot=snapshot, span=span, lineage=lineage)
 
     return features
@@ -102,7 +99,7 @@ def build_profile(project: Project) -> dg.AssetsDefinition:
 
 def fixed_bins(transaction: Transaction, project: Project) -> list[ColumnBins]:
     """The bins of every feature and of the target; those of columns that have none yet are chosen and kept."""
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     cursor = transaction.cursor
     table = project.table("bins")

@@ -1,31 +1,23 @@
-"""`training_set`, `model`, `evaluation`, `champion`: from the lake's rows to a version that serves, or to the reasons why not."""
+"""`training_set`, `model`, `evaluation`: from the lake's rows to a version and what it is worth."""
 
-import hashlib
-import io
-import os
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from ml_assets import settings
-from ml_assets.assets.common import DECISION_TAG, asset_key, commit_of, ledger, registry, spec
-from ml_assets.core.evaluation import check_gate, compare, regression_metrics
+from ml_assets.assets.common import DECISION_TAG, asset_key, commit_of, data_origin, ledger, registry, spec
+from ml_assets.assets.provenance import hashes
+from ml_assets.assets.rows import content_hash, of_partitions, read_partitions, training_rows
+from ml_assets.core.evaluation import check_gate, regression_metrics
 from ml_assets.core.profiles import choose_bins, count_values
 from ml_assets.core.splitting import split_by_time
 from ml_assets.core.training import as_inputs, build_pipeline, feature_kinds, fit, packages
-from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.tables import read
-from ml_assets.project import Project, digest
-from ml_assets.registry.ledger import Draft, Entry, champion_at, stages
-from ml_assets.registry.models import RegistryError, TrainingSet, Version
-from ml_assets.schemas import source_of
+from ml_assets.project import Project
+from ml_assets.registry.ledger import Draft, champion_at
+from ml_assets.registry.models import TrainingSet, Version
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,13 +30,10 @@ class TrainingSetConfig(dg.Config):
     """Key of the newest partition to use; the newest that holds rows where it is empty."""
 
 
-class TrainingDataError(Exception):
-    """The rows of a training set are not those that were recorded."""
-
-
 def build_training_set(project: Project) -> dg.AssetsDefinition:
     """The asset `training_set`."""
-    text = f"The newest {project.training.window} partitions, the last {project.training.test} held out: not a copy, a snapshot of the lake."
+    training = project.training
+    text = f"The newest {training.window} partitions, {training.test} of them held out: a snapshot, not a copy."
 
     @dg.multi_asset(
         name=f"{project.name}__training_set",
@@ -86,6 +75,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
                 "train": f"{chosen.train[0]} … {chosen.train[-1]}",
                 "test": f"{chosen.test[0]} … {chosen.test[-1]}",
                 "content_hash": chosen.content_hash,
+                **data_origin(project),
             },
             data_version=dg.DataVersion(chosen.content_hash[:16]),
         )
@@ -100,8 +90,9 @@ def build_model(project: Project) -> dg.AssetsDefinition:
         name=f"{project.name}__model",
         specs=[
             spec(
-                project, "model", f"A new, immutable version: `{project.training.estimator}` in a scikit-learn pipeline.",
-                deps=["training_set"], kinds=["scikitlearn"], code=[project.training.model_dump_json(), project.target], partitioned=False,
+                project, "model", f"A new, immutable version: `{project.training.estimator}` in a pipeline.",
+                deps=["training_set"], kinds=["scikitlearn"],
+                code=[project.training.model_dump_json(), project.target], partitioned=False,
             )
         ],
     )  # fmt: skip
@@ -148,6 +139,7 @@ def build_model(project: Project) -> dg.AssetsDefinition:
                 "training_snapshot": training_set.snapshot,
                 "parent": version.parent,
                 "features": ", ".join(kinds),
+                **data_origin(project),
             },
             data_version=dg.DataVersion(version.artefact[:16]),
         )
@@ -170,7 +162,8 @@ def build_evaluation(project: Project) -> dg.AssetsDefinition:
         specs=[
             spec(
                 project, "evaluation", "Metrics on the rows it learnt from and on those held out, and the gates.",
-                deps=["model"], kinds=["scikitlearn"], code=[gate.model_dump_json() for gate in project.gates], partitioned=False,
+                deps=["model"], kinds=["scikitlearn"],
+                code=[gate.model_dump_json() for gate in project.gates], partitioned=False,
             )
         ],
         check_specs=gates,
@@ -192,7 +185,12 @@ def build_evaluation(project: Project) -> dg.AssetsDefinition:
         ]
         numbers = {f"test_{name}": value for name, value in metrics["test"].items()}
         yield dg.MaterializeResult(
-            metadata={"version": version.number, "metrics": dg.MetadataValue.md("\n".join(table)), **numbers}
+            metadata={
+                "version": version.number,
+                "metrics": dg.MetadataValue.md("\n".join(table)),
+                **numbers,
+                **data_origin(project),
+            }
         )
         for check, result in zip(gates, results, strict=True):
             yield dg.AssetCheckResult(
@@ -203,184 +201,9 @@ def build_evaluation(project: Project) -> dg.AssetsDefinition:
     return evaluation
 
 
-def build_champion(project: Project) -> dg.AssetsDefinition:
-    """The asset `champion`."""
-
-    @dg.multi_asset(
-        name=f"{project.name}__champion",
-        specs=[
-            spec(
-                project, "champion", "The version that serves. A challenger takes over only if it passes the gates and is better, by more "
-                "than noise, on rows that neither has learnt from.", deps=["evaluation"], kinds=["scikitlearn"], partitioned=False,
-            )
-        ],
-    )  # fmt: skip
-    def champion(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        version = registry().newest(project.name, context.run_id)
-        book = ledger(lake.lake)
-        entries = book.entries(project.name)
-        if stages(entries).get(version.number) == "candidate":
-            draft = judge(project, lake.lake, version, champion_at(entries, version.training_set.through))
-
-            def once(now: list[Entry]) -> Sequence[Draft]:
-                return [draft] if stages(now).get(version.number) == "candidate" else []
-
-            book.append(commit_of(context, project, "champion"), once)
-            entries = book.entries(project.name)
-        verdict = next(
-            entry
-            for entry in reversed(entries)
-            if entry.version == version.number and entry.kind in {"promoted", "rejected"}
-        )
-        serving = next((entry.version for entry in reversed(entries) if entry.kind == "promoted"), None)
-        context.log.info("version %d %s: %s", version.number, verdict.kind, verdict.reason)
-        return dg.MaterializeResult(
-            metadata={
-                "challenger": version.number,
-                "verdict": verdict.kind,
-                "reason": verdict.reason,
-                "champion": serving if serving is not None else "none",
-                "evidence": dg.MetadataValue.json(verdict.facts),
-            },
-            # Predictions use the champion of their time: a later one does not make them out of date (ADR 0005).
-            data_version=dg.DataVersion("champion"),
-        )
-
-    return champion
-
-
-def judge(project: Project, lake: Lake, version: Version, champion: int | None) -> Draft:
-    """Whether a version is promoted, and why.
-
-    Args:
-        project: the project.
-        lake: where its rows are.
-        version: the challenger, evaluated.
-        champion: the version that serves, or None.
-    """
-    stored = registry().evaluation(project.name, version.number)
-    if stored is None:
-        raise RegistryError(
-            f"{project.name} version {version.number} has no evaluation. Remedy: materialize {project.name}/evaluation"
-        )
-    failed = [gate for gate in stored["gates"] if not gate["passed"]]
-    serves_from = project.key_of(project.step(project.start_of(version.training_set.through), 1))
-    facts: dict[str, Any] = {
-        "gates": stored["gates"],
-        "test": stored["metrics"]["test"],
-        "decision": version.training_set.decision,
-    }
-    if failed:
-        reason = "; ".join(f"gate {gate['demand']}: it reached {gate['value']:.4g}" for gate in failed)
-        return Draft(project.name, "rejected", reason, facts, version=version.number)
-    if champion is None:
-        return Draft(
-            project.name, "promoted", "the first version that passes the gates", facts, serves_from, version.number
-        )
-    if champion == version.number:
-        raise RegistryError(f"{project.name} version {version.number} already serves")
-    incumbent = registry().version(project.name, champion)
-    keys = [key for key in version.training_set.test if key > incumbent.training_set.train[-1]]
-    rows = of_partitions(project, training_rows(lake, project, version.training_set), keys)
-    if not rows.height:
-        reason = f"there are no rows that neither it nor version {champion} has learnt from"
-        return Draft(project.name, "rejected", reason, facts, version=version.number)
-    actual = rows[project.target].to_numpy().astype(float)
-    result = compare(project.retraining.metric, actual, predict(version, rows), predict(incumbent, rows))
-    facts["comparison"] = asdict(result)
-    name = result.metric.upper()
-    words = (
-        f"{name} {result.challenger:.4g} against {result.champion:.4g} of version {champion} on {result.rows} rows of "
-        f"{keys[0]} … {keys[-1]} that neither has learnt from, p = {result.p_value:.2g}"
-    )
-    if result.better:
-        return Draft(project.name, "promoted", words, facts, serves_from, version.number)
-    return Draft(project.name, "rejected", f"not better by more than noise: {words}", facts, version=version.number)
-
-
-def predict(version: Version, rows: "pl.DataFrame") -> Any:
-    """Predictions of a version for rows of `features`, shape (n,), in the target's unit."""
-    missing = [name for name in version.features if name not in rows.columns]
-    if missing:
-        raise RegistryError(
-            f"version {version.number} of {version.project} needs the feature {missing[0]!r}, which features.sql no longer returns. "
-            "Remedy: return it again, or train a new version"
-        )
-    return registry().load(version).predict(as_inputs(rows, version.features)).astype(float)
-
-
-def read_partitions(lake: Lake, project: Project, keys: Sequence[str], snapshot: int) -> "pl.DataFrame":
-    """Rows of `features` in some partitions, as a snapshot of the lake saw them, in the order of their lineage."""
-    with lake.reader() as cursor:
-        rows = read(cursor, project.table("features"), project.window(min(keys), max(keys)), snapshot)
-    return of_partitions(project, rows, keys)
-
-
-def of_partitions(project: Project, rows: "pl.DataFrame", keys: Sequence[str]) -> "pl.DataFrame":
-    """The rows that stand in some partitions."""
-    return rows.filter(rows["_partition"].is_in([project.start_of(key) for key in keys]))
-
-
-def training_rows(lake: Lake, project: Project, training_set: TrainingSet) -> "pl.DataFrame":
-    """The rows of a training set.
-
-    Raises:
-        TrainingDataError: if they are not the rows that were recorded.
-    """
-    rows = read_partitions(lake, project, (*training_set.train, *training_set.test), training_set.snapshot)
-    found = content_hash(rows)
-    if found != training_set.content_hash:
-        raise TrainingDataError(
-            f"{project.name}: snapshot {training_set.snapshot} of the lake holds other rows than were recorded "
-            f"({found[:12]}… instead of {training_set.content_hash[:12]}…). Remedy: materialize {project.name}/training_set again"
-        )
-    return rows
-
-
-def content_hash(rows: "pl.DataFrame") -> str:
-    """SHA-256 over the names, types and values of a frame, in order."""
-    import polars as pl  # noqa: PLC0415
-
-    content = io.BytesIO()
-    # The oldest layout keeps text in one run of bytes: the same rows are the same bytes however they were chunked.
-    rows.rechunk().write_ipc(content, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
-    return hashlib.sha256(content.getbuffer()).hexdigest()
-
-
-def hashes(project: Project) -> dict[str, str]:
-    """What code made a version: hashes of the declaration, the SQL, the schema and the lock, and the git commit."""
-    found = {
-        "declaration": project.declaration_hash,
-        "sql": project.sql_hash,
-        "schema": digest(source_of(project.schema)),
-    }
-    lock = settings.project_root() / "requirements.txt"
-    if lock.is_file():
-        found["lock"] = digest(lock.read_text(encoding="utf-8"))
-    commit = git_commit(settings.project_root())
-    return found | ({"git": commit} if commit else {})
-
-
-@cache
-def git_commit(folder: Path) -> str:
-    """The commit that is checked out, with `+changes` where files differ from it; "" outside a repository."""
-    if not (folder / ".git").exists():
-        return ""
-    environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False, env=environment
-        )  # noqa: S603, S607 - fixed words, no shell
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    commit = git("rev-parse", "HEAD")
-    return f"{commit}+changes" if commit and git("status", "--porcelain", "--untracked-files=no") else commit
-
-
 def prediction_reference(predicted: Any) -> dict[str, Any]:
     """The profile of a version's predictions on its own training rows: what later predictions are held against."""
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     bins = choose_bins(pl.DataFrame({"prediction": predicted}), {"prediction": "number"})[0]
     counts = count_values(bins, predicted.astype(float))
@@ -388,4 +211,4 @@ def prediction_reference(predicted: Any) -> dict[str, Any]:
 
 
 def _metrics(project: Project, version: Version, rows: "pl.DataFrame") -> Mapping[str, float]:
-    return regression_metrics(rows[project.target].to_numpy().astype(float), predict(version, rows))
+    return regression_metrics(rows[project.target].to_numpy().astype(float), registry().predict(version, rows))

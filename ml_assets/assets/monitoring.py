@@ -13,6 +13,7 @@ from ml_assets.assets.common import (
     Span,
     asset_key,
     commit_of,
+    data_origin,
     describe,
     ledger,
     registry,
@@ -93,7 +94,8 @@ def measure_drift(project: Project, lake: Lake, span: Span) -> dict[datetime, li
     with lake.reader() as cursor:
         inputs = from_frame(read(cursor, project.table("profile"), span.window))
         outputs = from_frame(read(cursor, project.table("prediction_profile"), span.window))
-        sql = f"SELECT DISTINCT _partition, version FROM {project.table('predictions').path} WHERE {span.window.condition()}"
+        predictions = window_of(project.table("predictions"), span.window)
+        sql = f"SELECT DISTINCT _partition, version FROM ({predictions})"
         champions = dict(cursor.execute(sql).fetchall())
     references = {
         number: reference_of(project, lake, registry().version(project.name, number))
@@ -110,7 +112,7 @@ def measure_drift(project: Project, lake: Lake, span: Span) -> dict[datetime, li
 
 
 def reference_of(project: Project, lake: Lake, version: Version) -> dict[str, Counts]:
-    """The profile of what a version learnt from: the sum of its training partitions', and that of its predictions on them."""
+    """The profile of what a version learnt from, summed over its partitions, and of its predictions on it."""
     train = version.training_set.train
     with lake.reader() as cursor:
         window = project.window(train[0], train[-1])
@@ -129,7 +131,7 @@ def build_performance(project: Project) -> dg.AssetsDefinition:
         name=f"{project.name}__performance",
         specs=[
             spec(
-                project, "performance", "Metrics of predictions on rows that have a label and that the champion has not learnt from.",
+                project, "performance", "Metrics on rows that have a label and that the champion has not learnt from.",
                 deps=["predictions", "features"], kinds=["duckdb"], code=[project.target],
             )
         ],
@@ -188,12 +190,15 @@ def build_decision(project: Project) -> dg.AssetsDefinition:
                     # The sensor reads this: the id of the decision to act on, 0 where there is nothing to do.
                     "acting_decision": acting.id if acting else 0,
                     "evidence": dg.MetadataValue.json(entry.facts),
+                    **data_origin(project),
                 },
                 asset_key=key,
                 partition_key=entry.partition,
             )
         return dg.MaterializeResult(
-            asset_key=key, metadata={"decided": len(added)}, data_version=dg.DataVersion(str(added[-1].id))
+            asset_key=key,
+            metadata={"decided": len(added), **data_origin(project)},
+            data_version=dg.DataVersion(str(added[-1].id)),
         )
 
     return decision
@@ -217,7 +222,7 @@ def decide(
     drafts = []
     for start, key in zip(span.starts, span.keys, strict=True):
         retrained = [entry.partition for entry in live.values() if entry.action == "retrain" and entry.partition < key]
-        evidence = _evidence(project, start, key, drifted, measured, max(retrained, default=None))
+        evidence = _evidence(project, start, drifted, measured, max(retrained, default=None))
         settled = project.retraining
         verdict = decide_by_performance(
             evidence, tolerance=settled.tolerance, cooldown=settled.cooldown, minimum_rows=settled.minimum_rows
@@ -258,7 +263,7 @@ def _evidence(
     measured: "pl.DataFrame",
     retrained: str | None,
 ) -> Evidence:
-    metric = project.retraining.metric
+    metric, key = project.retraining.metric, project.key_of(start)
     of_drift = drifted.filter(drifted["_partition"] == start)
     of_metrics = measured.filter(measured["_partition"] == start)
     values = dict(of_metrics.select("metric", "value").iter_rows())
@@ -284,7 +289,7 @@ def _evidence(
 
 
 def _statistics_frame(found: Mapping[datetime, Sequence[tuple[int, Statistic]]]) -> "pl.DataFrame":
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     rows = [
         (start, number, s.column, s.name, s.value, s.threshold, s.alarm)
@@ -302,10 +307,13 @@ def _statistics_frame(found: Mapping[datetime, Sequence[tuple[int, Statistic]]])
 
 
 def _performance_frame(found: Mapping[tuple[datetime, int], Mapping[str, float]]) -> "pl.DataFrame":
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     rows = [
         (start, version, name, value) for (start, version), metrics in found.items() for name, value in metrics.items()
     ]
-    schema = {"_partition": pl.Datetime("us"), "version": pl.Int64, "metric": pl.String, "value": pl.Float64}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame(
+        rows,
+        schema={"_partition": pl.Datetime("us"), "version": pl.Int64, "metric": pl.String, "value": pl.Float64},
+        orient="row",
+    )

@@ -1,12 +1,11 @@
 """`predictions`: every row of `features`, scored by the champion of its time."""
 
-from datetime import datetime
+from datetime import datetime  # noqa: TC003 - asset modules have no postponed annotations
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from ml_assets.assets.common import SINGLE_RUN, commit_of, describe, ledger, registry, span_of, spec
-from ml_assets.assets.model import predict
 from ml_assets.core.lineage import ColumnRef
 from ml_assets.core.profiles import ColumnBins, as_frame, profile_sql, read_profile
 from ml_assets.lake.connection import Lake
@@ -29,14 +28,15 @@ def build_predictions(project: Project) -> dg.AssetsDefinition:
         name=f"{project.name}__predictions",
         specs=[
             spec(
-                project, "predictions", "Features scored by the champion of that time; `in_sample` where it has learnt from the row.",
+                project, "predictions",
+                "Features scored by the champion of that time; `in_sample` where it has learnt from the row.",
                 deps=["features", "champion"], kinds=["duckdb", "scikitlearn"], code=[project.target],
             )
         ],
         backfill_policy=SINGLE_RUN,
     )  # fmt: skip
     def predictions(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        import polars as pl  # noqa: PLC0415
+        import polars as pl
 
         span = span_of(context, project)
         entries = ledger(lake.lake).entries(project.name)
@@ -84,11 +84,11 @@ def prediction_bins(version: Version) -> ColumnBins:
 
 def score(lake: Lake, project: Project, version: Version, rows: "pl.DataFrame") -> "pl.DataFrame":
     """Score rows of `features` with a version: lineage, `prediction`, `version`, `in_sample`."""
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     seen = _seen(lake, project, version, rows)
     return rows.select(LINEAGE).with_columns(
-        pl.Series(PREDICTION, predict(version, rows), dtype=pl.Float64),
+        pl.Series(PREDICTION, registry().predict(version, rows), dtype=pl.Float64),
         pl.lit(version.number, dtype=pl.Int64).alias("version"),
         seen.alias("in_sample"),
     )
@@ -99,7 +99,6 @@ def _seen(lake: Lake, project: Project, version: Version, rows: "pl.DataFrame") 
 
     A row that came late to such a partition was not there, so it may judge the model.
     """
-
     train = version.training_set.train
     trained = rows["_partition"].is_in([project.start_of(key) for key in train])
     if not trained.any():
@@ -113,7 +112,7 @@ def _seen(lake: Lake, project: Project, version: Version, rows: "pl.DataFrame") 
 
 
 def _empty(features: "pl.DataFrame") -> "pl.DataFrame":
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     columns = {name: features.schema[name] for name in LINEAGE}
     return pl.DataFrame(schema={**columns, PREDICTION: pl.Float64, "version": pl.Int64, "in_sample": pl.Boolean})

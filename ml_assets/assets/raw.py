@@ -31,12 +31,13 @@ def build_raw(project: Project) -> dg.AssetsDefinition:
         backfill_policy=SINGLE_RUN,
     )
     def raw(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        import polars as pl  # noqa: PLC0415
+        import polars as pl
 
         span = span_of(context, project)
         files = [source_file(project, start) for start in span.starts]
         known = {*LINEAGE, MALFORMED}
-        required = sorted(required_columns(project.clean_sql, "raw") - known)
+        mentioned = required_columns(project.clean_sql, "raw", where=project.clean_path)
+        required = sorted(name for name in mentioned if name.lower() not in known)
         context.log.info("reading %d files", len(files))
         loaded = load_csv(files, required)
         now = datetime.now(UTC).replace(tzinfo=None)

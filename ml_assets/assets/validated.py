@@ -1,4 +1,4 @@
-"""`validated` and `quarantine`: raw rows made readable and judged. Every raw row is accounted for, or nothing is written."""
+"""`validated` and `quarantine`: raw rows made readable and judged; each is accounted for, or nothing is written."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
             span.window,
             commit_of(context, project, "validated"),
         )
-        lineage = column_lineage(project.clean_sql, {"raw": raw.columns})
+        lineage = column_lineage(project.clean_sql, {"raw": raw.columns}, where=project.clean_path)
         lineage = {name: refs for name, refs in lineage.items() if name in judged.validated.columns}
         yield describe(
             context,
@@ -133,7 +133,7 @@ def judge_rows(project: Project, raw: "pl.DataFrame", cleaned: "pl.DataFrame") -
         AccountingError: if clean.sql did not return one row for each raw row.
         FileFailure: if the rows cannot be judged.
     """
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     cleaned = _one_for_each(project, raw, cleaned)
     ignored = {*project.source.ignore_in_duplicates, "_source", "_row", "_ingested_at"}
@@ -237,15 +237,15 @@ def _one_for_each(project: Project, raw: "pl.DataFrame", cleaned: "pl.DataFrame"
         example, fate = (lost, "lost") if lost.height else (doubled, "returned more than once")
         which = f", for example row {example['_row'][0]} of {example['_source'][0]}" if example.height else ""
         raise AccountingError(
-            f"{where} returned {cleaned.height} rows for {raw.height} raw rows: rows were {fate}{which}. Remedy: return one "
-            "row for each raw row; bad rows belong in the quarantine, and duplicates are dropped by the platform"
+            f"{where} returned {cleaned.height} rows for {raw.height} raw rows: rows were {fate}{which}. "
+            "Remedy: return one row for each raw row; bad rows belong in the quarantine, and the platform drops duplicates"
         )
     return cleaned
 
 
 def _samples(quarantine: "pl.DataFrame") -> Mapping[str, str]:
     """For each check, a table of a few rows that fail it."""
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     if not quarantine.height:
         return {}

@@ -1,11 +1,11 @@
 """The refresh of a project's newest partition, and the upkeep of the lake."""
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import dagster as dg
 
-from ml_assets.assets.common import asset_key, partitions_of, registry
+from ml_assets.assets.common import asset_key, registry
 from ml_assets.assets.raw import source_file
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.upkeep import compact
@@ -38,25 +38,26 @@ def build_refresh(project: Project) -> Any:
 
 
 def build_schedule(project: Project, job: Any) -> dg.ScheduleDefinition:
-    """The schedule `<project>_refresh`, at the partition's cadence; it skips while the partition's file is not there."""
+    """The schedule `<project>_refresh`, at the partitions' cadence; it skips while the file is not there."""
 
     @dg.schedule(
         name=f"{project.name}_refresh",
         job=job,
         cron_schedule=CRON[project.partitions.grain],
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Refreshes the partition of {project.name} that has just ended.",
+        description=f"Refreshes the partition of {project.name} that ended last.",
     )
     def refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        newest = partitions_of(project).get_last_partition_key(current_time=context.scheduled_execution_time)
-        if newest is None:
+        now = context.scheduled_execution_time.astimezone(UTC).replace(tzinfo=None)
+        start = project.newest_ended(now)
+        if start is None:
             return dg.SkipReason(
                 f"no partition of {project.name} has ended yet: the first is {project.partitions.start}"
             )
-        file = source_file(project, project.start_of(newest))
+        file = source_file(project, start)
         if not file.path.is_file():
             return dg.SkipReason(f"{file.name} is not there yet")
-        return dg.RunRequest(run_key=f"{project.name}-{newest}", partition_key=newest)
+        return dg.RunRequest(run_key=f"{project.name}-{file.key}", partition_key=file.key)
 
     return refresh
 

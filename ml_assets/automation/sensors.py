@@ -92,7 +92,9 @@ def _asked(instance: dg.DagsterInstance, key: dg.AssetKey, after: int) -> list[t
         for record in page.records:
             event = record.asset_materialization
             if event is not None and "acting_decision" in event.metadata:
-                found.append((record.storage_id, int(event.metadata["acting_decision"].value), str(event.partition)))
+                found.append(
+                    (record.storage_id, int(str(event.metadata["acting_decision"].value)), str(event.partition))
+                )
             else:
                 found.append((record.storage_id, 0, ""))
         if not page.has_more:

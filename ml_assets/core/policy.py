@@ -67,7 +67,8 @@ def decide_by_performance(evidence: Evidence, *, tolerance: float, cooldown: int
     if evidence.since_retraining is not None and evidence.since_retraining <= cooldown:
         return Decision(
             "hold",
-            f"{against}: more than {tolerance:g} times, but a retraining was decided {evidence.since_retraining} partitions ago",
+            f"{against}: more than {tolerance:g} times, but a retraining was decided "
+            f"{evidence.since_retraining} partitions ago",
         )
     return Decision("retrain", f"{against}: more than {tolerance:g} times")
 

@@ -88,7 +88,7 @@ def choose_bins(rows: pl.DataFrame, kinds: Mapping[str, str]) -> list[ColumnBins
         One for each column: up to 100 bins at the quantiles of a number, or at its values where those are fewer.
     """
     import numpy as np  # noqa: PLC0415
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     chosen = []
     for name, kind in kinds.items():
@@ -170,10 +170,10 @@ def add_up(profiles: Iterable[Counts]) -> dict[str, Counts]:
 
 
 def as_frame(profiles: Mapping[datetime, Sequence[Counts]]) -> pl.DataFrame:
-    """Profiles as a table: one row per partition, column and bin, and one per partition and column for what is missing."""
-    import polars as pl  # noqa: PLC0415
+    """Profiles as a table: one row per partition, column and bin, and one more for what is missing."""
+    import polars as pl
 
-    rows = []
+    rows: list[tuple[datetime, str, str, str | None, int, float]] = []
     for partition, columns in profiles.items():
         for counts in columns:
             rows.append((partition, counts.column, counts.kind, None, counts.missing, counts.total))
@@ -181,8 +181,8 @@ def as_frame(profiles: Mapping[datetime, Sequence[Counts]]) -> pl.DataFrame:
     return pl.DataFrame(
         rows,
         schema={
-            "_partition": pl.Datetime("us"), "column_name": pl.String, "kind": pl.String, "bin": pl.String, "rows": pl.Int64,
-            "total": pl.Float64,
+            "_partition": pl.Datetime("us"), "column_name": pl.String, "kind": pl.String, "bin": pl.String,
+            "rows": pl.Int64, "total": pl.Float64,
         },
         orient="row",
     )  # fmt: skip

@@ -35,7 +35,7 @@ def feature_kinds(columns: Mapping[str, Any], *, target: str, time: str) -> dict
     Raises:
         TrainingError: if the target is not there or not a number, or a feature has a type that no model takes.
     """
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     if target not in columns:
         raise TrainingError(f"target: features.sql returns no column {target!r}. It returns: {', '.join(columns)}")
@@ -67,9 +67,9 @@ def build_pipeline(estimator: str, parameters: Mapping[str, Any], kinds: Mapping
         TrainingError: if the estimator is outside the allow-list, does not import or refuses its parameters.
     """
     import numpy as np  # noqa: PLC0415
-    from sklearn.compose import ColumnTransformer  # noqa: PLC0415
-    from sklearn.pipeline import Pipeline  # noqa: PLC0415
-    from sklearn.preprocessing import OrdinalEncoder  # noqa: PLC0415
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import OrdinalEncoder
 
     categories = [name for name, kind in kinds.items() if kind == "category"]
     numbers = [name for name, kind in kinds.items() if kind == "number"]
@@ -100,8 +100,8 @@ def fit(pipeline: Pipeline, rows: pl.DataFrame, kinds: Mapping[str, str], target
 
 def as_inputs(rows: pl.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
     """The feature columns as the pipeline takes them: numbers as float64, categories as text, None where missing."""
-    import pandas as pd  # noqa: PLC0415
-    import polars as pl  # noqa: PLC0415
+    import pandas as pd
+    import polars as pl
 
     def values(name: str, kind: str) -> Any:
         if kind == "number":

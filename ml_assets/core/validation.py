@@ -62,7 +62,7 @@ class ColumnOutline:
 
 @dataclass(frozen=True)
 class SchemaOutline:
-    """What a schema demands, as plain text that can be stored: enough to build asset checks without importing pandera."""
+    """What a schema demands, as plain text: enough to build asset checks without importing pandera."""
 
     columns: tuple[ColumnOutline, ...]
     checks: tuple[CheckOutline, ...]
@@ -127,7 +127,7 @@ def judge(rows: pl.DataFrame, model: type[DataFrameModel], *, time: str, carried
     Raises:
         FileFailure: if the rows cannot be judged: the column or check is named.
     """
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     schema = model.to_schema()
     missing = [name for name in schema.columns if name not in rows.columns]
@@ -166,7 +166,7 @@ def _REASON(pl: Any) -> Any:  # noqa: N802 - a constant that needs polars
 
 def _cast(rows: pl.DataFrame, schema: DataFrameSchema) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """The schema's columns in its types, null where a value does not cast, and a reason for each of those."""
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     cast: dict[str, pl.Series] = {}
     reasons = []
@@ -185,7 +185,7 @@ def cast_column(values: pl.Series, dtype: Any) -> pl.Series:
     Nothing is rounded or wrapped: "12.7" is no integer, and neither NaN nor infinity is a number. Dates and times are
     read as ISO 8601; booleans as true/false, yes/no, t/f, y/n, 1/0 in any case.
     """
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     if values.dtype == dtype:
         return _finite(values)
@@ -208,7 +208,7 @@ def cast_column(values: pl.Series, dtype: Any) -> pl.Series:
 
 
 def _finite(values: pl.Series) -> pl.Series:
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     if not values.dtype.is_float():
         return values
@@ -217,7 +217,7 @@ def _finite(values: pl.Series) -> pl.Series:
 
 def _line_reasons(rows: pl.DataFrame, cast: pl.DataFrame, time: str) -> list[pl.DataFrame]:
     """Reasons of the line itself: the wrong number of fields, or a time outside the partition of its file."""
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     malformed = rows[MALFORMED].is_not_null()
     when = cast[time].cast(pl.Datetime("us"))
@@ -234,7 +234,7 @@ def _line_reasons(rows: pl.DataFrame, cast: pl.DataFrame, time: str) -> list[pl.
 
 def _uniqueness_reasons(cast: pl.DataFrame, rows: pl.DataFrame, schema: DataFrameSchema) -> list[pl.DataFrame]:
     """Every copy of a key that is there more than once in its partition; rows with a null in the key are not judged."""
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     keys: list[tuple[str, str | None, list[str]]] = [
         (_unique(name), name, [name]) for name, column in schema.columns.items() if column.unique
@@ -257,8 +257,7 @@ def _pandera_reasons(
     cast: pl.DataFrame, schema: DataFrameSchema, name: str, told: pl.DataFrame | None
 ) -> list[pl.DataFrame]:
     """What the schema's own checks say. A null that a failed cast left is not told twice."""
-    import pandera.errors  # noqa: PLC0415
-    import polars as pl  # noqa: PLC0415
+    import pandera.errors
 
     schema = _without_uniqueness(schema)
     try:
@@ -309,7 +308,7 @@ def _without_uniqueness(schema: DataFrameSchema) -> DataFrameSchema:
 
 
 def _reasons(index: pl.Series, check: str, column: str | None, values: pl.Series) -> pl.DataFrame:
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     return pl.DataFrame({"index": index.cast(pl.UInt32), "value": values.cast(pl.String)}).select(
         "index",

@@ -1,5 +1,6 @@
-"""The lake as a Dagster resource: `DuckDBResource` with the lake attached, so that assets of a team's own can use it
-exactly as they use DuckDB.
+"""The lake as a Dagster resource.
+
+It is a `DuckDBResource` with the lake attached, so that assets of a team's own use it exactly as they use DuckDB.
 """
 
 from __future__ import annotations

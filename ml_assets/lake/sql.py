@@ -25,8 +25,8 @@ class Window:
 
     def condition(self, column: str = "_partition") -> str:
         """The range as a SQL condition on a column; rendered from datetimes, so there is nothing to inject."""
-        name = quoted(column)
-        return f"{name} >= TIMESTAMP '{self.start:%Y-%m-%d %H:%M:%S}' AND {name} < TIMESTAMP '{self.end:%Y-%m-%d %H:%M:%S}'"
+        name, start, end = quoted(column), self.start.isoformat(sep=" "), self.end.isoformat(sep=" ")
+        return f"{name} >= TIMESTAMP '{start}' AND {name} < TIMESTAMP '{end}'"
 
 
 @dataclass(frozen=True, order=True)

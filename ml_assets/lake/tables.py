@@ -1,5 +1,7 @@
-"""Writing and reading tables by window. A write replaces its window whole, in one transaction; columns may be added or
-widened in place, and any other change of type is an error, because it would silently change what old rows mean.
+"""Writing and reading tables by window.
+
+A write replaces its window whole, in one transaction; columns may be added or widened in place, and any other change of
+type is an error, because it would silently change what old rows mean.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ def replace_rows(transaction: Transaction, table: Table, rows: pl.DataFrame, win
 def read(
     cursor: duckdb.DuckDBPyConnection, table: Table, window: Window | None = None, snapshot: int | None = None
 ) -> pl.DataFrame:
-    """A window of a table as a polars frame, in the order partition, source, row, so that what is read is always the same.
+    """A window of a table as a polars frame, in the order partition, source, row: always the same.
 
     Raises:
         LakeError: if the table does not exist (yet), naming it.
@@ -132,19 +134,19 @@ def _evolve(
             cursor.execute(f"ALTER TABLE {table.path} ADD COLUMN {quoted(name)} {kind}")
             continue
         old_name, old_kind = by_fold[name.casefold()]
-        if old_kind == kind or _fits(cursor, kind, old_kind):
+        if old_kind == kind or _fits(kind, old_kind):
             continue
         try:
             cursor.execute(f"ALTER TABLE {table.path} ALTER {quoted(old_name)} SET DATA TYPE {kind}")
         except duckdb.Error as error:
             raise LakeSchemaError(
-                f"{table}: column {name!r} is {old_kind} in the lake and {kind} in this write; only widening is done in "
-                f"place. Remedy: give the column a new name in the SQL, or drop the table with "
+                f"{table}: column {name!r} is {old_kind} in the lake and {kind} in this write; only widening is done "
+                f"in place. Remedy: give the column a new name in the SQL, or drop the table with "
                 f"`ml-assets lake drop {table.project} {table.name}` and materialize all its partitions again"
             ) from error
 
 
-def _fits(cursor: duckdb.DuckDBPyConnection, narrow: str, wide: str) -> bool:
+def _fits(narrow: str, wide: str) -> bool:
     """Whether every value of one integer or float type is a value of the other."""
     widths = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
     if narrow in widths and wide in widths:

@@ -1,7 +1,7 @@
 """The ledger: decisions and the lives of model versions, append-only, each entry carrying the hash of the one before.
 
-It is one table of the lake for all projects, written under the lake's writer lock, so entries have one order. A stage is
-never stored: it follows from the entries, so nothing can disagree with them.
+It is one table of the lake for all projects, written under the lake's writer lock, so entries have one order. A stage
+is never stored: it follows from the entries, so nothing can disagree with them.
 """
 
 from __future__ import annotations

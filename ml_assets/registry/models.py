@@ -15,7 +15,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.core.training import as_inputs
+
 if TYPE_CHECKING:
+    import polars as pl
     from sklearn.pipeline import Pipeline
 
 TRUSTED_TYPES = [
@@ -115,7 +118,7 @@ class Registry:
         Returns:
             The version. Whoever is interrupted leaves no version behind, and two at once get two numbers.
         """
-        import skops.io  # noqa: PLC0415
+        import skops.io
 
         project = self.folder / str(fields["project"])
         project.mkdir(parents=True, exist_ok=True)
@@ -174,6 +177,20 @@ class Registry:
         """
         return _load(self._file(version.project, version.number, MODEL), version.artefact)
 
+    def predict(self, version: Version, rows: pl.DataFrame) -> Any:
+        """Predictions of a version for rows of `features`, shape (n,), in the target's unit.
+
+        Raises:
+            RegistryError: if the rows lack a feature that it needs, or its model cannot be trusted.
+        """
+        missing = [name for name in version.features if name not in rows.columns]
+        if missing:
+            raise RegistryError(
+                f"version {version.number} of {version.project} needs the feature {missing[0]!r}, which features.sql "
+                "no longer returns. Remedy: return it again, or train a new version"
+            )
+        return self.load(version).predict(as_inputs(rows, version.features)).astype(float)
+
     def write_evaluation(self, version: Version, evaluation: dict[str, Any]) -> None:
         """Keep a version's evaluation beside it."""
         path = self._file(version.project, version.number, EVALUATION)
@@ -222,7 +239,7 @@ class Registry:
 
 @lru_cache(maxsize=8)
 def _load(path: Path, artefact: str) -> Pipeline:
-    import skops.io  # noqa: PLC0415
+    import skops.io
 
     if not path.is_file():
         raise RegistryError(f"{path}: the model file is missing. Remedy: restore it from a backup, or train again")

@@ -25,7 +25,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-site",
     # Pages change with every run; the browser may keep them, but must ask.
     "Cache-Control": "no-cache",
 }
@@ -45,9 +44,9 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
     Returns:
         A FastAPI application on this home folder.
     """
-    from fastapi import FastAPI, Request  # noqa: PLC0415
-    from fastapi.responses import PlainTextResponse, Response  # noqa: PLC0415
-    from fastapi.staticfiles import StaticFiles  # noqa: PLC0415
+    from fastapi import FastAPI, Request
+    from fastapi.responses import PlainTextResponse, Response
+    from fastapi.staticfiles import StaticFiles
     from starlette.exceptions import HTTPException  # noqa: PLC0415
     from starlette.middleware.trustedhost import TrustedHostMiddleware  # noqa: PLC0415
 
@@ -82,8 +81,7 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
         response.headers.update(HEADERS)
         return response
 
-    names = {*LOOPBACK, urlsplit(settings.reports_url()).hostname or ""} - {""}
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=sorted(names), www_redirect=False)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=own_names(), www_redirect=False)
 
     @app.middleware("http")
     async def protect(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -93,3 +91,10 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
         return response
 
     return app
+
+
+def own_names() -> list[str]:
+    """The hosts under which the application answers: this machine's own, and that of `ML_ASSETS_URL`."""
+    host = urlsplit(settings.reports_url()).hostname or ""
+    configured = f"[{host}]" if ":" in host else host
+    return sorted({*LOOPBACK, configured} - {""})

@@ -1,5 +1,7 @@
-"""The watched error over time as an SVG. Its colours are CSS variables with a dark set beside them, and its text is text:
-so one picture serves a light page, a dark page and Dagster's UI, at any size.
+"""The watched error over time as an SVG.
+
+Its colours are CSS variables with a dark set beside them, and its text is text: so one picture serves a light page, a
+dark page and Dagster's UI, at any size.
 """
 
 from __future__ import annotations
@@ -36,14 +38,14 @@ class Series:
 
     Attributes:
         metric: name of the watched error.
-        points: start of a partition, its error, and the error from which a retraining is due (None where unknown).
+        points: start of a partition, its error, and the error above which a retraining is due; None where unknown.
         retrained: starts of the partitions on which a retraining was decided.
         promoted: start of the first partition that a version serves, and its number.
         warning: stands in the picture, for it may be shown without its page; or None.
     """
 
     metric: str
-    points: tuple[tuple[datetime, float, float | None], ...]
+    points: tuple[tuple[datetime, float | None, float | None], ...]
     retrained: tuple[datetime, ...]
     promoted: tuple[tuple[datetime, int], ...]
     warning: str | None
@@ -54,10 +56,9 @@ def series_of(state: State, warning: str | None) -> Series:
     settled = state.project.retraining
     points = []
     for partition in state.partitions:
-        if partition.error is not None:
-            reference = state.reference(partition.version)
-            limit = None if reference is None else settled.tolerance * reference
-            points.append((partition.start, partition.error, limit))
+        reference = state.reference(partition.version)
+        is_known = partition.error is not None and reference is not None
+        points.append((partition.start, partition.error, settled.tolerance * reference if is_known else None))
     promotions = [one.verdict for one in state.versions if one.verdict and one.verdict.kind == "promoted"]
     return Series(
         settled.metric,
@@ -71,15 +72,17 @@ def series_of(state: State, warning: str | None) -> Series:
 @lru_cache(maxsize=32)
 def draw(series: Series) -> str:
     """The SVG; the same series is drawn once."""
-    import matplotlib as mpl  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "ml-assets", "font.size": 11, "text.color": INK}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "ml-assets", "font.size": 11, "text.color": INK}
     with _DRAWING, mpl.rc_context(settings):
         figure = Figure(figsize=(10, 3.6), layout="constrained", facecolor="none")
         _plot(figure.subplots(), series)
         if series.warning:
-            figure.suptitle("SIMULATED DATA" if "SIMULATED" in series.warning else "ORIGIN OF THE DATA UNKNOWN", color=LIMIT)
+            figure.suptitle(
+                "SIMULATED DATA" if "SIMULATED" in series.warning else "ORIGIN OF THE DATA UNKNOWN", color=LIMIT
+            )
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
     svg = out.getvalue()
@@ -91,8 +94,8 @@ def draw(series: Series) -> str:
 
 
 def _plot(axes: Any, series: Series) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415
-    from matplotlib.ticker import PercentFormatter  # noqa: PLC0415
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.ticker import PercentFormatter
 
     errors = {start: error for start, error, _ in series.points}
     limits = [(start, limit) for start, _, limit in series.points if limit is not None]
@@ -103,17 +106,35 @@ def _plot(axes: Any, series: Series) -> None:
             textcoords="offset points", color=PROMOTED, fontsize=9,
         )  # fmt: skip
     if limits:
-        axes.step(*zip(*limits, strict=True), where="mid", color=LIMIT, linewidth=1, linestyle="--", label="retrain above")
-    axes.plot(list(errors), list(errors.values()), color=ERROR, linewidth=1.6, marker="o", markersize=3, label=series.metric.upper())
+        axes.step(
+            *zip(*limits, strict=True), where="mid", color=LIMIT, linewidth=1, linestyle="--", label="retrain above"
+        )
+    axes.plot(
+        list(errors),
+        list(errors.values()),
+        color=ERROR,
+        linewidth=1.6,
+        marker="o",
+        markersize=3,
+        label=series.metric.upper(),
+    )
     if series.retrained:
         values = [errors[start] for start in series.retrained]
-        axes.plot(list(series.retrained), values, color=LIMIT, linestyle="", marker="D", markersize=7, label="retraining decided")
+        axes.plot(
+            list(series.retrained),
+            values,
+            color=LIMIT,
+            linestyle="",
+            marker="D",
+            markersize=7,
+            label="retraining decided",
+        )
     axes.set_ylim(bottom=0)
     if series.metric == "mape":
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    locator = AutoDateLocator(maxticks=10)
+    locator = AutoDateLocator(maxticks=10)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))  # type: ignore[no-untyped-call]
     axes.set_facecolor("none")
     axes.tick_params(colors=FAINT, labelcolor=INK)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,5 +1,6 @@
-"""The declared projects, from the same component tree as the code location, so that the pages and Dagster cannot disagree
-about what there is. Loading it costs about what importing Dagster costs, once, when the server starts.
+"""The declared projects, from the same component tree as the code location: the pages and Dagster cannot disagree.
+
+Loading it costs about what importing Dagster costs, once, when the server starts.
 """
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster.components.core.component_tree import ComponentPath
+from dagster.components.core.defs_module import ComponentPath
 
 import ml_assets.defs
 from ml_assets import ModelProject, settings

@@ -1,5 +1,6 @@
-"""What the pages show, read from the lake, the registry and the ledger in one read transaction for each page: what stands
-on it belongs together, whatever is being written meanwhile.
+"""What the pages show, read from the lake, the registry and the ledger.
+
+A page reads in one transaction: what stands on it belongs together, whatever is being written meanwhile.
 """
 
 from __future__ import annotations
@@ -192,9 +193,7 @@ def _tables(cursor: duckdb.DuckDBPyConnection, project: Project) -> set[str]:
     return {name for (name,) in cursor.execute(sql, [project.name]).fetchall()}
 
 
-def _partitions(
-    cursor: duckdb.DuckDBPyConnection, project: Project, entries: list[Entry]
-) -> tuple[Partition, ...]:
+def _partitions(cursor: duckdb.DuckDBPyConnection, project: Project, entries: list[Entry]) -> tuple[Partition, ...]:
     present = _tables(cursor, project)
 
     def grouped(table: str, values: str, parameters: Any = None) -> dict[datetime, tuple[Any, ...]]:

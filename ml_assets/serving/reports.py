@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 SAMPLE = 5_000
 SEED = 20_170_101
 PREDICTION = "prediction"
+STYLE = """<style>
+.ml-assets { font: 14px system-ui, sans-serif; margin: 12px 16px; padding: 4px 12px; border-left: 4px solid #b4471f }
+</style>"""
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ def read_subject(
 
 def render(subject: Subject, lake: Lake, registry: Registry) -> str:
     """Make a report with Evidently: the partition against the rows that its version was trained on, as it saw them."""
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     version, project = subject.version, subject.project
     train = version.training_set.train
@@ -164,24 +167,23 @@ def render(subject: Subject, lake: Lake, registry: Registry) -> str:
     # Evidently fails on a column without values: a label that has not come yet, a feature that is gone.
     compared = {name: kind for name, kind in kinds.items() if _has_values(subject.current, name)}
     compared = {name: kind for name, kind in compared.items() if _has_values(reference, name)}
-    lines = [
+    said = (
         f"{project.name}, {subject.partition}: {_stated(subject.current.height, subject.rows)}, against "
         f"{_stated(reference.height, counted[0] if counted else 0)} that version {version.number} learnt from "
         f"({train[0]} … {train[-1]}). The tests and thresholds below are Evidently's own; no decision rests on them."
-    ]
+    )
+    lines = [subject.warning, said] if subject.warning else [said]
     left_out = [name for name in kinds if name not in compared]
     if left_out:
         lines.append(f"Left out, because there are no values to compare: {', '.join(left_out)}.")
-    if subject.warning:
-        lines.insert(0, subject.warning)
     return finish(evidently_html(subject.current, reference, compared), lines)
 
 
 def evidently_html(current: pl.DataFrame, reference: pl.DataFrame, kinds: Mapping[str, str]) -> str:
     """Evidently's data drift report as it makes it."""
     os.environ["DO_NOT_TRACK"] = "1"
-    from evidently import DataDefinition, Dataset, Report  # noqa: PLC0415 - after the variable above
-    from evidently.presets import DataDriftPreset  # noqa: PLC0415
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.presets import DataDriftPreset
 
     definition = DataDefinition(
         numerical_columns=[name for name, kind in kinds.items() if kind == "number"],
@@ -205,8 +207,7 @@ def finish(report: str, lines: list[str]) -> str:
         raise ValueError("Evidently's page is made in another way than its version 0.7.23 does: it cannot be made safe")
     escaped = data.replace("<", "\\u003c")
     note = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
-    style = "<style>.ml-assets{font:14px system-ui,sans-serif;margin:12px 16px;padding:4px 12px;border-left:4px solid #b4471f}</style>"
-    return f'{before}{opening}{escaped}{closing}{head}{style}{body}<div class="ml-assets">{note}</div>{content}'
+    return f'{before}{opening}{escaped}{closing}{head}{STYLE}{body}<div class="ml-assets">{note}</div>{content}'
 
 
 def _shuffled() -> str:

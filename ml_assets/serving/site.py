@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets import settings
 from ml_assets.lake.connection import Lake
-from ml_assets.project import Project
 from ml_assets.registry.models import Registry
 from ml_assets.serving.projects import origin_warning
 from ml_assets.serving.reports import Reports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
     from jinja2 import Environment
     from starlette.responses import HTMLResponse
+
+    from ml_assets.project import Project
 
 FOLDER = Path(__file__).parent
 
@@ -36,6 +38,35 @@ class Site:
     registry: Registry
     reports: Reports
     templates: "Environment"
+
+    def project(self, name: str) -> "Project":
+        """The declared project of a name.
+
+        Raises:
+            HTTPException: 404, naming those that there are.
+        """
+        from fastapi import HTTPException
+
+        if name not in self.projects:
+            there = ", ".join(self.projects) or "none"
+            raise HTTPException(404, f"There is no project {name!r}. Declared are: {there}.")
+        return self.projects[name]
+
+    def start_of(self, project: "Project", key: str) -> datetime:
+        """The start of a partition whose key is written as the project writes it: nothing else gets near a path or SQL.
+
+        Raises:
+            HTTPException: 404, saying what keys look like.
+        """
+        from fastapi import HTTPException
+
+        try:
+            start = project.start_of(key)
+        except ValueError as error:
+            raise HTTPException(404, f"{error}.") from error
+        if project.key_of(start) != key:
+            raise HTTPException(404, f"{key!r} is no partition of {project.name}: write {project.key_of(start)!r}.")
+        return start
 
     def page(
         self, template: str, *, warnings: "Sequence[str | None]", status: int = 200, **values: Any
@@ -83,14 +114,14 @@ def _templates() -> "Environment":
 def show_metric(value: float | None, name: str) -> str:
     """A metric for people: MAPE as a percentage, others as a figure."""
     if value is None:
-        return "–"
+        return "\N{EN DASH}"
     return f"{value:.1%}" if name == "mape" else show_figure(value)
 
 
 def show_figure(value: float | None) -> str:
     """A number for people: four significant digits, thousands apart."""
     if value is None:
-        return "–"
+        return "\N{EN DASH}"
     if isinstance(value, int) or abs(value) >= 1000:  # noqa: PLR2004 - from here on all four digits are whole
         return f"{value:,.0f}"
     return f"{value:.4g}"

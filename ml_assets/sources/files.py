@@ -71,7 +71,7 @@ def load_csv(files: Sequence[SourceFile], required: Collection[str]) -> Loaded:
     Raises:
         SourceError: a file is missing, empty, not UTF-8, lacks a required column or repeats one, or has an open quote.
     """
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     frames, digests, unexpected = [], {}, {}
     for file in files:
@@ -101,7 +101,7 @@ def _content(file: SourceFile) -> bytes:
 
 
 def _parse(file: SourceFile, content: bytes, required: Collection[str]) -> pl.DataFrame:
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
     reader = csv.reader(io.StringIO(_decode(file, content), newline=""), strict=True)
     try:
@@ -111,8 +111,9 @@ def _parse(file: SourceFile, content: bytes, required: Collection[str]) -> pl.Da
         records = [record for record in reader if record]
     except csv.Error as error:
         raise SourceError(
-            f"{file.name}, line {reader.line_num}: {error}: a quote is not closed or stands inside a field, so the lines "
-            "after it cannot be told apart. Remedy: mend the quote (write a quote inside a field twice); nothing was written"
+            f"{file.name}, line {reader.line_num}: {error}: a quote is not closed or stands inside a field, so the "
+            "lines after it cannot be told apart. Remedy: mend it (a quote inside a field is written twice); "
+            "nothing was written"
         ) from error
     if not records:
         raise SourceError(
@@ -158,8 +159,7 @@ def _check_header(file: SourceFile, header: Sequence[str], required: Collection[
         if (
             header.count(name) > 1
             or not name
-            or name.startswith("_")
-            and name in {"_partition", "_source", "_row", MALFORMED}
+            or (name.startswith("_") and name in {"_partition", "_source", "_row", MALFORMED})
         ):
             raise SourceError(
                 f"{file.name}, line 1: the column name {name!r} is repeated, empty or reserved. Remedy: rename it"

@@ -1,0 +1,1 @@
+"""Resale prices of public-housing flats in Singapore."""

@@ -26,7 +26,7 @@ class RunFailedError(Exception):
 
 
 def open_instance() -> dg.DagsterInstance:
-    """The platform's Dagster instance, made if it is missing; the environment is set for this process and its children."""
+    """The platform's Dagster instance, made if missing; sets the environment of this process and its children."""
     home = settings.home()
     os.environ["ML_ASSETS_HOME"] = str(home)
     os.environ.update(instance_environment(write_instance(home / "dagster")))
@@ -56,7 +56,7 @@ def workspace(home: Path) -> list[str]:
 
 
 def materialize_range(
-    instance: dg.DagsterInstance, defs: dg.Definitions, project: str, names: Sequence[str], first: str, last: str
+    instance: dg.DagsterInstance, defs: dg.Definitions, project: str, names: Sequence[str], *, first: str, last: str
 ) -> str:
     """Materialize a range of partitions of some assets as one run.
 
@@ -78,9 +78,7 @@ def materialize_range(
 def run_job(instance: dg.DagsterInstance, defs: dg.Definitions, name: str, partition: str | None = None) -> str:
     """Run one of the project's jobs, for a partition if it has them. See `materialize_range`."""
     job = defs.resolve_job_def(name)
-    result = job.execute_in_process(
-        instance=instance, partition_key=partition, raise_on_error=False, run_config=QUIET
-    )
+    result = job.execute_in_process(instance=instance, partition_key=partition, raise_on_error=False, run_config=QUIET)
     return _finished(result)
 
 

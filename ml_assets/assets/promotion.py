@@ -1,0 +1,115 @@
+"""`champion`: whether a challenger takes over, and why."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import dagster as dg
+
+from ml_assets.assets.common import commit_of, data_origin, ledger, registry, spec
+from ml_assets.assets.rows import of_partitions, training_rows
+from ml_assets.core.evaluation import compare
+from ml_assets.lake.connection import Lake
+from ml_assets.lake.resource import LakeResource
+from ml_assets.project import Project
+from ml_assets.registry.ledger import Draft, Entry, champion_at, stages
+from ml_assets.registry.models import RegistryError, Version
+
+
+def build_champion(project: Project) -> dg.AssetsDefinition:
+    """The asset `champion`."""
+
+    @dg.multi_asset(
+        name=f"{project.name}__champion",
+        specs=[
+            spec(
+                project, "champion", "The version that serves. A challenger takes over only if it passes the gates and "
+                "is better, by more than noise, on rows that neither has learnt from.",
+                deps=["evaluation"], kinds=["scikitlearn"], partitioned=False,
+            )
+        ],
+    )  # fmt: skip
+    def champion(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
+        version = registry().newest(project.name, context.run_id)
+        book = ledger(lake.lake)
+        entries = book.entries(project.name)
+        if stages(entries).get(version.number) == "candidate":
+            draft = judge(project, lake.lake, version, champion_at(entries, version.training_set.through))
+
+            def once(now: list[Entry]) -> Sequence[Draft]:
+                return [draft] if stages(now).get(version.number) == "candidate" else []
+
+            book.append(commit_of(context, project, "champion"), once)
+            entries = book.entries(project.name)
+        verdict = next(
+            entry
+            for entry in reversed(entries)
+            if entry.version == version.number and entry.kind in {"promoted", "rejected"}
+        )
+        serving = next((entry.version for entry in reversed(entries) if entry.kind == "promoted"), None)
+        context.log.info("version %d %s: %s", version.number, verdict.kind, verdict.reason)
+        return dg.MaterializeResult(
+            metadata={
+                "challenger": version.number,
+                "verdict": verdict.kind,
+                "reason": verdict.reason,
+                "champion": serving if serving is not None else "none",
+                "evidence": dg.MetadataValue.json(verdict.facts),
+                **data_origin(project),
+            },
+            # Predictions use the champion of their time: a later one does not make them out of date (ADR 0005).
+            data_version=dg.DataVersion("champion"),
+        )
+
+    return champion
+
+
+def judge(project: Project, lake: Lake, version: Version, champion: int | None) -> Draft:
+    """Whether a version is promoted, and why.
+
+    Args:
+        project: the project.
+        lake: where its rows are.
+        version: the challenger, evaluated.
+        champion: the version that serves, or None.
+    """
+    stored = registry().evaluation(project.name, version.number)
+    if stored is None:
+        raise RegistryError(
+            f"{project.name} version {version.number} has no evaluation. Remedy: materialize {project.name}/evaluation"
+        )
+    failed = [gate for gate in stored["gates"] if not gate["passed"]]
+    serves_from = project.key_of(project.step(project.start_of(version.training_set.through), 1))
+    facts: dict[str, Any] = {
+        "gates": stored["gates"],
+        "test": stored["metrics"]["test"],
+        "decision": version.training_set.decision,
+    }
+    if failed:
+        reason = "; ".join(f"gate {gate['demand']}: it reached {gate['value']:.4g}" for gate in failed)
+        return Draft(project.name, "rejected", reason, facts, version=version.number)
+    if champion is None:
+        return Draft(
+            project.name, "promoted", "the first version that passes the gates", facts, serves_from, version.number
+        )
+    if champion == version.number:
+        raise RegistryError(f"{project.name} version {version.number} already serves")
+    incumbent = registry().version(project.name, champion)
+    keys = [key for key in version.training_set.test if key > incumbent.training_set.train[-1]]
+    rows = of_partitions(project, training_rows(lake, project, version.training_set), keys)
+    if not rows.height:
+        reason = f"there are no rows that neither it nor version {champion} has learnt from"
+        return Draft(project.name, "rejected", reason, facts, version=version.number)
+    actual = rows[project.target].to_numpy().astype(float)
+    result = compare(
+        project.retraining.metric, actual, registry().predict(version, rows), registry().predict(incumbent, rows)
+    )
+    facts["comparison"] = asdict(result)
+    name = result.metric.upper()
+    words = (
+        f"{name} {result.challenger:.4g} against {result.champion:.4g} of version {champion} on {result.rows} rows of "
+        f"{keys[0]} … {keys[-1]} that neither has learnt from, p = {result.p_value:.2g}"
+    )
+    if result.better:
+        return Draft(project.name, "promoted", words, facts, serves_from, version.number)
+    return Draft(project.name, "rejected", f"not better by more than noise: {words}", facts, version=version.number)

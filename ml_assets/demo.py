@@ -10,12 +10,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import dagster as dg
+
 from ml_assets import settings
+from ml_assets.assets.common import folder_of
 from ml_assets.automation.instance import instance_environment
 from ml_assets.automation.processes import Supervisor
 from ml_assets.lake.connection import table_exists
 from ml_assets.lake.resource import open_lake
 from ml_assets.lake.sql import Table
+from ml_assets.project import load_object
 from ml_assets.registry.ledger import Entry, Ledger, champion_at
 from ml_assets.runs import (
     daemon_command,
@@ -31,8 +35,6 @@ from ml_assets.sources.fill import fill, read_origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    import dagster as dg
 
     from ml_assets.lake.connection import Lake
 
@@ -93,9 +95,6 @@ def fill_data(say: Callable[[str], None], project: Any) -> None:
         say: receives each line for the person who watches.
         project: the project; its source says where from.
     """
-    from ml_assets.assets.common import folder_of  # noqa: PLC0415
-    from ml_assets.project import load_object  # noqa: PLC0415
-
     source = project.source
     folder = settings.data_root() / folder_of(project)
     if source.publisher is None:
@@ -147,9 +146,17 @@ def _await_retraining(instance: dg.DagsterInstance, ledger: Ledger, entry: Entry
         verdicts = [one for one in ledger.entries(PROJECT) if one.kind in {"promoted", "rejected"}]
         return next((one for one in verdicts if one.facts.get("decision") == entry.id), None)
 
+    def ended() -> Entry | None:
+        runs = instance.get_runs(dg.RunsFilter(tags={DECISION_TAG: str(entry.id)}))
+        if len(runs) == ATTEMPTS and all(run.status == dg.DagsterRunStatus.FAILURE for run in runs):
+            raise RunFailedError(
+                f"decision {entry.id}: {ATTEMPTS} retrainings failed, the last is run {runs[0].run_id}"
+            )
+        return verdict()
+
     say(f"         {entry.reason}")
     done = wait_for(
-        verdict, seconds=RETRAINING_SECONDS, what=f"the retraining that decision {entry.id} asks for", pause=0.5
+        ended, seconds=RETRAINING_SECONDS, what=f"the retraining that decision {entry.id} asks for", pause=0.5
     )
     launcher = run_tags(instance, done.run_id).get("dagster/sensor_name", "nobody")
     say(f"         run {done.run_id[:8]}, launched by sensor {launcher}: version {done.version} {done.kind}")

@@ -258,7 +258,6 @@ def acting_decision(entries: Sequence[Entry], entry: Entry) -> Entry | None:
 def _evidence(
     project: Project,
     start: datetime,
-    key: str,
     drifted: "pl.DataFrame",
     measured: "pl.DataFrame",
     retrained: str | None,

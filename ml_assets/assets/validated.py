@@ -238,7 +238,7 @@ def _one_for_each(project: Project, raw: "pl.DataFrame", cleaned: "pl.DataFrame"
         which = f", for example row {example['_row'][0]} of {example['_source'][0]}" if example.height else ""
         raise AccountingError(
             f"{where} returned {cleaned.height} rows for {raw.height} raw rows: rows were {fate}{which}. "
-            "Remedy: return one row for each raw row; bad rows belong in the quarantine, and the platform drops duplicates"
+            "Remedy: return one row for each raw row; bad rows belong in quarantine, the platform drops duplicates"
         )
     return cleaned
 

@@ -7,6 +7,7 @@ dark page and Dagster's UI, at any size.
 from __future__ import annotations
 
 import io
+import math
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
@@ -97,38 +98,22 @@ def _plot(axes: Any, series: Series) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.ticker import PercentFormatter
 
-    errors = {start: error for start, error, _ in series.points}
-    limits = [(start, limit) for start, _, limit in series.points if limit is not None]
+    starts = [start for start, _, _ in series.points]
+    # Not a number where there is none: the line has a gap there.
+    errors = [math.nan if error is None else error for _, error, _ in series.points]
+    limits = [math.nan if limit is None else limit for _, _, limit in series.points]
     for number, (start, version) in enumerate(series.promoted):
         axes.axvline(start, color=PROMOTED, linewidth=1, linestyle=":", label=None if number else "new champion")
         axes.annotate(
             f"v{version}", (start, 1), xycoords=("data", "axes fraction"), xytext=(3, -11),
             textcoords="offset points", color=PROMOTED, fontsize=9,
         )  # fmt: skip
-    if limits:
-        axes.step(
-            *zip(*limits, strict=True), where="mid", color=LIMIT, linewidth=1, linestyle="--", label="retrain above"
-        )
-    axes.plot(
-        list(errors),
-        list(errors.values()),
-        color=ERROR,
-        linewidth=1.6,
-        marker="o",
-        markersize=3,
-        label=series.metric.upper(),
-    )
-    if series.retrained:
-        values = [errors[start] for start in series.retrained]
-        axes.plot(
-            list(series.retrained),
-            values,
-            color=LIMIT,
-            linestyle="",
-            marker="D",
-            markersize=7,
-            label="retraining decided",
-        )
+    axes.step(starts, limits, where="mid", color=LIMIT, linewidth=1, linestyle="--", label="retrain above")
+    axes.plot(starts, errors, color=ERROR, linewidth=1.6, marker="o", markersize=3, label=series.metric.upper())
+    asked = [(start, error) for start, error, _ in series.points if start in series.retrained]
+    if asked:
+        x, y = zip(*asked, strict=True)
+        axes.plot(x, y, color=LIMIT, linestyle="", marker="D", markersize=7, label="retraining decided")
     axes.set_ylim(bottom=0)
     if series.metric == "mape":
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -38,7 +38,8 @@ SAMPLE = 5_000
 SEED = 20_170_101
 PREDICTION = "prediction"
 STYLE = """<style>
-.ml-assets { font: 14px system-ui, sans-serif; margin: 12px 16px; padding: 4px 12px; border-left: 4px solid #b4471f }
+.ml-assets { font: 14px/1.5 system-ui, sans-serif; margin: 12px 16px; padding: 4px 12px; border-left: 4px solid #b4471f;
+  background: #fff; color: #202328 }
 </style>"""
 
 

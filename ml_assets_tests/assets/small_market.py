@@ -108,7 +108,7 @@ class Market:
 
     def materialize(self, names: Sequence[str], first: str, last: str | None = None) -> str:
         with self.settings():
-            return materialize_range(self.instance, self.defs, NAME, names, first, last or first)
+            return materialize_range(self.instance, self.defs, NAME, names, first=first, last=last or first)
 
     def refresh(self, month: str) -> str:
         with self.settings():

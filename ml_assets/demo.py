@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ml_assets import settings
-from ml_assets.assets.common import folder_of
+from ml_assets.assets.common import DECISION_TAG, folder_of
 from ml_assets.automation.instance import instance_environment
 from ml_assets.automation.processes import Supervisor
+from ml_assets.automation.sensors import ATTEMPTS
 from ml_assets.lake.connection import table_exists
 from ml_assets.lake.resource import open_lake
 from ml_assets.lake.sql import Table
 from ml_assets.project import load_object
 from ml_assets.registry.ledger import Entry, Ledger, champion_at
 from ml_assets.runs import (
+    RunFailedError,
     daemon_command,
     load_definitions,
     materialize_range,
@@ -77,7 +79,7 @@ def demo(say: Callable[[str], None], *, months: Sequence[str] = MONTHS, history:
         for month in months:
             entry = _live_decision(ledger, month)
             if entry is None:
-                run_job(instance, defs, f"{PROJECT}_refresh", month)
+                run_job(instance, defs, f"{PROJECT}_refresh", partition=month)
                 entry = _live_decision(ledger, month)
             say(_row(lake, month, entry))
             if entry is not None and entry.action == "retrain":

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import dagster as dg
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from ml_assets.lake.sql import Table, Window
 
@@ -57,6 +57,11 @@ class Partitions(dg.Model, dg.Resolvable):
     start: str = Field(description="Key of the first partition: `2017-01`, or `2017-01-31` for days.")
     time: str = Field(description="Column of the schema that holds the row's time; it must lie in the partition.")
 
+    @model_validator(mode="after")
+    def _starts_with_a_key(self) -> Self:
+        _parse_key(self.start, self.grain)
+        return self
+
 
 class Validation(dg.Model, dg.Resolvable):
     """How much may be wrong with a partition."""
@@ -78,6 +83,12 @@ class Training(dg.Model, dg.Resolvable):
     test: PositiveInt = Field(description="Newest partitions of the window that are held out to judge the model.")
     seed: int = Field(default=0, description="Seed of everything random.")
 
+    @model_validator(mode="after")
+    def _leaves_rows_to_learn_from(self) -> Self:
+        if self.test >= self.window:
+            raise ValueError(f"test: {self.test} of {self.window} partitions in the window leave none to learn from")
+        return self
+
 
 class Gate(dg.Model, dg.Resolvable):
     """What a model must reach on its test partitions."""
@@ -85,6 +96,12 @@ class Gate(dg.Model, dg.Resolvable):
     metric: Literal["mse", "rmse", "mae", "mape", "r2"] = Field(description="The metric.")
     at_most: float | None = Field(default=None, description="Greatest value that passes.")
     at_least: float | None = Field(default=None, description="Smallest value that passes.")
+
+    @model_validator(mode="after")
+    def _demands_something(self) -> Self:
+        if self.at_most is None and self.at_least is None:
+            raise ValueError(f"gate {self.metric}: give at_most, at_least or both; without them every model passes")
+        return self
 
 
 class Monitoring(dg.Model, dg.Resolvable):
@@ -153,7 +170,7 @@ class Project:
             ValueError: if the key is no partition's.
         """
         try:
-            return datetime.strptime(key, FORMATS[self.partitions.grain])  # noqa: DTZ007 - naive UTC throughout the lake
+            return _parse_key(key, self.partitions.grain)
         except ValueError as error:
             raise ValueError(
                 f"{key!r} is no partition of {self.name}: keys look like {self.partitions.start!r}"
@@ -206,6 +223,14 @@ class Project:
     def sql_hash(self) -> str:
         """SHA-256 over both statements."""
         return digest(self.clean_sql, self.features_sql)
+
+
+def _parse_key(key: str, grain: str) -> datetime:
+    start = datetime.strptime(key, FORMATS[grain])  # noqa: DTZ007 - naive UTC throughout the lake
+    if start.strftime(FORMATS[grain]) != key:
+        # strptime also takes `2017-1`; keys are compared as text.
+        raise ValueError(f"{key!r} is no key of a {grain}: it is written {start.strftime(FORMATS[grain])!r}")
+    return start
 
 
 def digest(*parts: str) -> str:

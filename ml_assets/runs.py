@@ -75,10 +75,33 @@ def materialize_range(
     return _finished(result)
 
 
-def run_job(instance: dg.DagsterInstance, defs: dg.Definitions, name: str, partition: str | None = None) -> str:
-    """Run one of the project's jobs, for a partition if it has them. See `materialize_range`."""
+def run_job(
+    instance: dg.DagsterInstance,
+    defs: dg.Definitions,
+    name: str,
+    *,
+    partition: str | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> str:
+    """Run one of the project's jobs.
+
+    Args:
+        instance: where the run is recorded.
+        defs: the code location's definitions.
+        name: the job's name.
+        partition: the partition, if the job has them.
+        config: run configuration.
+
+    Returns:
+        The run's id.
+
+    Raises:
+        RunFailedError: if it fails.
+    """
     job = defs.resolve_job_def(name)
-    result = job.execute_in_process(instance=instance, partition_key=partition, raise_on_error=False, run_config=QUIET)
+    result = job.execute_in_process(
+        instance=instance, partition_key=partition, raise_on_error=False, run_config={**QUIET, **(config or {})}
+    )
     return _finished(result)
 
 

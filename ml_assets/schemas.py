@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_assets import settings
+from ml_assets.core import validation
 from ml_assets.core.validation import CheckOutline, ColumnOutline, SchemaOutline, outline
 from ml_assets.project import digest, load_object
 
@@ -57,17 +58,16 @@ def source_of(path: str) -> str:
     module = path.partition(":")[0]
     try:
         spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError as error:
+    except (ModuleNotFoundError, ValueError) as error:
         raise SchemaError(f"schema: {path!r}: {error}. Expected `module:Class`") from error
-    if spec is None or spec.origin is None:
+    if spec is None or spec.origin is None or not spec.has_location:
         raise SchemaError(f"schema: {path!r}: there is no module {module!r}. Expected `module:Class`")
     return Path(spec.origin).read_text(encoding="utf-8")
 
 
 def schema_outline(path: str) -> SchemaOutline:
     """A schema's columns and checks, from the cache where its source is unchanged."""
-    key = digest(path, source_of(path), importlib.metadata.version("pandera"))
-    cached = settings.home() / "cache" / "schemas" / f"{key}.json"
+    cached = _cache_file(path)
     if cached.is_file():
         stored = json.loads(cached.read_text(encoding="utf-8"))
         return SchemaOutline(
@@ -77,6 +77,18 @@ def schema_outline(path: str) -> SchemaOutline:
     made = outline(load_schema(path))
     _write_atomically(cached, json.dumps(asdict(made), indent=1))
     return made
+
+
+def forget_outline(path: str) -> None:
+    """Drop the cached outline of a schema: what it imports may have changed while its own source did not."""
+    _cache_file(path).unlink(missing_ok=True)
+
+
+def _cache_file(path: str) -> Path:
+    # How an outline is made, not only what of, decides what it says.
+    maker = Path(validation.__file__).read_text(encoding="utf-8")
+    key = digest(path, source_of(path), maker, importlib.metadata.version("pandera"))
+    return settings.home() / "cache" / "schemas" / f"{key}.json"
 
 
 def _write_atomically(path: Path, text: str) -> None:

@@ -86,7 +86,11 @@ def judge(project: Project, lake: Lake, version: Version, champion: int | None) 
         "decision": version.training_set.decision,
     }
     if failed:
-        reason = "; ".join(f"gate {gate['demand']}: it reached {gate['value']:.4g}" for gate in failed)
+        reason = "; ".join(
+            f"gate {gate['demand']}: it "
+            + ("is undefined on these rows" if gate["value"] is None else f"reached {gate['value']:.4g}")
+            for gate in failed
+        )
         return Draft(project.name, "rejected", reason, facts, version=version.number)
     if champion is None:
         return Draft(

@@ -8,18 +8,16 @@ import dagster as dg
 
 from ml_assets.assets.common import SINGLE_RUN, Span, asset_key, commit_of, describe, run_sql, span_of, spec
 from ml_assets.core.lineage import ColumnRef, column_lineage
-from ml_assets.core.validation import MALFORMED, Verdict, judge, reasons_in_words
+from ml_assets.core.validation import ACCOUNTED, MALFORMED, SHARE, Verdict, judge, reasons_in_words
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.tables import LINEAGE, read, replace_window, window_of
 from ml_assets.project import Project
-from ml_assets.schemas import load_schema, schema_outline, source_of
+from ml_assets.schemas import forget_outline, load_schema, schema_outline, source_of
 
 if TYPE_CHECKING:
     import polars as pl
 
 SAMPLE = 5
-SHARE = "rows__quarantine_share"
-ACCOUNTED = "rows__accounted_for"
 
 
 class AccountingError(Exception):
@@ -197,6 +195,7 @@ def check_results(
     found = judged.verdict.failures
     if list(found) != expected:
         changed = sorted(set(found) ^ set(expected))
+        forget_outline(project.schema)
         raise AccountingError(
             f"{project.schema} has changed since the code location was loaded ({', '.join(changed)}). Remedy: reload it"
         )

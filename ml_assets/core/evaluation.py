@@ -24,13 +24,13 @@ class GateResult:
 
     Attributes:
         metric: the metric.
-        value: what the model reached.
+        value: what the model reached, or None where the metric is undefined for this data.
         demand: what was demanded, in words: `mape <= 0.12`.
         passed: whether it did.
     """
 
     metric: str
-    value: float
+    value: float | None
     demand: str
     passed: bool
 
@@ -71,19 +71,15 @@ def regression_metrics(actual: Values, predicted: Values) -> dict[str, float]:
     """
     import numpy as np  # noqa: PLC0415
 
-    if actual.shape != predicted.shape or actual.size == 0:
-        raise ValueError(
-            f"metrics need as many predictions as actual values, and at least one: {actual.shape}, {predicted.shape}"
-        )
-    if not (np.isfinite(actual).all() and np.isfinite(predicted).all()):
-        raise ValueError("metrics need finite values: a prediction or an actual value is missing or infinite")
+    _refuse_unusable(actual, predicted)
     error = predicted - actual
     mse = float(np.mean(error**2))
     metrics = {"mse": mse, "rmse": math.sqrt(mse), "mae": float(np.mean(np.abs(error)))}
     if (actual != 0).all():
         metrics["mape"] = float(np.mean(np.abs(error / actual)))
     spread = float(np.mean((actual - actual.mean()) ** 2))
-    if spread > 0:
+    # The mean of equal values may be off by a rounding, and their spread then be more than zero.
+    if spread > 0 and (actual != actual[0]).any():
         metrics["r2"] = 1 - mse / spread
     return metrics
 
@@ -98,6 +94,8 @@ def row_losses(metric: str, actual: Values, predicted: Values) -> Values:
     if metric == "mae":
         return np.abs(error)
     if metric == "mape":
+        if not (actual != 0).all():
+            raise ValueError("mape is undefined where an actual value is zero. Remedy: compare by mae or rmse")
         return np.abs(error / actual)
     raise ValueError(f"{metric!r} is no mean over rows; expected mse, rmse, mae or mape")
 
@@ -111,12 +109,17 @@ def compare(metric: str, actual: Values, challenger: Values, champion: Values) -
         challenger: shape (n,), its predictions.
         champion: shape (n,), its predictions.
 
+    Raises:
+        ValueError: if there are no rows, the shapes differ, a value is not finite, or the metric is not defined on them.
+
     Source:
         Student's paired t-test: scipy.stats.ttest_rel.
     """
     import numpy as np  # noqa: PLC0415
     from scipy import stats  # noqa: PLC0415
 
+    _refuse_unusable(actual, challenger)
+    _refuse_unusable(actual, champion)
     new, old = row_losses(metric, actual, challenger), row_losses(metric, actual, champion)
     difference = old - new
     if len(difference) < 2 or not np.any(difference != difference[0]):  # noqa: PLR2004 - a variance needs two rows
@@ -130,9 +133,21 @@ def compare(metric: str, actual: Values, challenger: Values, champion: Values) -
 
 def check_gate(metric: str, at_most: float | None, at_least: float | None, metrics: Mapping[str, float]) -> GateResult:
     """Check one gate; a metric that is undefined for this data does not pass."""
-    value = metrics.get(metric, math.nan)
+    value = metrics.get(metric)
     demands = [f"{metric} <= {at_most:g}"] if at_most is not None else []
     demands += [f"{metric} >= {at_least:g}"] if at_least is not None else []
-    # NaN compares false: an undefined metric does not pass.
-    passed = not math.isnan(value) and (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
+    if value is None or math.isnan(value):
+        return GateResult(metric, None, " and ".join(demands), passed=False)
+    passed = (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
     return GateResult(metric, value, " and ".join(demands), passed)
+
+
+def _refuse_unusable(actual: Values, predicted: Values) -> None:
+    import numpy as np  # noqa: PLC0415
+
+    if actual.shape != predicted.shape or actual.size == 0:
+        raise ValueError(
+            f"metrics need as many predictions as actual values, and at least one: {actual.shape}, {predicted.shape}"
+        )
+    if not (np.isfinite(actual).all() and np.isfinite(predicted).all()):
+        raise ValueError("metrics need finite values: a prediction or an actual value is missing or infinite")

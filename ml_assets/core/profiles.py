@@ -49,7 +49,7 @@ class Counts:
     Attributes:
         column: the column.
         kind: `number` or `category`.
-        missing: rows without a value.
+        missing: rows without a value; neither NaN nor infinity is one.
         total: sum of the values; 0 for categories.
         bins: bin (its index as text, or the category) → rows.
     """
@@ -87,19 +87,17 @@ def choose_bins(rows: pl.DataFrame, kinds: Mapping[str, str]) -> list[ColumnBins
     Returns:
         One for each column: up to 100 bins at the quantiles of a number, or at its values where those are fewer.
     """
-    import numpy as np  # noqa: PLC0415
     import polars as pl
 
     chosen = []
     for name, kind in kinds.items():
         values = rows[name].drop_nulls()
         if kind == "number":
-            numbers = values.cast(pl.Float64).to_numpy()
-            quantiles = np.quantile(numbers, np.linspace(0, 1, BINS + 1)[1:-1], method="lower") if numbers.size else []
-            chosen.append(ColumnBins(name, "number", edges=tuple(float(edge) for edge in np.unique(quantiles))))
+            numbers = values.cast(pl.Float64)
+            chosen.append(ColumnBins(name, "number", edges=_edges(numbers.filter(numbers.is_finite()).to_numpy())))
         else:
-            counts = values.value_counts(sort=True)
-            known = tuple(counts[name].head(CATEGORIES).to_list()) if counts.height > CATEGORIES else ()
+            counts = values.alias("value").value_counts(name="rows").sort("rows", "value", descending=[True, False])
+            known = tuple(counts["value"].head(CATEGORIES).to_list()) if counts.height > CATEGORIES else ()
             chosen.append(ColumnBins(name, "category", categories=known))
     return chosen
 
@@ -118,16 +116,17 @@ def profile_sql(bins: Sequence[ColumnBins], source: str) -> str:
     parts = ["_partition"]
     for column in bins:
         name = _quoted(column.name)
-        parts.append(f"count(*) - count({name})")
         if column.kind == "number":
-            edges = ", ".join(repr(edge) for edge in column.edges)
-            parts += [f"coalesce(sum({name}::DOUBLE), 0)", f"histogram({name}::DOUBLE, [{edges}]::DOUBLE[])"]
+            # From text: DuckDB reads 0.1 in a statement as a decimal, and its double may then be a neighbour of ours.
+            edges = f"'{list(column.edges)}'::DOUBLE[]"
+            value = f"CASE WHEN isfinite({name}::DOUBLE) THEN {name}::DOUBLE END"
+            parts += [f"count(*) - count({value})", f"coalesce(sum({value}), 0)", f"histogram({value}, {edges})"]
         else:
             value = f"{name}::VARCHAR"
             if column.categories:
-                listed = ", ".join("'" + text.replace("'", "''") + "'" for text in column.categories)
+                listed = ", ".join(_literal(text) for text in column.categories)
                 value = f"CASE WHEN {name} IS NULL THEN NULL WHEN {value} IN ({listed}) THEN {value} ELSE '{OTHER}' END"
-            parts += ["0::DOUBLE", f"histogram({value})"]
+            parts += [f"count(*) - count({name})", "0::DOUBLE", f"histogram({value})"]
     return f"SELECT {', '.join(parts)} FROM ({source}) GROUP BY _partition ORDER BY _partition"
 
 
@@ -155,7 +154,7 @@ def count_values(column: ColumnBins, values: NDArray[np.float64]) -> Counts:
     """The profile of numbers in memory, equal to what the statement would count."""
     import numpy as np  # noqa: PLC0415
 
-    present = values[~np.isnan(values)]
+    present = values[np.isfinite(values)]
     index = np.searchsorted(np.asarray(column.edges), present, side="left")
     found = {str(position): int(count) for position, count in enumerate(np.bincount(index, minlength=0)) if count}
     return Counts(column.name, column.kind, int(values.size - present.size), float(present.sum()), found)
@@ -205,6 +204,23 @@ def from_frame(rows: pl.DataFrame) -> dict[datetime, list[Counts]]:
 def mean(counts: Counts) -> float:
     """Mean of a number's values; NaN where there are none."""
     return counts.total / counts.present if counts.present else math.nan
+
+
+def _edges(numbers: NDArray[np.float64]) -> tuple[float, ...]:
+    """The quantiles of some numbers; where many are the least one, what lies below it gets a bin of its own."""
+    import numpy as np  # noqa: PLC0415
+
+    if not numbers.size:
+        return ()
+    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, BINS + 1)[1:-1], method="lower"))
+    if edges[0] == numbers.min():
+        edges = np.concatenate([np.nextafter(edges[:1], -np.inf), edges])
+    return tuple(float(edge) for edge in edges)
+
+
+def _literal(text: str) -> str:
+    """A string literal; DuckDB's parser takes a NUL for the statement's end."""
+    return "'" + text.replace("'", "''").replace("\0", "' || chr(0) || '") + "'"
 
 
 def _quoted(name: str) -> str:

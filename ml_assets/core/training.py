@@ -75,7 +75,7 @@ def build_pipeline(estimator: str, parameters: Mapping[str, Any], kinds: Mapping
     numbers = [name for name, kind in kinds.items() if kind == "number"]
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan)
     columns = ColumnTransformer([("categories", encoder, categories), ("numbers", "passthrough", numbers)])
-    model = _estimator_class(estimator)
+    model = _regressor_class(estimator)
     arguments = dict(parameters)
     known = model().get_params()
     if "random_state" in known:
@@ -90,7 +90,10 @@ def build_pipeline(estimator: str, parameters: Mapping[str, Any], kinds: Mapping
 
 def fit(pipeline: Pipeline, rows: pl.DataFrame, kinds: Mapping[str, str], target: str) -> Pipeline:
     """Fit a pipeline on rows, in their order. Rows without a target are an error: they cannot be learnt from."""
-    missing = rows[target].null_count()
+    import polars as pl
+
+    present = rows[target].cast(pl.Float64).is_finite().sum()
+    missing = rows.height - present
     if missing:
         raise TrainingError(
             f"{missing} of {rows.height} training rows have no {target!r}. Remedy: filter them in features.sql"
@@ -124,7 +127,9 @@ def packages() -> dict[str, str]:
     return {name: version(name) for name in ("scikit-learn", "numpy", "scipy", "pandas", "polars", "duckdb", "skops")}
 
 
-def _estimator_class(path: str) -> Any:
+def _regressor_class(path: str) -> Any:
+    from sklearn.base import is_regressor
+
     if not path.startswith(ALLOWED):
         raise TrainingError(f"training.estimator: {path!r} is not allowed; classes of scikit-learn are (`sklearn.…`)")
     module, _, name = path.rpartition(".")
@@ -132,8 +137,10 @@ def _estimator_class(path: str) -> Any:
         model = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise TrainingError(f"training.estimator: {path!r} does not import: {error}") from error
-    if not (
-        isinstance(model, type) and hasattr(model, "fit") and hasattr(model, "predict") and hasattr(model, "get_params")
-    ):
-        raise TrainingError(f"training.estimator: {path!r} is no estimator class with fit and predict")
+    try:
+        usable = isinstance(model, type) and hasattr(model, "get_params") and is_regressor(model())
+    except TypeError as error:
+        raise TrainingError(f"training.estimator: {path!r} cannot be made without arguments: {error}") from error
+    if not usable:
+        raise TrainingError(f"training.estimator: {path!r} is no regressor class of scikit-learn")
     return model

@@ -8,6 +8,7 @@ a partition has the same verdict alone and within a range.
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,20 @@ if TYPE_CHECKING:
     import polars as pl
     from pandera.polars import DataFrameModel, DataFrameSchema
 
+    CheckNames = Mapping[tuple[str | None, str | int], str]
+
 ROWS = "rows"
 WELL_FORMED = f"{ROWS}__well_formed"
 IN_PARTITION = f"{ROWS}__in_partition"
+# These two are not the schema's: the asset adds them, and no check of a schema may take their names.
+ACCOUNTED = f"{ROWS}__accounted_for"
+SHARE = f"{ROWS}__quarantine_share"
 MALFORMED = "_malformed"
+# ISO 8601, extended format; a leap second is no moment of the calendar that is kept here.
+MOMENT = (
+    r"^(?<day>\d{4}-\d{2}-\d{2})"
+    r"(?:[T ](?<clock>\d{2}:\d{2})(?<second>:[0-5]\d(?:\.\d{1,6})?)?(?<zone>Z|[+-]\d{2}:\d{2})?)?$"
+)
 
 
 class FileFailure(Exception):  # noqa: N818 - a failure of the file, as opposed to one of a row
@@ -87,28 +98,11 @@ class Verdict:
 def outline(model: type[DataFrameModel]) -> SchemaOutline:
     """The columns and checks of a schema, in order."""
     schema = model.to_schema()
-    columns, checks = [], []
-    for name, column in schema.columns.items():
-        text = column.description or column.title or ""
-        columns.append(ColumnOutline(name, str(column.dtype), bool(column.nullable), text))
-        checks.append(CheckOutline(f"{_slug(name)}__cast", name, f"every value of {name} reads as {column.dtype}"))
-        if not column.nullable:
-            checks.append(CheckOutline(_not_null(name), name, f"{name} is never missing"))
-        if column.unique:
-            checks.append(CheckOutline(_unique(name), name, f"no two rows of a partition share {name}"))
-        checks += [
-            CheckOutline(_check_name(name, check, number), name, check.description or check.error or str(check.name))
-            for number, check in enumerate(column.checks)
-        ]
-    for number, check in enumerate(schema.checks):
-        text = check.description or check.error or str(check.name)
-        checks.append(CheckOutline(_check_name(ROWS, check, number), None, text))
-    if schema.unique:
-        listed = ", ".join(schema.unique)
-        checks.append(CheckOutline(_unique(ROWS), None, f"no two rows of a partition share {listed}"))
-    checks.append(CheckOutline(WELL_FORMED, None, "the line has as many fields as the header"))
-    checks.append(CheckOutline(IN_PARTITION, None, "the row's time lies in the partition whose file it stood in"))
-    return SchemaOutline(tuple(columns), tuple(checks))
+    columns = tuple(
+        ColumnOutline(name, str(column.dtype), bool(column.nullable), column.description or column.title or "")
+        for name, column in schema.columns.items()
+    )
+    return SchemaOutline(columns, tuple(_checks(schema).values()))
 
 
 def judge(rows: pl.DataFrame, model: type[DataFrameModel], *, time: str, carried: Sequence[str]) -> Verdict:
@@ -130,23 +124,26 @@ def judge(rows: pl.DataFrame, model: type[DataFrameModel], *, time: str, carried
     import polars as pl
 
     schema = model.to_schema()
+    names = {key: check.name for key, check in _checks(schema).items()}
+    if time not in schema.columns:
+        raise FileFailure(f"the schema {model.__name__} has no column {time!r}, which holds the row's time")
     missing = [name for name in schema.columns if name not in rows.columns]
     if missing:
         raise FileFailure(
             f"the schema {model.__name__} has the column {missing[0]!r}, which clean.sql does not return. "
             f"It returns: {', '.join(name for name in rows.columns if not name.startswith('_'))}"
         )
-    cast, reasons = _cast(rows, schema)
+    cast, reasons = _cast(rows, schema, names)
     reasons += _line_reasons(rows, cast, time)
-    reasons += _uniqueness_reasons(cast, rows, schema)
+    reasons += _uniqueness_reasons(cast, rows, schema, names)
     not_cast = (
         pl.concat([frame.select("index", "column") for frame in reasons if frame.height], how="vertical")
         if any(frame.height for frame in reasons)
         else None
     )
-    reasons += _pandera_reasons(cast, schema, model.__name__, not_cast)
+    reasons += _pandera_reasons(cast, schema, names, not_cast)
     flat = pl.concat(reasons, how="vertical") if reasons else None
-    failures = {check.name: 0 for check in outline(model).checks}
+    failures = dict.fromkeys(names.values(), 0)
     if flat is None or flat.height == 0:
         empty = pl.DataFrame(schema={"index": pl.UInt32, "reasons": pl.List(_REASON(pl))})
         return Verdict(cast.with_columns(rows.select(carried)), empty, failures)
@@ -164,7 +161,7 @@ def _REASON(pl: Any) -> Any:  # noqa: N802 - a constant that needs polars
     return pl.Struct({"check": pl.String, "column": pl.String, "value": pl.String})
 
 
-def _cast(rows: pl.DataFrame, schema: DataFrameSchema) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+def _cast(rows: pl.DataFrame, schema: DataFrameSchema, names: CheckNames) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """The schema's columns in its types, null where a value does not cast, and a reason for each of those."""
     import polars as pl
 
@@ -172,47 +169,73 @@ def _cast(rows: pl.DataFrame, schema: DataFrameSchema) -> tuple[pl.DataFrame, li
     reasons = []
     for name, column in schema.columns.items():
         old = rows[name]
-        new = cast[name] = cast_column(old, column.dtype.type)
+        try:
+            new = cast[name] = cast_column(old, column.dtype.type)
+        except pl.exceptions.InvalidOperationError as error:
+            raise FileFailure(
+                f"schema {schema.name}, {name}: {old.dtype} is not read as {column.dtype}: {error}. "
+                "Remedy: convert the column in clean.sql"
+            ) from error
         lost = new.is_null() & old.is_not_null()
         if lost.any():
-            reasons.append(_reasons(pl.arg_where(lost, eager=True), f"{_slug(name)}__cast", name, old.filter(lost)))
+            reasons.append(_reasons(pl.arg_where(lost, eager=True), names[name, "cast"], name, old.filter(lost)))
     return pl.DataFrame(cast), reasons
 
 
 def cast_column(values: pl.Series, dtype: Any) -> pl.Series:
     """Values in another type; null where a value is not exactly one of that type.
 
-    Nothing is rounded or wrapped: "12.7" is no integer, and neither NaN nor infinity is a number. Dates and times are
-    read as ISO 8601; booleans as true/false, yes/no, t/f, y/n, 1/0 in any case.
+    Nothing is rounded, cut off or wrapped: "12.7" is no integer, 2 no boolean, noon no date, and neither NaN nor
+    infinity a number; only where fractions become floats is the nearest one taken. Dates and times are read as ISO
+    8601, without a zone as UTC; booleans as true/false, yes/no, t/f, y/n, 1/0 in any case.
     """
     import polars as pl
 
     if values.dtype == dtype:
         return _finite(values)
     if values.dtype == pl.String:
-        text = values.str.strip_chars()
-        if dtype == pl.Date:
-            return text.str.to_date("%Y-%m-%d", strict=False)
-        if isinstance(dtype, pl.Datetime) or dtype == pl.Datetime:
-            return text.str.to_datetime(strict=False).cast(dtype, strict=False)
-        if dtype == pl.Boolean:
-            words = {"true": True, "t": True, "yes": True, "y": True, "1": True}
-            words |= {"false": False, "f": False, "no": False, "n": False, "0": False}
-            return text.str.to_lowercase().replace_strict(words, default=None, return_dtype=pl.Boolean)
-        return _finite(text.cast(dtype, strict=False))
+        return _read(values.str.strip_chars(), dtype)
+    if values.dtype.is_temporal() != dtype.is_temporal() and dtype != pl.String and values.dtype != pl.Null:
+        # A number is no date: polars would take it for days since 1970.
+        return pl.Series(values.name, [None] * len(values), dtype=dtype)
     new = values.cast(dtype, strict=False)
-    if values.dtype.is_float() and new.dtype.is_integer():
-        exact = new.cast(values.dtype) == values
-        new = pl.select(pl.when(exact).then(new)).to_series().alias(values.name)
+    nearest = new.dtype.is_float() and (values.dtype.is_float() or values.dtype.is_decimal())
+    if not nearest and dtype != pl.String:
+        new = _where(new.cast(values.dtype, strict=False) == values, new)
     return _finite(new)
 
 
-def _finite(values: pl.Series) -> pl.Series:
+def _read(text: pl.Series, dtype: Any) -> pl.Series:
+    """Text in another type, each value by itself: polars would guess one format of a moment for the whole column."""
     import polars as pl
 
-    if not values.dtype.is_float():
-        return values
-    return pl.select(pl.when(values.is_finite()).then(values)).to_series().alias(values.name)
+    if dtype == pl.Date:
+        return _where(text.str.contains(r"^\d{4}-\d{2}-\d{2}$"), text.str.to_date("%Y-%m-%d", strict=False))
+    if dtype == pl.Datetime:
+        parts = text.str.extract_groups(MOMENT).struct
+        written = parts.field("day") + "T" + parts.field("clock").fill_null("00:00")
+        written += parts.field("second").fill_null(":00") + parts.field("zone").fill_null("Z").replace("Z", "+00:00")
+        moment = written.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z", strict=False, time_unit="us", time_zone="UTC")
+        return cast_column(moment, dtype)
+    if dtype == pl.Boolean:
+        words = {"true": True, "t": True, "yes": True, "y": True, "1": True}
+        words |= {"false": False, "f": False, "no": False, "n": False, "0": False}
+        return text.str.to_lowercase().replace_strict(words, default=None, return_dtype=pl.Boolean)
+    new = text.cast(dtype, strict=False)
+    if isinstance(new.dtype, pl.Decimal):
+        new = _where(~text.str.contains(rf"\.\d{{{new.dtype.scale}}}\d*[1-9]"), new)
+    return _finite(new)
+
+
+def _where(condition: pl.Series, values: pl.Series) -> pl.Series:
+    """The values where a condition holds, null elsewhere."""
+    import polars as pl
+
+    return pl.select(pl.when(condition).then(values)).to_series().alias(values.name)
+
+
+def _finite(values: pl.Series) -> pl.Series:
+    return _where(values.is_finite(), values) if values.dtype.is_float() else values
 
 
 def _line_reasons(rows: pl.DataFrame, cast: pl.DataFrame, time: str) -> list[pl.DataFrame]:
@@ -232,79 +255,95 @@ def _line_reasons(rows: pl.DataFrame, cast: pl.DataFrame, time: str) -> list[pl.
     return found
 
 
-def _uniqueness_reasons(cast: pl.DataFrame, rows: pl.DataFrame, schema: DataFrameSchema) -> list[pl.DataFrame]:
+def _uniqueness_reasons(
+    cast: pl.DataFrame, rows: pl.DataFrame, schema: DataFrameSchema, names: CheckNames
+) -> list[pl.DataFrame]:
     """Every copy of a key that is there more than once in its partition; rows with a null in the key are not judged."""
     import polars as pl
 
     keys: list[tuple[str, str | None, list[str]]] = [
-        (_unique(name), name, [name]) for name, column in schema.columns.items() if column.unique
+        (names[name, "unique"], name, [name]) for name, column in schema.columns.items() if column.unique
     ]
     if schema.unique:
-        keys.append((_unique(ROWS), None, list(schema.unique)))
+        keys.append((names[None, "unique"], None, list(schema.unique)))
     found = []
-    for check, column, names in keys:
-        key = cast.select(names).with_columns(rows["_partition"])
-        copies = key.is_duplicated() & ~key.select(pl.any_horizontal(pl.col(names).is_null())).to_series()
+    for check, column, parts in keys:
+        key = cast.select(parts).with_columns(rows["_partition"])
+        copies = key.is_duplicated() & ~key.select(pl.any_horizontal(pl.col(parts).is_null())).to_series()
         if copies.any():
             values = (
-                key.filter(copies).select(pl.concat_str(pl.col(names).cast(pl.String), separator=" · ")).to_series()
+                key.filter(copies).select(pl.concat_str(pl.col(parts).cast(pl.String), separator=" · ")).to_series()
             )
             found.append(_reasons(pl.arg_where(copies, eager=True), check, column, values))
     return found
 
 
 def _pandera_reasons(
-    cast: pl.DataFrame, schema: DataFrameSchema, name: str, told: pl.DataFrame | None
+    cast: pl.DataFrame, schema: DataFrameSchema, names: CheckNames, told: pl.DataFrame | None
 ) -> list[pl.DataFrame]:
     """What the schema's own checks say. A null that a failed cast left is not told twice."""
     import pandera.errors
 
-    schema = _without_uniqueness(schema)
     try:
-        schema.validate(cast, lazy=True)
+        _checks_only(schema).validate(cast, lazy=True)
     except pandera.errors.SchemaErrors as errors:
         for error in errors.schema_errors:
-            _refuse_failure_of_the_file(error, cast.height, name)
+            _refuse_failure_of_the_file(error, cast, schema.name)
         cases = errors.failure_cases
     else:
         return []
     found = []
-    for (context, column, number, check), group in cases.group_by(
-        ["schema_context", "column", "check_number", "check"], maintain_order=True
+    for (context, column, number), group in cases.group_by(
+        ["schema_context", "column", "check_number"], maintain_order=True
     ):
-        of_rows = context == "DataFrameSchema"
-        if number is None:
-            key, label = column, _not_null(str(column))
-        elif of_rows:
-            key, label = None, _check_name(ROWS, schema.checks[int(number)], int(number))
-        else:
-            key, label = column, _check_name(str(column), schema.columns[str(column)].checks[int(number)], int(number))
-        reasons = _reasons(group["index"], label, None if key is None else str(key), group["failure_case"])
+        key = None if context == "DataFrameSchema" else str(column)
+        label = names[key, "not_null" if number is None else int(number)]
+        reasons = _reasons(group["index"], label, key, group["failure_case"])
         if number is None and told is not None:
             reasons = reasons.join(told, on=["index", "column"], how="anti")
         found.append(reasons)
-        if check is None:
-            raise FileFailure(f"a check of the schema {name} has no name")
     return [frame.select("index", "check", "column", "value") for frame in found]
 
 
-def _refuse_failure_of_the_file(error: Any, height: int, name: str) -> None:
-    output = error.check_output
-    whole_column = output is not None and output.height == 1 and height > 1
-    by_row = error.reason_code.name in {"DATAFRAME_CHECK", "SERIES_CONTAINS_NULLS", "CHECK_ERROR"}
-    if whole_column or error.reason_code.name == "CHECK_ERROR" or not by_row:
-        what = "a check on the whole column fails, so no row can be blamed" if whole_column else str(error)
+def _refuse_failure_of_the_file(error: Any, cast: pl.DataFrame, name: str) -> None:
+    by_row = error.reason_code.name in {"DATAFRAME_CHECK", "SERIES_CONTAINS_NULLS"}
+    of_rows = by_row and _is_row_by_row(error, cast)
+    if not of_rows:
+        what = "a check on the whole column fails, so no row can be blamed" if by_row else str(error)
         raise FileFailure(f"schema {name}, {error.schema.name or 'rows'}: {what}. Check: {error.check}")
 
 
-def _without_uniqueness(schema: DataFrameSchema) -> DataFrameSchema:
-    copy = type(schema)(
-        {name: column.set_name(name) for name, column in schema.columns.items()}, checks=schema.checks, name=schema.name
+def _is_row_by_row(error: Any, cast: pl.DataFrame) -> bool:
+    """Whether a failed check gave one answer for each row."""
+    import polars as pl
+
+    output = error.check_output
+    if cast.height != 1 or error.reason_code.name != "DATAFRAME_CHECK":
+        return output is None or output.height == cast.height
+    # Of one row, an answer for the whole column looks like one for the row: ask about two.
+    column = error.schema.name if error.schema.name in cast.columns else None
+    answer = error.check(pl.concat([cast, cast]).lazy(), column).check_output
+    return bool(answer.collect().height == 2)  # noqa: PLR2004 - two rows
+
+
+def _checks_only(schema: DataFrameSchema) -> DataFrameSchema:
+    """The schema without uniqueness, which is judged by partition, and without coercion, which is done."""
+    checks = [_told_whole(check) for check in schema.checks]
+    fresh = type(schema)(
+        {name: column.set_name(name) for name, column in schema.columns.items()}, checks=checks, name=schema.name
     )
-    for column in copy.columns.values():
+    for column in fresh.columns.values():
         column.unique = False
         column.coerce = False
-    return copy
+        column.checks = [_told_whole(check) for check in column.checks]
+    return fresh
+
+
+def _told_whole(check: Any) -> Any:
+    """A check that names every failing row: one that stops after a few would let the others pass."""
+    told = copy.copy(check)
+    told.n_failure_cases = None
+    return told
 
 
 def _reasons(index: pl.Series, check: str, column: str | None, values: pl.Series) -> pl.DataFrame:
@@ -318,20 +357,46 @@ def _reasons(index: pl.Series, check: str, column: str | None, values: pl.Series
     )
 
 
+def _checks(schema: DataFrameSchema) -> dict[tuple[str | None, str | int], CheckOutline]:
+    """What a schema demands, in order: (column, or None for whole rows; rule, or the check's number) → check.
+
+    Columns and checks may be called anything, so two names can come out alike: the later one gets a number.
+    """
+    found: dict[tuple[str | None, str | int], CheckOutline] = {}
+    taken = {WELL_FORMED, IN_PARTITION, ACCOUNTED, SHARE}
+
+    def add(column: str | None, rule: str | int, words: str, description: str) -> None:
+        stem = name = f"{_slug(ROWS if column is None else column)}__{_slug(words)}"
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{stem}_{number}"
+        taken.add(name)
+        found[column, rule] = CheckOutline(name, column, description)
+
+    def add_declared(column: str | None, checks: Sequence[Any]) -> None:
+        for number, check in enumerate(checks):
+            add(column, number, check.name or f"check_{number}", check.description or check.error or str(check.name))
+
+    for name, column in schema.columns.items():
+        add(name, "cast", "cast", f"every value of {name} reads as {column.dtype}")
+        if not column.nullable:
+            add(name, "not_null", "not_null", f"{name} is never missing")
+        if column.unique:
+            add(name, "unique", "unique", f"no two rows of a partition share {name}")
+        add_declared(name, column.checks)
+    add_declared(None, schema.checks)
+    if schema.unique:
+        add(None, "unique", "unique", f"no two rows of a partition share {', '.join(schema.unique)}")
+    found[None, WELL_FORMED] = CheckOutline(WELL_FORMED, None, "the line has as many fields as the header")
+    found[None, IN_PARTITION] = CheckOutline(
+        IN_PARTITION, None, "the row's time lies in the partition whose file it stood in"
+    )
+    return found
+
+
 def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "_", text).strip("_") or "column"
-
-
-def _not_null(column: str) -> str:
-    return f"{_slug(column)}__not_null"
-
-
-def _unique(column: str) -> str:
-    return f"{_slug(column)}__unique"
-
-
-def _check_name(owner: str, check: Any, number: int) -> str:
-    return f"{_slug(owner)}__{_slug(check.name or f'check_{number}')}"
 
 
 def reasons_in_words(failures: Mapping[str, int]) -> str:

@@ -65,13 +65,14 @@ class Lake:
         self._lock_path = folder / "catalog.sqlite.lock"
         self._process = -1
         self._instance: duckdb.DuckDBPyConnection | None = None
+        self._inherited: list[duckdb.DuckDBPyConnection] = []
         self._opening = threading.Lock()
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A cursor on the process's DuckDB, the lake attached as `lake`."""
         with self._opening:
-            # A forked child must not use its parent's DuckDB.
-            if self._instance is None or self._process != os.getpid():
+            self._disown()
+            if self._instance is None:
                 self._instance, self._process = self._open(), os.getpid()
             return self._instance.cursor()
 
@@ -108,10 +109,11 @@ class Lake:
                         "CALL lake.set_commit_message(?, ?, extra_info => ?)",
                         ["ml-assets", f"{commit.project}.{commit.asset}", json.dumps(details)],
                     )
-                    cursor.execute("COMMIT")
                 except BaseException:
                     cursor.execute("ROLLBACK")
                     raise
+                # A commit that fails has rolled back already: a second rollback would hide why.
+                cursor.execute("COMMIT")
                 # Still inside the lock, so that another writer's commit is not taken for ours. A write that changes
                 # nothing makes no snapshot: then the one before holds it.
                 transaction.snapshot = max(before, _snapshot(cursor, "last_committed_snapshot"))
@@ -131,9 +133,16 @@ class Lake:
     def close(self) -> None:
         """Let go of the catalogue; the next use opens it again."""
         with self._opening:
+            self._disown()
             if self._instance is not None:
                 self._instance.close()
                 self._instance = None
+
+    def _disown(self) -> None:
+        # A forked child must neither use its parent's DuckDB nor destroy it: its threads were not forked along.
+        if self._instance is not None and self._process != os.getpid():
+            self._inherited.append(self._instance)
+            self._instance = None
 
     def _lock(self) -> FileLock:
         # A FileLock object is not shared between threads: one for each transaction.

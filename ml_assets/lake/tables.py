@@ -55,7 +55,9 @@ def replace_rows(transaction: Transaction, table: Table, rows: pl.DataFrame, win
     try:
         incoming = {name: kind for name, kind, *_ in cursor.execute("DESCRIBE FROM incoming").fetchall()}
         if window is not None:
-            outside = cursor.execute(f"SELECT count(*) FROM incoming WHERE NOT ({window.condition()})").fetchone()
+            outside = cursor.execute(
+                f"SELECT count(*) FROM incoming WHERE ({window.condition()}) IS NOT TRUE"
+            ).fetchone()
             if outside is None or outside[0]:
                 raise LakeError(
                     f"{outside and outside[0]} rows for {table} lie outside the window {window}: they would double"

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from ml_assets.lake.connection import Lake
 
+DAY = 24 * 60 * 60
+
 
 @dataclass(frozen=True)
 class Upkeep:
@@ -41,7 +43,8 @@ def compact(lake: Lake, *, keep: timedelta, protected: Collection[int]) -> Upkee
     seconds = int(keep.total_seconds())
     old = f"now() - to_seconds({seconds})"
     with lake.exclusive() as cursor:
-        merged = cursor.execute("SELECT sum(files_processed) FROM ducklake_merge_adjacent_files('lake')").fetchone()
+        # Fetched to the end: DuckDB commits only then.
+        merged = cursor.execute("SELECT files_processed FROM ducklake_merge_adjacent_files('lake')").fetchall()
         expired = [
             snapshot
             for (snapshot,) in cursor.execute(
@@ -52,8 +55,11 @@ def compact(lake: Lake, *, keep: timedelta, protected: Collection[int]) -> Upkee
         ]
         if expired:
             versions = ", ".join(str(int(snapshot)) for snapshot in expired)
-            cursor.execute(f"CALL ducklake_expire_snapshots('lake', versions => [{versions}])")
+            cursor.execute(f"CALL ducklake_expire_snapshots('lake', versions => [{versions}])").fetchall()
+        # DuckLake compares the times in a SQLite catalogue as text, of which only the day counts: a day more is kept,
+        # so that no file goes which a reader may still need.
+        unneeded = f"now() - to_seconds({seconds + DAY if seconds else 0})"
         deleted = 0
-        for cleaner in ("ducklake_cleanup_old_files", "ducklake_delete_orphaned_files"):
-            deleted += len(cursor.execute(f"CALL {cleaner}('lake', older_than => {old})").fetchall())
-    return Upkeep(int(merged[0] or 0) if merged else 0, len(expired), deleted)
+        for cleaner, limit in (("ducklake_cleanup_old_files", unneeded), ("ducklake_delete_orphaned_files", old)):
+            deleted += len(cursor.execute(f"CALL {cleaner}('lake', older_than => {limit})").fetchall())
+    return Upkeep(sum(files for (files,) in merged), len(expired), deleted)

@@ -213,11 +213,9 @@ class Registry:
         folder = self.folder / project / "training_sets"
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f".{training_set.run_id}.new"
-        draft.write_text(json.dumps(asdict(training_set), indent=1), encoding="utf-8")
         for name in (training_set.run_id, "latest"):
-            shutil.copy(draft, folder / f"{name}.tmp")
-            (folder / f"{name}.tmp").replace(folder / f"{name}.json")
-        draft.unlink()
+            draft.write_text(json.dumps(asdict(training_set), indent=1), encoding="utf-8")
+            draft.replace(folder / f"{name}.json")
 
     def training_set(self, project: str, run_id: str) -> TrainingSet:
         """The training set that a run chose, else the newest.

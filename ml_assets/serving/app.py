@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from ml_assets import settings
 from ml_assets.project import Project
+from ml_assets.projects import load_projects
 from ml_assets.serving.pages import build_pages
-from ml_assets.serving.projects import load_projects
 from ml_assets.serving.site import FOLDER, build_site
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")

@@ -57,9 +57,9 @@ def series_of(state: State, warning: str | None) -> Series:
     settled = state.project.retraining
     points = []
     for partition in state.partitions:
-        reference = state.reference(partition.version)
-        is_known = partition.error is not None and reference is not None
-        points.append((partition.start, partition.error, settled.tolerance * reference if is_known else None))
+        reference = None if partition.error is None else state.reference(partition.version)
+        limit = None if reference is None else settled.tolerance * reference
+        points.append((partition.start, partition.error, limit))
     promotions = [one.verdict for one in state.versions if one.verdict and one.verdict.kind == "promoted"]
     return Series(
         settled.metric,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets import settings
 from ml_assets.serving.chart import draw, series_of
-from ml_assets.serving.projects import origin_warning
+from ml_assets.serving.origin import origin_warning
 from ml_assets.serving.queries import read_alerts, read_state, read_statistics, reading
 from ml_assets.serving.reports import Subject, read_subject, render
 from ml_assets.serving.site import Site

@@ -162,7 +162,7 @@ def render(subject: Subject, lake: Lake, registry: Registry) -> str:
         counted = cursor.execute(f"SELECT count(*) FROM {table} WHERE {window.condition()}").fetchone()
         sql = f"FROM {table} WHERE {window.condition()} ORDER BY {_shuffled()} LIMIT {SAMPLE}"
         reference = cursor.execute(sql).pl()
-    predicted = registry.load(version).predict(as_inputs(reference, version.features)).astype(float)
+    predicted = registry.predict(version, reference)
     reference = reference.with_columns(pl.Series(PREDICTION, predicted))
     kinds = version.features | {version.target: "number", PREDICTION: "number"}
     # Evidently fails on a column without values: a label that has not come yet, a feature that is gone.

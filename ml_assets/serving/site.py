@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ml_assets import settings
 from ml_assets.lake.connection import Lake
 from ml_assets.registry.models import Registry
-from ml_assets.serving.projects import origin_warning
+from ml_assets.serving.origin import origin_warning
 from ml_assets.serving.reports import Reports
 
 if TYPE_CHECKING:

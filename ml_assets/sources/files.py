@@ -7,6 +7,7 @@ encoding, a quote that never closes) is an error that names file and line, befor
 
 from __future__ import annotations
 
+import codecs
 import csv
 import difflib
 import hashlib
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 MALFORMED = "_malformed"
+# Columns that the platform adds to raw rows and to those in quarantine.
+RESERVED = {"_partition", "_source", "_row", MALFORMED, "_ingested_at", "_reasons"}
 
 
 class SourceError(Exception):
@@ -95,7 +98,7 @@ def _content(file: SourceFile) -> bytes:
         ) from error
     except OSError as error:
         raise SourceError(f"{file.name}: cannot be read: {error.strerror}. Remedy: check {file.path}") from error
-    if not content.strip():
+    if not content.removeprefix(codecs.BOM_UTF8).strip():
         raise SourceError(f"{file.name}: the file is empty. Remedy: fetch it again; nothing was written")
     return content
 
@@ -155,19 +158,17 @@ def _decode(file: SourceFile, content: bytes) -> str:
 
 
 def _check_header(file: SourceFile, header: Sequence[str], required: Collection[str]) -> None:
+    # The lake tells names apart as SQL does: `Town` and `town` are one.
+    folded = [name.casefold() for name in header]
     for name in header:
-        if (
-            header.count(name) > 1
-            or not name
-            or (name.startswith("_") and name in {"_partition", "_source", "_row", MALFORMED})
-        ):
+        if not name or folded.count(name.casefold()) > 1 or name.casefold() in RESERVED:
             raise SourceError(
                 f"{file.name}, line 1: the column name {name!r} is repeated, empty or reserved. Remedy: rename it"
             )
     for name in required:
         if name not in header:
-            near = difflib.get_close_matches(name, header, n=1)
-            hint = f"; did it become {near[0]!r}?" if near else ""
+            near = difflib.get_close_matches(name.casefold(), folded, n=1)
+            hint = f"; did it become {header[folded.index(near[0])]!r}?" if near else "."
             raise SourceError(
                 f"{file.name}: the column {name!r} is missing{hint} The file has: {', '.join(header)}. "
                 "Remedy: mend the file, or change clean.sql and schema.py; nothing was written"

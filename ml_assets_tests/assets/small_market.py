@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 
-from ml_assets.runs import materialize_range, run_job
+from ml_assets.assets.common import DECISION_TAG
 from ml_assets.component import ModelProject, build_definitions
 from ml_assets.lake.connection import Lake, columns_of
 from ml_assets.lake.resource import open_lake, shared_lake
@@ -50,12 +50,26 @@ DECLARATION: dict[str, Any] = {
     "partitions": {"grain": "month", "start": "2024-01", "time": "month"},
     "schema": "flat_schema:Flat",
     "target": "price",
-    "training": {"estimator": "sklearn.linear_model.LinearRegression", "window": 4, "test": 1, "seed": 7},
+    "training": {"estimator": "sklearn.linear_model.LinearRegression", "window": 2, "test": 1, "seed": 7},
     "gates": [{"metric": "mape", "at_most": 0.2}, {"metric": "r2", "at_least": 0.5}],
     "retraining": {"tolerance": 1.5, "cooldown": 1, "minimum_rows": 20},
 }
 
 Row = dict[str, str]
+
+
+class RunFailed(Exception):  # noqa: N818 - says what happened
+    """A run failed.
+
+    Attributes:
+        run_id: the run.
+        step: the step that failed first.
+        message: what its error says.
+    """
+
+    def __init__(self, run_id: str, step: str, message: str) -> None:
+        super().__init__(f"{step}: {message}")
+        self.run_id, self.step, self.message = run_id, step, message
 
 
 def sales(month: str, *, level: float = 1.0, rows: int = 60) -> list[Row]:
@@ -107,26 +121,39 @@ class Market:
             writer.writerows(rows)
 
     def materialize(self, names: Sequence[str], first: str, last: str | None = None) -> str:
-        with self.settings():
-            return materialize_range(self.instance, self.defs, NAME, names, first=first, last=last or first)
-
-    def refresh(self, month: str) -> str:
-        with self.settings():
-            return run_job(self.instance, self.defs, f"{NAME}_refresh", month)
-
-    def retrain(self, *, through: str = "", tags: Mapping[str, str] | None = None) -> str:
-        config = {"ops": {f"{NAME}__training_set": {"config": {"through": through}}}}
-        with self.settings():
-            job = self.defs.resolve_job_def(f"{NAME}_retrain")
-            result = job.execute_in_process(instance=self.instance, run_config=config, tags=tags)
-        return result.run_id
+        """Materialize a range of partitions as one run; return its id."""
+        tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first}
+        return self._run(self.defs.resolve_implicit_global_asset_job_def(), names, tags=tags)
 
     def rerun(self, *names: str) -> str:
         """Materialize unpartitioned assets."""
+        return self._run(self.defs.resolve_implicit_global_asset_job_def(), names)
+
+    def refresh(self, month: str) -> str:
+        return self._run(self.defs.resolve_job_def(f"{NAME}_refresh"), partition_key=month)
+
+    def retrain(self, *, through: str = "", decision: int = 0) -> str:
+        ops = {f"{NAME}__training_set": {"config": {"through": through}}}
+        tags = {DECISION_TAG: str(decision)} if decision else {}
+        return self._run(self.defs.resolve_job_def(f"{NAME}_retrain"), tags=tags, config={"ops": ops})
+
+    def _run(self, job: dg.JobDefinition, names: Sequence[str] = (), config: Any = None, **more: Any) -> str:
+        quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        keys = [dg.AssetKey([NAME, name]) for name in names]
         with self.settings():
-            job = self.defs.resolve_implicit_global_asset_job_def()
-            keys = [dg.AssetKey([NAME, name]) for name in names]
-            return job.execute_in_process(instance=self.instance, asset_selection=keys).run_id
+            result = job.execute_in_process(
+                instance=self.instance,
+                asset_selection=keys or None,
+                run_config=quiet | (config or {}),
+                raise_on_error=False,
+                **more,
+            )
+        failures = [event for event in result.all_events if event.is_step_failure]
+        if failures:
+            error = failures[0].step_failure_data.error
+            cause = error and (error.cause or error)
+            raise RunFailed(result.run_id, str(failures[0].step_key), cause.message if cause else "")
+        return result.run_id
 
     @property
     def lake(self) -> Lake:

@@ -1,156 +1,14 @@
-"""A small world to look at: four months of a project, some of whose values are hostile, and one trained version."""
+"""The application on a filled and on an empty home."""
 
 from __future__ import annotations
 
-import json
-import random
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-
-from ml_assets.core.training import build_pipeline, feature_kinds, fit
-from ml_assets.lake.connection import Commit, Lake
-from ml_assets.lake.tables import replace_window
-from ml_assets.project import Monitoring, Partitions, Project, Retraining, Source, Training, Validation
-from ml_assets.registry.ledger import Draft, Ledger
-from ml_assets.registry.models import Registry, TrainingSet
-from ml_assets.serving.app import create_app
+from small_site import Browser, fill_home, make_data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from fastapi.testclient import TestClient
-
-HOSTILE = "</script><script>alert('value')</script>"
-HOSTILE_COLUMN = "<img src=x onerror=alert('column')>"
-MONTHS = ("2024-01", "2024-02", "2024-03", "2024-04")
-ROWS = 30
-
-PROJECT = Project(
-    name="houses",
-    description="Prices of <b>houses</b>.",
-    owners=(),
-    source=Source(files="houses/%Y-%m.csv"),
-    partitions=Partitions(grain="month", start="2024-01", time="month"),
-    schema="nowhere:Row",
-    clean_sql="",
-    features_sql="",
-    clean_path="",
-    features_path="",
-    target="price",
-    validation=Validation(),
-    training=Training(estimator="sklearn.linear_model.LinearRegression", window=3, test=1),
-    gates=(),
-    monitoring=Monitoring(),
-    retraining=Retraining(),
-)
-
-
-def open_client(projects: dict[str, Project] | None = None) -> TestClient:
-    from fastapi.testclient import TestClient
-
-    app = create_app({"houses": PROJECT} if projects is None else projects)
-    return TestClient(app, base_url="http://127.0.0.1:3001", raise_server_exceptions=False)
-
-
-def make_data(root: Path, *, simulated: bool) -> None:
-    folder = root / "houses"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "2024-01.csv").write_text("price\n1\n")
-    if simulated:
-        (folder / "ORIGIN.json").write_text(json.dumps({"origin": "simulated", "files": {}, "seed": 7}))
-
-
-def fill_home(home: Path) -> None:
-    """What the assets would have written."""
-    import polars as pl
-
-    lake, registry = Lake(home / "lake"), Registry(home / "registry")
-    window, commit = PROJECT.window(MONTHS[0], MONTHS[-1]), Commit("houses", "test")
-    features = feature_rows()
-    lineage = features.select("_partition", "_source", "_row")
-    starts = [PROJECT.start_of(key) for key in MONTHS]
-    replace_window(
-        lake,
-        {
-            # One row in quarantine in April, and two duplicates in every month.
-            PROJECT.table("raw"): pl.concat([lineage, lineage.filter(pl.col("_row") <= 2), lineage.tail(1)]),
-            PROJECT.table("validated"): lineage,
-            PROJECT.table("quarantine"): lineage.tail(1),
-            PROJECT.table("features"): features,
-        },
-        window,
-        commit,
-    )
-    snapshot = _snapshot(lake)
-    train = features.filter(pl.col("_partition").is_in(starts[:2]))
-    kinds = feature_kinds(train.schema, target="price", time="month")
-    pipeline = build_pipeline(PROJECT.training.estimator, {}, kinds, 0)
-    fit(pipeline, train, kinds, "price")
-    chosen = TrainingSet(snapshot, MONTHS[:2], MONTHS[2:3], 3 * ROWS, "hash", "run", 0, MONTHS[2])
-    version = registry.register(pipeline, _record(kinds, chosen))
-    test = {"mape": 0.05, "rmse": 12_345.6, "mae": 9_000.0, "r2": 0.9}
-    registry.write_evaluation(version, {"metrics": {"train": test, "test": test}, "gates": []})
-    predictions = lineage.with_columns(
-        prediction=features["price"].cast(pl.Float64) * 1.07,
-        version=pl.lit(1, dtype=pl.Int64),
-        in_sample=pl.col("_partition").is_in(starts[:2]),
-    )
-    drift = pl.DataFrame(
-        [
-            (start, 1, column, "psi", value, 0.2, value > 0.2)
-            for start in starts
-            for column, value in (("area", 0.01), (HOSTILE_COLUMN, 0.5 if start == starts[-1] else 0.1))
-        ],
-        schema=["_partition", "version", "column_name", "statistic", "value", "threshold", "alarm"],
-        orient="row",
-    )
-    performance = pl.DataFrame(
-        [(start, 1, "mape", value) for start, value in zip(starts[2:], (0.055, 0.07), strict=True)],
-        schema=["_partition", "version", "metric", "value"],
-        orient="row",
-    )
-    tables = {"predictions": predictions, "drift": drift, "performance": performance}
-    replace_window(lake, {PROJECT.table(name): rows for name, rows in tables.items()}, window, commit)
-    drafts = [
-        Draft("houses", "registered", "trained", {}, version=1),
-        Draft("houses", "promoted", "the first version that passes", {}, "2024-04", 1),
-        Draft("houses", "decision", f"within 1.25 times {HOSTILE}", {}, "2024-03", 1, "hold", "backfill"),
-        Draft("houses", "decision", "more than 1.25 times", {}, "2024-04", 1, "retrain", "live"),
-        Draft("houses", "decision", "asked once more", {}, "2024-04", 1, "hold", "again"),
-    ]
-    Ledger(lake).append(commit, lambda _: drafts)
-    lake.close()
-
-
-def feature_rows() -> Any:
-    import polars as pl
-
-    draw = random.Random(7)  # noqa: S311 - a fixture
-    rows = []
-    for key in MONTHS:
-        for number in range(1, ROWS + 1):
-            area = draw.uniform(40, 120)
-            town = draw.choice(["A", "B", HOSTILE])
-            rows.append((PROJECT.start_of(key), f"{key}.csv", number, town, area, draw.random(), 5_000 * area))
-    names = ["_partition", "_source", "_row", "town", "area", HOSTILE_COLUMN, "price"]
-    return pl.DataFrame(rows, schema=names, orient="row")
-
-
-def _record(kinds: dict[str, str], chosen: TrainingSet) -> dict[str, Any]:
-    return {
-        "project": "houses", "created_at": datetime(2024, 4, 2, tzinfo=UTC).isoformat(), "run_id": "run", "parent": 0,
-        "estimator": PROJECT.training.estimator, "parameters": {}, "seed": 0, "features": kinds, "target": "price",
-        "training_set": chosen, "hashes": {}, "packages": {},
-    }  # fmt: skip
-
-
-def _snapshot(lake: Lake) -> int:
-    with lake.reader() as cursor:
-        found = cursor.execute("SELECT id FROM lake.current_snapshot()").fetchone()
-    return int(found[0]) if found else -1
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -162,21 +20,28 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def browser(filled: Path) -> Browser:
+    """The application on the filled home. It is opened once, for opening a lake takes half a second."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ML_ASSETS_HOME", str(filled / "home"))
+        environment.delenv("ML_ASSETS_URL", raising=False)
+        return Browser()
+
+
 @pytest.fixture
-def client(filled: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    """The application on the filled home."""
+def client(browser: Browser, filled: Path, monkeypatch: pytest.MonkeyPatch) -> Browser:
+    """The application on the filled home, whose rows are simulated."""
     monkeypatch.setenv("ML_ASSETS_HOME", str(filled / "home"))
     monkeypatch.setenv("ML_ASSETS_DATA", str(filled / "data"))
     monkeypatch.delenv("ML_ASSETS_URL", raising=False)
-    with open_client() as opened:
-        yield opened
+    return browser
 
 
 @pytest.fixture
-def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Browser:
     """The application on a home where nothing has ever run."""
     monkeypatch.setenv("ML_ASSETS_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ML_ASSETS_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("ML_ASSETS_URL", raising=False)
-    with open_client() as opened:
-        yield opened
+    return Browser()

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from small_market import JUDGING, PREPARING, Market, open_market, sales
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHIFTED = ("2024-07", "2024-08", "2024-09", "2024-10")
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Market:
+    """A market with files for three months, and nothing materialized."""
+    made = open_market(tmp_path)
+    for month in ("2024-01", "2024-02", "2024-03"):
+        made.write(month, sales(month))
+    return made
+
+
+@dataclass(frozen=True)
+class Story:
+    """A market that has been played; tests only read it.
+
+    Five months are filled as a range and version 1 is trained on April and judged on May. From July on all prices have
+    doubled: July asks for version 2, which cannot know better yet (trained on June) and fails the gates; August waits;
+    September asks for version 3, trained on August, which takes over in October. Then July is decided again, and old
+    predictions are made again.
+    """
+
+    market: Market
+    predictions_of_july: object
+    snapshot_of_july: int
+
+
+@pytest.fixture(scope="session")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    market = open_market(tmp_path_factory.mktemp("story"))
+    for number in range(1, 11):
+        month = f"2024-{number:02}"
+        market.write(month, sales(month, level=2 if month in SHIFTED else 1))
+    market.materialize(PREPARING, "2024-01", "2024-05")
+    market.retrain()
+    market.materialize(JUDGING, "2024-01", "2024-05")
+    market.refresh("2024-06")
+    market.refresh("2024-07")
+    market.retrain(through="2024-07", decision=market.decision("2024-07").id)
+    market.refresh("2024-08")
+    market.refresh("2024-09")
+    market.retrain(through="2024-09", decision=market.decision("2024-09").id)
+    market.refresh("2024-10")
+    july, snapshot = market.table("predictions", "2024-07"), market.metadata("predictions", "2024-07")["snapshot"]
+    market.refresh("2024-07")
+    return Story(market, july, snapshot)

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pytest
+from small_market import CLEAN, FEATURES, JUDGING, NAME, PREPARING, TRAINING, Market, open_market
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEPENDENCIES = {
+    "raw": set(),
+    "validated": {"raw"},
+    "quarantine": {"raw"},
+    "features": {"validated"},
+    "profile": {"features"},
+    "training_set": {"features", "profile"},
+    "model": {"training_set"},
+    "evaluation": {"model"},
+    "champion": {"evaluation"},
+    "predictions": {"features", "champion"},
+    "drift": {"profile", "predictions"},
+    "performance": {"predictions", "features"},
+    "decision": {"drift", "performance"},
+}
+KINDS = {
+    "raw": {"csv", "duckdb"},
+    "validated": {"duckdb", "pandera"},
+    "quarantine": {"duckdb", "pandera"},
+    "features": {"duckdb", "sql"},
+    "profile": {"duckdb"},
+    "training_set": {"duckdb"},
+    "model": {"scikitlearn"},
+    "evaluation": {"scikitlearn"},
+    "champion": {"scikitlearn"},
+    "predictions": {"duckdb", "scikitlearn"},
+    "drift": {"duckdb", "evidently"},
+    "performance": {"duckdb"},
+    "decision": {"duckdb"},
+}
+PARTITIONED = {*PREPARING, *JUDGING}
+CHECKS = {
+    "validated": {
+        "month__cast", "month__not_null",
+        "contract__cast", "contract__not_null", "contract__unique",
+        "town__cast", "town__not_null", "town__isin",
+        "area__cast", "area__not_null", "area__greater_than_or_equal_to", "area__less_than_or_equal_to",
+        "price__cast", "price__not_null", "price__greater_than",
+        "rows__well_formed", "rows__in_partition", "rows__accounted_for", "rows__quarantine_share",
+    },
+    "evaluation": {"gate__mape_0", "gate__r2_1"},
+}  # fmt: skip
+BLOCKING = {"rows__accounted_for", "rows__quarantine_share"}
+
+
+@pytest.fixture(scope="module")
+def declared(tmp_path_factory: pytest.TempPathFactory) -> Market:
+    return open_market(tmp_path_factory.mktemp("graph"))
+
+
+@pytest.fixture(scope="module")
+def graph(declared: Market) -> Any:
+    return declared.defs.resolve_asset_graph()
+
+
+def names(keys: Any) -> set[str]:
+    assert {key.path[0] for key in keys} <= {NAME}
+    return {key.path[1] for key in keys}
+
+
+def test_the_graph_has_exactly_the_assets_of_the_design_and_these_dependencies(graph: Any) -> None:
+    assert {key.path[1]: names(graph.get(key).parent_keys) for key in graph.get_all_asset_keys()} == DEPENDENCIES
+
+
+@pytest.mark.parametrize("name", DEPENDENCIES)
+def test_every_asset_says_what_it_is(graph: Any, declared: Market, name: str) -> None:
+    node = graph.get(dg.AssetKey([NAME, name]))
+    spec = declared.defs.resolve_assets_def(node.key).specs_by_key[node.key]
+
+    assert node.group_name == NAME
+    assert list(node.owners) == ["team:housing"]
+    assert node.kinds == KINDS[name]
+    assert len(node.description) > 20
+    assert len(node.code_version) == 12
+    assert spec.metadata["page"].url.startswith(f"http://127.0.0.1:3001/projects/{NAME}")
+    assert spec.metadata.get("dagster/table_name") == (f"lake.{NAME}.{name}" if name in PARTITIONED else None)
+
+
+@pytest.mark.parametrize("name", DEPENDENCIES)
+def test_what_holds_rows_is_partitioned_by_month_and_a_range_of_it_is_one_run(graph: Any, name: str) -> None:
+    node = graph.get(dg.AssetKey([NAME, name]))
+
+    assert node.is_partitioned == (name in PARTITIONED)
+    if node.is_partitioned:
+        assert node.partitions_def == dg.MonthlyPartitionsDefinition("2024-01", fmt="%Y-%m")
+        assert node.backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_a_project_of_days_is_partitioned_by_day(tmp_path: Path) -> None:
+    days = open_market(tmp_path, partitions={"grain": "day", "start": "2024-01-31"}).defs.resolve_asset_graph()
+
+    expected = dg.DailyPartitionsDefinition("2024-01-31", fmt="%Y-%m-%d")
+    assert days.get(dg.AssetKey([NAME, "raw"])).partitions_def == expected
+
+
+def test_every_demand_of_the_schema_and_every_gate_is_an_asset_check(declared: Market, graph: Any) -> None:
+    found: dict[str, set[str]] = {}
+    for check in graph.asset_check_keys:
+        found.setdefault(check.asset_key.path[1], set()).add(check.name)
+    assert found == CHECKS
+
+    assets = declared.defs.resolve_assets_def(dg.AssetKey([NAME, "validated"]))
+    assert {spec.name for spec in assets.check_specs if spec.blocking} == BLOCKING
+    assert all(spec.description for spec in assets.check_specs)
+
+
+def test_the_jobs_are_the_refresh_of_a_partition_and_the_retraining(declared: Market) -> None:
+    selected = {
+        job.name: names(job.asset_layer.executable_asset_keys)
+        for job in (declared.defs.resolve_job_def(f"{NAME}_{what}") for what in ("refresh", "retrain"))
+    }
+
+    assert selected == {"flats_refresh": PARTITIONED, "flats_retrain": set(TRAINING)}
+    assert declared.defs.resolve_job_def("flats_retrain").tags["ml_assets/retraining"] == NAME
+
+
+def test_the_sensor_and_the_schedule_run_without_being_switched_on(declared: Market) -> None:
+    (sensor,), (schedule,) = declared.defs.sensors, declared.defs.schedules
+
+    assert (sensor.name, sensor.job_name) == ("flats_retraining", "flats_retrain")
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    assert (schedule.name, schedule.job_name) == ("flats_refresh", "flats_refresh")
+    assert schedule.cron_schedule == "0 6 1 * *"
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("now", "outcome"),
+    [
+        (datetime(2024, 2, 1, 6, tzinfo=UTC), "2024-01"),
+        (datetime(2024, 3, 1, 6, tzinfo=UTC), "sales/2024-02.csv is not there yet"),
+        (datetime(2024, 1, 31, 6, tzinfo=UTC), "no partition of flats has ended yet"),
+    ],
+)
+def test_the_schedule_refreshes_the_month_that_ended_last_once_its_file_is_there(
+    market: Market, now: datetime, outcome: str
+) -> None:
+    market.file("2024-02").unlink()
+    (schedule,) = market.defs.schedules
+    with market.settings(), dg.build_schedule_context(instance=market.instance, scheduled_execution_time=now) as tick:
+        asked = schedule(tick)
+
+    if isinstance(asked, dg.RunRequest):
+        assert (asked.partition_key, asked.run_key) == (outcome, f"flats-{outcome}")
+    else:
+        assert asked.skip_message.startswith(outcome)
+
+
+@pytest.mark.parametrize(
+    ("change", "changed"),
+    [
+        ({"features": FEATURES + " -- other"}, {"features"}),
+        ({"clean": CLEAN + " -- other"}, {"raw", "validated", "quarantine"}),
+        ({"schema": "other_flat_schema:Flat"}, {"validated", "quarantine"}),
+        ({"source": {"ignore_in_duplicates": []}}, {"raw", "validated", "quarantine"}),
+        ({"training": {"seed": 8}}, {"training_set", "model"}),
+        ({"gates": []}, {"evaluation"}),
+        ({"monitoring": {"psi": 0.5}}, {"drift"}),
+        ({"retraining": {"cooldown": 9}}, {"decision"}),
+        ({"owners": ["team:other"], "description": "Another."}, set()),
+    ],
+    ids=str,
+)
+def test_the_code_version_of_exactly_those_assets_changes_whose_definition_does(
+    tmp_path: Path, graph: Any, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], changed: set[str]
+) -> None:
+    schema = "from flat_schema import Flat as Base\n\n\nclass Flat(Base):\n    pass\n"
+    (tmp_path / "other_flat_schema.py").write_text(schema)
+    monkeypatch.syspath_prepend(tmp_path)
+    other = open_market(tmp_path, **change).defs.resolve_asset_graph()
+
+    keys = graph.get_all_asset_keys()
+    assert {key.path[1] for key in keys if graph.get(key).code_version != other.get(key).code_version} == changed

@@ -118,7 +118,7 @@ def span_of(context: dg.AssetExecutionContext, project: Project) -> Span:
 
 def commit_of(context: dg.AssetExecutionContext, project: Project, name: str) -> Commit:
     """Who writes, for the commit message."""
-    return Commit(project.name, name, context.run_id)
+    return Commit(project.name, name, context.run.run_id)
 
 
 def registry() -> Registry:

@@ -63,7 +63,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             test=tuple(project.key_of(start) for start in split.test),
             rows=rows.height,
             content_hash=content_hash(rows),
-            run_id=context.run_id,
+            run_id=context.run.run_id,
             decision=int(context.run.tags.get(DECISION_TAG, "0")),
             through=keys[-1],
         )
@@ -97,7 +97,7 @@ def build_model(project: Project) -> dg.AssetsDefinition:
         ],
     )  # fmt: skip
     def model(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        training_set = registry().training_set(project.name, context.run_id)
+        training_set = registry().training_set(project.name, context.run.run_id)
         rows = training_rows(lake.lake, project, training_set)
         train = of_partitions(project, rows, training_set.train)
         kinds = feature_kinds(train.schema, target=project.target, time=project.partitions.time)
@@ -109,14 +109,14 @@ def build_model(project: Project) -> dg.AssetsDefinition:
         fields = {
             "project": project.name,
             "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "run_id": context.run_id,
+            "run_id": context.run.run_id,
             "parent": champion_at(entries, training_set.through) or 0,
             "estimator": training.estimator,
             "parameters": training.parameters,
             "seed": training.seed,
             "features": kinds,
             "target": project.target,
-            "training_set": replace(training_set, run_id=context.run_id),
+            "training_set": replace(training_set, run_id=context.run.run_id),
             "hashes": hashes(project),
             "packages": packages(),
             "reference": prediction_reference(pipeline.predict(as_inputs(train, kinds))),
@@ -169,7 +169,7 @@ def build_evaluation(project: Project) -> dg.AssetsDefinition:
         check_specs=gates,
     )  # fmt: skip
     def evaluation(context: dg.AssetExecutionContext, lake: LakeResource) -> Any:
-        version = registry().newest(project.name, context.run_id)
+        version = registry().newest(project.name, context.run.run_id)
         rows = training_rows(lake.lake, project, version.training_set)
         metrics = {
             "train": _metrics(project, version, of_partitions(project, rows, version.training_set.train)),

@@ -30,7 +30,7 @@ def build_champion(project: Project) -> dg.AssetsDefinition:
         ],
     )  # fmt: skip
     def champion(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        version = registry().newest(project.name, context.run_id)
+        version = registry().newest(project.name, context.run.run_id)
         book = ledger(lake.lake)
         entries = book.entries(project.name)
         if stages(entries).get(version.number) == "candidate":

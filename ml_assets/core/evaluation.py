@@ -110,7 +110,7 @@ def compare(metric: str, actual: Values, challenger: Values, champion: Values) -
         champion: shape (n,), its predictions.
 
     Raises:
-        ValueError: if there are no rows, the shapes differ, a value is not finite, or the metric is not defined on them.
+        ValueError: if there are no rows, the shapes differ, a value is not finite, or the metric is undefined.
 
     Source:
         Student's paired t-test: scipy.stats.ttest_rel.

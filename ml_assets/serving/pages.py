@@ -83,9 +83,10 @@ def build_pages(site: Site) -> "APIRouter":
     @router.get("/projects/{project}/drift/{partition}/evidently")
     async def evidently(project: str, partition: str) -> HTMLResponse:
         subject = await run_in_threadpool(_subject, site, site.project(project), partition)
-        rendering = site.reports.request(subject, partial(render, lake=site.lake, registry=site.registry))
-        # Shielded: one reader who leaves must not take the report from the others who wait for it.
-        content = await asyncio.shield(asyncio.wrap_future(rendering))
+        content = await run_in_threadpool(site.reports.find, subject)
+        if content is None:
+            making = site.reports.make(subject, partial(render, lake=site.lake, registry=site.registry))
+            content = await asyncio.wrap_future(making)
         return HTMLResponse(content, headers={"Content-Security-Policy": REPORT_POLICY})
 
     return router

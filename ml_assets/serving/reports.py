@@ -10,9 +10,9 @@ import hashlib
 import html
 import os
 import tempfile
-import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from ml_assets.project import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
     from datetime import datetime
 
     import duckdb
@@ -63,7 +64,7 @@ class Subject:
     rows: int
     warning: str | None
 
-    @property
+    @cached_property
     def key(self) -> str:
         """A hash over everything that the report depends on."""
         return digest(
@@ -85,33 +86,38 @@ class Reports:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # One thread: a report takes seconds of processor time and hundreds of megabytes, and pages come first.
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="evidently")
-        self._rendering: dict[Path, Future[str]] = {}
-        self._lock = threading.Lock()
 
-    def request(self, subject: Subject, render: Callable[[Subject], str]) -> Future[str]:
-        """The report's HTML, from the disk or rendered now.
+    def find(self, subject: Subject) -> str | None:
+        """The report's HTML, if it has been made."""
+        try:
+            return self._path(subject).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def make(self, subject: Subject, render: Callable[[Subject], str]) -> Future[str]:
+        """Make a report, unless somebody has done so by the time that it is its turn.
 
         Args:
             subject: what it is about.
-            render: makes it; called in another thread, and only if nobody has done so before.
+            render: makes its HTML; called in another thread.
         """
-        path = self.folder / subject.project.name / f"{subject.partition}-{subject.key}.html"
-        with self._lock:
-            under_way = self._rendering.get(path)
-            if under_way is None:
-                under_way = self._rendering[path] = self._pool.submit(self._make, path, subject, render)
-                under_way.add_done_callback(lambda _: self._rendering.pop(path, None))
-            return under_way
+        return self._pool.submit(self._make, subject, render)
 
     def close(self) -> None:
-        """Render nothing more."""
+        """Make nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _make(self, path: Path, subject: Subject, render: Callable[[Subject], str]) -> str:
-        if path.is_file():
-            return path.read_text(encoding="utf-8")
+    def _path(self, subject: Subject) -> Path:
+        return self.folder / subject.project.name / f"{subject.partition}-{subject.key}.html"
+
+    def _make(self, subject: Subject, render: Callable[[Subject], str]) -> str:
+        found = self.find(subject)
+        if found is not None:
+            return found
         content = render(subject)
+        path = self._path(subject)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -197,6 +197,14 @@ class Market:
         assert event is not None, f"{name} {month} was never materialized"
         return {key: value.value for key, value in event.metadata.items()}
 
+    def key(self, name: str) -> dg.AssetKey:
+        return dg.AssetKey([NAME, name])
+
+    def steps(self, run_id: str) -> list[str]:
+        """The steps that a run started, in order."""
+        started = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_START)
+        return [str(entry.step_key) for entry in started]
+
     def check(self, name: str, run_id: str) -> dg.AssetCheckEvaluation:
         """A run's evaluation of a check of `validated`."""
         events = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
@@ -216,7 +224,7 @@ def open_market(folder: Path, *, clean: str = CLEAN, features: str = FEATURES, *
     } | {key: value for key, value in changes.items() if key not in DECLARATION}
     paths = {"clean": str(folder / "clean.sql"), "features": str(folder / "features.sql")}
     project = ModelProject.model_validate(declared | paths).resolve_project(NAME, folder)
-    market = Market(folder, project, dg.Definitions(), dg.DagsterInstance.ephemeral())
+    market = Market(folder, project, dg.Definitions(), dg.DagsterInstance.ephemeral(tempdir=str(folder)))
     # The resource is shared by a process's projects and remembers its folder: a market has its own.
     shared_lake.cache_clear()
     with market.settings(), without_warnings_of_dagster_itself():

@@ -82,8 +82,8 @@ def test_evidently_report_is_made_once_and_is_safe_to_open(client: Browser, monk
 
 
 def test_a_report_is_kept_on_the_disk(kept: Reports, subject: Subject, tmp_path: Path) -> None:
-    assert kept.request(subject, lambda _: "made").result(5) == "made"
-    assert Reports(tmp_path).request(subject, lambda _: "made again").result(5) == "made"
+    assert kept.make(subject, lambda _: "made").result(5) == "made"
+    assert Reports(tmp_path).find(subject) == "made"
     assert [path.name for path in tmp_path.rglob("*.*")] == [f"2024-04-{subject.key}.html"]
 
 
@@ -97,8 +97,8 @@ def test_a_report_is_made_again_when_what_it_depends_on_changes(
         replace(subject, warning="simulated"),
     ]
     assert len({one.key for one in [subject, *changed]}) == 5
-    kept.request(subject, lambda _: "old").result(5)
-    assert kept.request(changed[0], lambda _: "new").result(5) == "new"
+    kept.make(subject, lambda _: "old").result(5)
+    assert kept.make(changed[0], lambda _: "new").result(5) == "new"
     assert len(list(tmp_path.rglob("*.html"))) == 1, "the outdated one is removed"
 
 
@@ -112,7 +112,7 @@ def test_requests_for_a_report_that_is_being_made_wait_for_it(kept: Reports, sub
         return "made"
 
     with ThreadPoolExecutor(4) as readers:
-        waiting = [readers.submit(lambda: kept.request(subject, render).result(10)) for _ in range(4)]
+        waiting = [readers.submit(lambda: kept.make(subject, render).result(10)) for _ in range(4)]
         time.sleep(0.1)
         go.set()
         assert [one.result(10) for one in waiting] == ["made"] * 4
@@ -126,9 +126,9 @@ def test_a_report_that_failed_is_made_when_it_is_next_asked_for(
         raise RuntimeError("no memory")
 
     with pytest.raises(RuntimeError, match="no memory"):
-        kept.request(subject, fail).result(5)
+        kept.make(subject, fail).result(5)
     assert not list(tmp_path.rglob("*.*"))
-    assert kept.request(subject, lambda _: "made").result(5) == "made"
+    assert kept.make(subject, lambda _: "made").result(5) == "made"
 
 
 def test_many_rows_are_sampled_the_same_way_every_time(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,7 @@ def month() -> Comparison:
     other="load the code location",
 )
 def decision() -> Comparison:
-    """A retraining starts within seconds of the decision; a run's process must load the code location, so that is the floor."""
+    """A retraining starts within seconds of the decision; loading the code location is the floor of any run."""
     waited = platform("platform_latency.py").report()["seconds"]
     loading = "from ml_assets.definitions import defs; defs()"
     floor = [python("-c", loading, env={"ML_ASSETS_HOME": str(warm_home())}).seconds for _ in waited]

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ml_assets.project import Project
+
+if TYPE_CHECKING:
+    from ml_assets.project import Project
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -106,7 +112,7 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _project(name: str) -> object:
+def _project(name: str) -> Project:
     from ml_assets.projects import load_projects  # noqa: PLC0415
 
     projects = load_projects()

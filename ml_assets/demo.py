@@ -8,12 +8,12 @@ where it was interrupted: what the ledger holds is not done twice.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from ml_assets import settings
-from ml_assets.assets.common import DECISION_TAG, folder_of
+from ml_assets.assets.common import DECISION_TAG
 from ml_assets.automation.instance import instance_environment
 from ml_assets.automation.processes import Supervisor
 from ml_assets.automation.sensors import ATTEMPTS
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ml_assets.lake.connection import Lake
+    from ml_assets.project import Project
 
 PROJECT = "house_prices"
 HISTORY = ("2017-01", "2020-12")
@@ -90,7 +91,7 @@ def demo(say: Callable[[str], None], *, months: Sequence[str] = MONTHS, history:
     say(_where_to_look())
 
 
-def fill_data(say: Callable[[str], None], project: Any) -> None:
+def fill_data(say: Callable[[str], None], project: Project) -> None:
     """Fill a project's data folder: what is there, else the publisher's files, else simulated ones.
 
     Args:
@@ -98,7 +99,7 @@ def fill_data(say: Callable[[str], None], project: Any) -> None:
         project: the project; its source says where from.
     """
     source = project.source
-    folder = settings.data_root() / folder_of(project)
+    folder = project.folder
     if source.publisher is None:
         raise ValueError(f"{project.name} declares no source.publisher: put its files under {folder} yourself")
     simulate = load_object(source.simulation) if source.simulation else None

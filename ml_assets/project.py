@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 import dagster as dg
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
+from ml_assets import settings
 from ml_assets.lake.sql import Table, Window
 
 FORMATS = {"month": "%Y-%m", "day": "%Y-%m-%d"}
@@ -154,6 +155,11 @@ class Project:
     gates: tuple[Gate, ...]
     monitoring: Monitoring
     retraining: Retraining
+
+    @property
+    def folder(self) -> Path:
+        """The source's folder: the part of its path before any strftime code, under the data root."""
+        return settings.data_root() / self.source.files.split("%")[0].rpartition("/")[0]
 
     def table(self, name: str) -> Table:
         """A table of this project."""

@@ -9,7 +9,7 @@ import dagster as dg
 import duckdb
 
 from ml_assets import settings
-from ml_assets.core.lineage import check_select
+from ml_assets.core.statement import check_select
 from ml_assets.lake.connection import Commit, columns_of
 from ml_assets.lake.tables import run_select
 from ml_assets.project import FORMATS, Project, digest
@@ -212,14 +212,8 @@ def column_lineage(project: Project, lineage: Mapping[str, Iterable[ColumnRef]])
 def data_origin(project: Project) -> dict[str, Any]:
     """What every materialization says about its data: nothing where it is real, loudly where it is simulated."""
     try:
-        warning = read_origin(settings.data_root() / folder_of(project)).warning
+        warning = read_origin(project.folder).warning
     except SourceMissingError:
         # The files may be gone once they are in the lake.
         return {}
     return {"data_origin": dg.MetadataValue.text(warning)} if warning else {}
-
-
-def folder_of(project: Project) -> str:
-    """The source's folder under the data root: the part of its path before any strftime code."""
-    fixed = project.source.files.split("%")[0]
-    return fixed.rpartition("/")[0]

@@ -151,12 +151,8 @@ def judge_rows(project: Project, raw: "pl.DataFrame", cleaned: "pl.DataFrame") -
         else pl.lit(None, dtype=pl.Datetime("us")).alias("_partition_end"),
     )
     verdict = judge(rows, load_schema(project.schema), time=project.partitions.time, carried=LINEAGE)
-    quarantine = (
-        kept.with_row_index("index")
-        .join(verdict.failed, on="index", how="inner", maintain_order="left")
-        .drop("index")
-        .rename({"reasons": "_reasons"})
-    )
+    # By position, not by a join: a source may have columns of any name.
+    quarantine = kept[verdict.failed["index"]].with_columns(verdict.failed["reasons"].alias("_reasons"))
     return Judged(verdict.passed, quarantine, raw.filter(~first), verdict, raw)
 
 

@@ -10,11 +10,12 @@ columns of PIVOT and UNPIVOT cannot be told. Such statements may run, but have n
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, field, replace
-from itertools import chain, pairwise
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from ml_assets.core.statement import SqlError, Statement, cte_of, is_star, name_parts, nearest, read_statement
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -28,15 +29,7 @@ _QUERIES = _SET_OPERATIONS | {"select", "subquery", "values"}
 _LAMBDA_FUNCTIONS = frozenset({"transform", "arrayfilter", "reduce", "apply", "filter"}) | {
     f"{kind}_{verb}" for kind in ("list", "array") for verb in ("transform", "apply", "filter", "reduce")
 }
-# Scalar functions that read the environment or the settings (secrets among them), or leave something changed.
-_UNSAFE_FUNCTIONS = frozenset({"getenv", "current_setting", "nextval", "setseed", "write_log"})
-# Where there is no such table DuckDB opens the file: `FROM 'a.csv'`, and `FROM a.csv` without quotes just the same.
-_FILE_NAME = re.compile(r"[./\\:*?]")
-_FILE_ENDINGS = frozenset(
-    {"avro", "csv", "db", "ddb", "duckdb", "json", "jsonl", "ndjson", "parquet", "shp", "tsv", "xlsx"}
-)
 _T = TypeVar("_T")
-_SHOWN = 60  # characters of the offending text in a message
 
 
 class ColumnRef(NamedTuple):
@@ -44,45 +37,6 @@ class ColumnRef(NamedTuple):
 
     table: str
     column: str
-
-
-class SqlError(ValueError):
-    """A statement that the platform does not take: where, the offending text, and what was expected."""
-
-    def __init__(self, where: str, line: int, column: int, text: str, expected: str) -> None:
-        shown = " ".join(text.split())
-        shown = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"
-        super().__init__(f"{where}, line {line}, column {column}: `{shown}`: {expected}")
-        self.line = line
-        self.column = column
-
-
-def check_select(sql: str, *, where: str = "SQL", allowed: Collection[str] | None = None) -> None:
-    """Accept exactly one SELECT that reads named inputs only.
-
-    Args:
-        sql: One statement, DuckDB dialect.
-        where: The file's name, for the message.
-        allowed: The names that may be read (`validated`, `other_project.features`); None for any.
-
-    Raises:
-        SqlError: It does not parse, is no SELECT or more than one, or reads files, settings or tables not allowed.
-    """
-    _read(sql, where, allowed)
-
-
-def inputs_of(sql: str, *, where: str = "SQL") -> frozenset[str]:
-    """The named tables that a SELECT reads, a qualified one as `schema.table`; CTEs are none.
-
-    Raises:
-        SqlError: As `check_select`.
-    """
-    names: dict[str, str] = {}
-    for node in _read(sql, where).tree.walk():
-        if node.key == "table" and node.this.key == "identifier" and _cte_of(node) is None:
-            name = ".".join(_parts(node))
-            names.setdefault(name.lower(), name)
-    return frozenset(names.values())
 
 
 def required_columns(sql: str, table: str, known: Sequence[str] | None = None, *, where: str = "SQL") -> frozenset[str]:
@@ -100,7 +54,7 @@ def required_columns(sql: str, table: str, known: Sequence[str] | None = None, *
     Raises:
         SqlError: As `check_select`; or a column is not in `known`, or could belong to more than one table.
     """
-    resolver = _Resolver(_read(sql, where), {table: known}, target=table)
+    resolver = _Resolver(read_statement(sql, where), {table: known}, target=table)
     resolver.query(resolver.statement.tree)
     return frozenset(ref.column for ref in resolver.mentions if ref.table == table)
 
@@ -126,7 +80,7 @@ def column_lineage(
         SqlError: As `check_select`; or a name is unknown or ambiguous, an output column has no name or one that is
             taken, or the columns cannot be told without running the statement.
     """
-    statement = _read(sql, where, inputs)
+    statement = read_statement(sql, where, inputs)
     lineage: dict[str, frozenset[ColumnRef]] = {}
     taken: set[str] = set()
     for column in _Resolver(statement, inputs).query(statement.tree).columns:
@@ -139,124 +93,6 @@ def column_lineage(
         taken.add(column.name.lower())
         lineage[column.name] = column.refs
     return lineage
-
-
-@dataclass(frozen=True)
-class _Statement:
-    sql: str
-    where: str
-    tree: exp.Expr
-
-    def error(self, node: exp.Expr, expected: str, *, text: str | None = None) -> SqlError:
-        # sqlglot gives a place to leaves only: a node reaches from its first leaf to its last.
-        leaves = [node] if "start" in node.meta else [leaf for leaf in node.walk() if "start" in leaf.meta]
-        start = min((leaf.meta["start"] for leaf in leaves), default=0)
-        end = max((leaf.meta["end"] for leaf in leaves), default=len(self.sql) - 1)
-        return _error_at(self.sql, self.where, start, text or self.sql[start : end + 1], expected)
-
-
-def _error_at(sql: str, where: str, offset: int, text: str, expected: str) -> SqlError:
-    before = sql[:offset]
-    return SqlError(where, before.count("\n") + 1, offset - before.rfind("\n"), text, expected)
-
-
-def _read(sql: str, where: str, allowed: Collection[str] | None = None) -> _Statement:
-    from sqlglot import exp, parse, tokenize
-    from sqlglot.errors import ParseError, TokenError
-
-    try:
-        tokens = tokenize(sql, dialect="duckdb")
-        trees = [tree for tree in parse(sql, dialect="duckdb") if tree and not isinstance(tree, exp.Semicolon)]
-    except TokenError as error:
-        unclosed = re.search(r"Missing (\S+) from \d+:(\d+)", f"{error} {error.__cause__}")
-        offset = int(unclosed[2]) if unclosed else error.start or 0
-        expected = f"never ends: expected a closing {unclosed[1]}" if unclosed else "expected DuckDB SQL"
-        raise _error_at(sql, where, offset, sql[offset:], expected) from error
-    except ParseError as error:
-        problem = error.errors[0]
-        text = problem["highlight"] or ""
-        reason = re.split(r" but got |\.", problem["description"] or "")[0]
-        reason = "something is missing after it" if reason.startswith("Required keyword") else reason
-        expected = f"expected one SELECT in DuckDB's SQL, this does not parse here ({reason})"
-        raise SqlError(where, problem["line"], max(problem["col"] - len(text) + 1, 1), text, expected) from error
-    trees = [each for tree in trees for each in (tree.expressions if isinstance(tree, exp.Block) else [tree])]
-    expected = "expected exactly one SELECT"
-    if len(trees) == 1 and isinstance(trees[0], exp.Query):
-        statement = _Statement(sql, where, trees[0])
-        _refuse_unsafe(statement, allowed)
-        return statement
-    offset = tokens[0].start if tokens else 0
-    if len(trees) > 1:
-        expected += f", found {len(trees)} statements"
-        starts = [after.start for token, after in pairwise(tokens) if token.text == ";"]
-        offset = starts[0] if starts else offset
-    raise _error_at(sql, where, offset, sql[offset:], expected)
-
-
-def _refuse_unsafe(statement: _Statement, allowed: Collection[str] | None) -> None:
-    from sqlglot import exp
-
-    for node in statement.tree.walk():
-        if isinstance(node, exp.Subquery | exp.CTE):
-            if not isinstance(node.this, exp.Query | exp.Table | exp.Values | exp.Pivot):
-                raise statement.error(node, "expected a SELECT here: a project's SQL only reads")
-        elif isinstance(node, exp.Table | exp.Lateral) and isinstance(node.this, exp.Func):
-            if not isinstance(node.this, exp.GenerateSeries | exp.Unnest):
-                only = "expected a named input (of table functions only unnest, range and generate_series are taken)"
-                raise statement.error(node.this, only)
-        elif isinstance(node, exp.Table):
-            _refuse_table(statement, node, allowed)
-        elif isinstance(node, exp.Into):
-            raise statement.error(node, "expected no INTO: a project's SQL only reads")
-        elif isinstance(node, exp.Anonymous) and node.name.lower() in _UNSAFE_FUNCTIONS:
-            raise statement.error(node, "reads or changes something besides the named inputs: leave it out")
-
-
-def _refuse_table(statement: _Statement, table: exp.Table, allowed: Collection[str] | None) -> None:
-    if table.this.key != "identifier":
-        raise statement.error(table, "expected a named input")
-    name = ".".join(_parts(table))
-    if _cte_of(table) is not None or (allowed is not None and name.lower() in {each.lower() for each in allowed}):
-        return
-    parts = _parts(table)
-    if any(map(_FILE_NAME.search, parts)) or _FILE_ENDINGS & {part.lower() for part in parts[1:]}:
-        raise statement.error(table, "expected a named input, not a file: files come in through the project's source")
-    if allowed is not None:
-        raise statement.error(table, f"no such input: {_nearest(name, allowed)}")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    spelled = {each.lower(): each for each in known}
-    close = difflib.get_close_matches(name.lower(), spelled, n=1)
-    return f"did you mean {spelled[close[0]]}?" if close else f"expected one of {', '.join(spelled.values()) or 'none'}"
-
-
-def _parts(node: exp.Expr) -> list[str]:
-    """The dotted name of a table or column, outermost part first."""
-    return [node.args[part].name for part in ("catalog", "db", "table", "this") if node.args.get(part)]
-
-
-def _is_star(node: exp.Expr) -> bool:
-    return node.key == "star" or (node.key == "column" and node.this.key == "star")
-
-
-def _cte_of(table: exp.Expr) -> exp.Expr | None:
-    """The CTE that a table's name stands for where it is written, or None for a named input."""
-    if table.args.get("db"):
-        return None
-    inner, cte, node = table, table, table.parent
-    while node is not None:
-        if node.key == "cte":
-            cte = node
-        elif with_ := node.args.get("with_"):
-            visible: list[exp.Expr] = with_.expressions
-            if inner is with_:  # a CTE sees those before it, and itself only when the WITH is recursive
-                before = next(i for i, each in enumerate(visible) if each is cte)
-                visible = visible[: before + bool(with_.args.get("recursive"))]
-            if found := [each for each in visible if each.alias.lower() == table.name.lower()]:
-                return found[0]
-        inner, node = node, node.parent
-    return None
 
 
 _Refs = frozenset[ColumnRef]
@@ -311,7 +147,7 @@ class _Resolver:
     """One walk over a statement: what each name stands for, and which input columns were mentioned on the way."""
 
     def __init__(
-        self, statement: _Statement, inputs: Mapping[str, Sequence[str] | None], target: str | None = None
+        self, statement: Statement, inputs: Mapping[str, Sequence[str] | None], target: str | None = None
     ) -> None:
         self.statement = statement
         self.mentions: set[ColumnRef] = set()
@@ -421,12 +257,12 @@ class _Resolver:
         if node.this.key == "generateseries":
             name = "range" if node.this.args.get("is_end_exclusive") else "generate_series"
             return _Relation((_Column(name, self._refs(node.this, scope)),), (name,))
-        if (cte := _cte_of(node)) is not None:
+        if (cte := cte_of(node)) is not None:
             return replace(self._ctes[id(cte)], path=(node.name.lower(),))
-        written = ".".join(_parts(node))
+        written = ".".join(name_parts(node))
         name, known = self._inputs.get(written.lower(), (written, None))
         columns = tuple(_Column(column, frozenset({self._ref(name, column)})) for column in known or ())
-        path = tuple(part.lower() for part in _parts(node))
+        path = tuple(part.lower() for part in name_parts(node))
         return _Relation(columns, path, frozenset({name}) if known is None else frozenset())
 
     def _unnest(self, node: exp.Expr, scope: _Scope) -> _Relation:
@@ -488,14 +324,14 @@ class _Resolver:
         value = node.this if alias else node
         while value.key == "paren":
             value = value.this
-        if _is_star(value):
+        if is_star(value):
             return self._star(value, scope)
         inside = value.walk(prune=lambda part: part.key in _QUERIES)
         pattern = next((part for part in inside if part.key == "columns" and not part.args.get("unpack")), None)
         if pattern is not None:
             return self._expanded(value, pattern, alias, scope)
         if value.key == "column":
-            column = self._resolve(value, _parts(value), scope)
+            column = self._resolve(value, name_parts(value), scope)
         else:
             column = _Column(value.sql("duckdb"), self._refs(value, scope), unnamed=value)
         if alias:
@@ -504,7 +340,7 @@ class _Resolver:
         return _Relation((column,))
 
     def _star(self, node: exp.Expr, scope: _Scope) -> _Relation:
-        star, path = (node.this, _parts(node)[:-1]) if node.key == "column" else (node, [])
+        star, path = (node.this, name_parts(node)[:-1]) if node.key == "column" else (node, [])
         relations, merged = scope.frame().relations, scope.frame().merged
         if path:
             relations = [each for layer in scope.chain() for each in layer.relations if each.answers_to(path)][:1]
@@ -515,11 +351,11 @@ class _Resolver:
             raise self._unpicked(star)
         excluded, renames, replaces = (star.args.get(part) or () for part in ("except_", "rename", "replace"))
         for each in excluded:
-            self._listed(each, _parts(each), relations)
+            self._listed(each, name_parts(each), relations)
         for each in replaces:
             self._listed(each.args["alias"], [each.alias], relations)
         new = {each.alias.lower(): _Column(each.alias, self._refs(each.this, scope)) for each in replaces}
-        named = [_Column(each.alias, self._listed(each.this, _parts(each.this), relations)) for each in renames]
+        named = [_Column(each.alias, self._listed(each.this, name_parts(each.this), relations)) for each in renames]
 
         columns: dict[tuple[str, int], _Column] = {}
         for i, relation in enumerate(relations):
@@ -560,7 +396,7 @@ class _Resolver:
         from sqlglot import exp
 
         what = pattern.this
-        if _is_star(what):
+        if is_star(what):
             relation = self._star(what, scope)
             return [(column, [column.name]) for column in relation.columns], relation.open
         relation = self._star(exp.Star(), scope)
@@ -610,9 +446,9 @@ class _Resolver:
         return inside
 
     def _refs_column(self, node: exp.Expr, scope: _Scope) -> _Refs:
-        if _is_star(node):
+        if is_star(node):
             return _union(column.refs for column in self._star(node, scope).columns)
-        return self._resolve(node, _parts(node), scope).refs
+        return self._resolve(node, name_parts(node), scope).refs
 
     def _refs_star(self, node: exp.Expr, scope: _Scope) -> _Refs:
         del scope
@@ -723,7 +559,7 @@ class _Resolver:
 
     def _no_column(self, node: exp.Expr, name: str, relations: Sequence[_Relation]) -> SqlError:
         known = [column.name for relation in relations for column in relation.columns]
-        return self.statement.error(node, f"no column {name} here: {_nearest(name, known)}")
+        return self.statement.error(node, f"no column {name} here: {nearest(name, known)}")
 
 
 def _union(sets: Iterable[frozenset[_T]]) -> frozenset[_T]:
@@ -736,5 +572,5 @@ def _open(relations: Sequence[_Relation]) -> frozenset[str]:
 
 def _means(entry: exp.Expr, relation: _Relation, name: str) -> bool:
     """Whether an entry of EXCLUDE or RENAME, `a` or `t.a`, is this column of the relation."""
-    *qualifier, column = _parts(entry)
+    *qualifier, column = name_parts(entry)
     return column.lower() == name and (not qualifier or relation.answers_to(qualifier))

@@ -130,27 +130,40 @@ def _create(cursor: duckdb.DuckDBPyConnection, table: Table, columns: Mapping[st
 def _evolve(
     cursor: duckdb.DuckDBPyConnection, table: Table, present: Mapping[str, str], incoming: Mapping[str, str]
 ) -> None:
-    by_fold = {name.casefold(): (name, kind) for name, kind in present.items()}
+    names = {name.casefold(): name for name in present}
+    columns = dict(present)
     for name, kind in incoming.items():
-        if name.casefold() not in by_fold:
-            cursor.execute(f"ALTER TABLE {table.path} ADD COLUMN {quoted(name)} {kind}")
-            continue
-        old_name, old_kind = by_fold[name.casefold()]
-        if old_kind == kind or _fits(kind, old_kind):
-            continue
-        try:
-            cursor.execute(f"ALTER TABLE {table.path} ALTER {quoted(old_name)} SET DATA TYPE {kind}")
-        except duckdb.Error as error:
-            raise LakeSchemaError(
-                f"{table}: column {name!r} is {old_kind} in the lake and {kind} in this write; only widening is done "
-                f"in place. Remedy: give the column a new name in the SQL, or drop the table with "
-                f"`ml-assets lake drop {table.project} {table.name}` and materialize all its partitions again"
-            ) from error
+        old_name = names.get(name.casefold())
+        if old_name is None:
+            columns[name] = kind
+        elif not _fits(kind, present[old_name]):
+            if not _fits(present[old_name], kind):
+                raise LakeSchemaError(
+                    f"{table}: column {name!r} is {present[old_name]} in the lake and {kind} in this write; only "
+                    f"widening is done in place. Remedy: give the column a new name in the SQL, or drop the table with "
+                    f"`ml-assets lake drop {table.project} {table.name}` and materialize all its partitions again"
+                )
+            columns[old_name] = kind
+    if any(columns[name] != kind for name, kind in present.items()):
+        _widen(cursor, table, columns)
+        return
+    for name in list(columns)[len(present) :]:
+        cursor.execute(f"ALTER TABLE {table.path} ADD COLUMN {quoted(name)} {columns[name]}")
+
+
+def _widen(cursor: duckdb.DuckDBPyConnection, table: Table, columns: Mapping[str, str]) -> None:
+    # Not by ALTER … SET DATA TYPE: this DuckLake then keeps wrong minima and maxima of the column, by which queries
+    # prune rows that are there and decode others to wrong values (duckdb/ducklake#1307, #1308, #1397).
+    cursor.execute(f"CREATE TEMP TABLE kept AS FROM {table.path}")
+    cursor.execute(f"DROP TABLE {table.path}")
+    _create(cursor, table, columns)
+    cursor.execute(f"INSERT INTO {table.path} BY NAME FROM kept")
+    cursor.execute("DROP TABLE kept")
 
 
 def _fits(narrow: str, wide: str) -> bool:
-    """Whether every value of one integer or float type is a value of the other."""
+    """Whether every value of one type is a value of the other: the same type, or a wider integer or float."""
     widths = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
     if narrow in widths and wide in widths:
         return widths.index(narrow) <= widths.index(wide)
-    return (narrow, wide) == ("FLOAT", "DOUBLE")
+    return narrow == wide or (wide == "DOUBLE" and narrow in {*widths[:3], "FLOAT"})

@@ -108,19 +108,13 @@ class Ledger:
             The entries added.
         """
         with self._lake.transaction(commit) as transaction:
-            new = drafts(self._read(transaction.cursor, commit.project))
+            new = drafts(read_entries(transaction.cursor, commit.project))
             return self._write(transaction, commit, new) if new else []
 
     def entries(self, project: str, kind: Kind | None = None) -> list[Entry]:
         """A project's entries, oldest first."""
         with self._lake.reader() as cursor:
-            return [entry for entry in self._read(cursor, project) if kind is None or entry.kind == kind]
-
-    def _read(self, cursor: duckdb.DuckDBPyConnection, project: str) -> list[Entry]:
-        if not table_exists(cursor, LEDGER):
-            return []
-        sql = f"SELECT {_LISTED} FROM {LEDGER.path} WHERE project = ? ORDER BY id"
-        return [Entry(*row) for row in cursor.execute(sql, [project]).fetchall()]
+            return [entry for entry in read_entries(cursor, project) if kind is None or entry.kind == kind]
 
     def _write(self, transaction: Transaction, commit: Commit, drafts: Sequence[Draft]) -> list[Entry]:
         cursor = transaction.cursor
@@ -146,6 +140,14 @@ class Ledger:
             [[getattr(entry, name) for name in COLUMNS] for entry in added],
         )
         return added
+
+
+def read_entries(cursor: duckdb.DuckDBPyConnection, project: str) -> list[Entry]:
+    """A project's entries as a cursor's transaction sees them, oldest first."""
+    if not table_exists(cursor, LEDGER):
+        return []
+    sql = f"SELECT {_LISTED} FROM {LEDGER.path} WHERE project = ? ORDER BY id"
+    return [Entry(*row) for row in cursor.execute(sql, [project]).fetchall()]
 
 
 def champion_at(entries: Sequence[Entry], partition: str) -> int | None:

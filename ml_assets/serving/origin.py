@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ml_assets import settings
 from ml_assets.sources.fill import SourceMissingError, read_origin
 
 if TYPE_CHECKING:
@@ -19,8 +18,7 @@ def origin_warning(project: Project, *, has_rows: bool) -> str | None:
         has_rows: whether there are any in the lake. Where there are, a data folder that is gone is a warning too: it
             would have said whether they are real.
     """
-    folder = settings.data_root() / project.source.files.split("%")[0].rpartition("/")[0]
     try:
-        return read_origin(folder).warning
+        return read_origin(project.folder).warning
     except SourceMissingError as error:
         return f"Whether the rows of {project.name} are real or simulated cannot be told: {error}" if has_rows else None

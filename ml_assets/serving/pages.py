@@ -5,10 +5,10 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ml_assets import settings
+from ml_assets.registry.alerts import read_alerts
 from ml_assets.serving.chart import draw, series_of
 from ml_assets.serving.origin import origin_warning
-from ml_assets.serving.queries import read_alerts, read_state, read_statistics, reading
+from ml_assets.serving.queries import read_state, read_statistics, reading
 from ml_assets.serving.reports import Subject, read_subject, render
 from ml_assets.serving.site import Site
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from starlette.responses import HTMLResponse
 
     from ml_assets.project import Project
-    from ml_assets.serving.queries import Alert, State
+    from ml_assets.registry.alerts import Alert
+    from ml_assets.serving.queries import State
 
 SHOWN = 24
 # The chart has its style inside; it links to nothing and runs nothing.
@@ -123,6 +124,4 @@ def _about(site: Site, state: "State", template: str, **values: Any) -> "HTMLRes
 
 
 def _alerts(project: "Project | None" = None) -> "tuple[Alert, ...]":
-    found = read_alerts(settings.home() / "alerts.jsonl")
-    jobs = {f"{project.name}_refresh", f"{project.name}_retrain"} if project else set()
-    return tuple(alert for alert in found if project is None or alert.job in jobs)
+    return tuple(alert for alert in read_alerts() if project is None or project.name in alert.projects)

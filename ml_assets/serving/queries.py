@@ -5,19 +5,15 @@ A page reads in one transaction: what stands on it belongs together, whatever is
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.lake.connection import table_exists
-from ml_assets.lake.sql import quoted
-from ml_assets.registry.ledger import COLUMNS, LEDGER, Entry, stages
+from ml_assets.registry.ledger import Entry, read_entries, stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
-    from pathlib import Path
 
     import duckdb
 
@@ -129,16 +125,6 @@ class Statistic:
     alarm: bool
 
 
-@dataclass(frozen=True)
-class Alert:
-    """A run that failed."""
-
-    run_id: str
-    job: str
-    partition: str
-    message: str
-
-
 @contextmanager
 def reading(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection | None]:
     """A read transaction, or None where there is no lake yet: looking at pages does not make one."""
@@ -153,7 +139,7 @@ def read_state(cursor: duckdb.DuckDBPyConnection | None, registry: Registry, pro
     """A project's state; an empty one where nothing has been materialized."""
     if cursor is None:
         return State(project)
-    entries = _entries(cursor, project)
+    entries = read_entries(cursor, project.name)
     return State(project, _partitions(cursor, project, entries), _versions(registry, project, entries))
 
 
@@ -168,24 +154,6 @@ def read_statistics(
         "WHERE _partition = ? ORDER BY alarm DESC, column_name, statistic"
     )
     return tuple(Statistic(*row) for row in cursor.execute(sql, [start]).fetchall())
-
-
-def read_alerts(file: Path) -> tuple[Alert, ...]:
-    """The newest failures, newest first."""
-    if not file.is_file():
-        return ()
-    # A last line without its end is still being written.
-    lines = file.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()[-ALERTS_SHOWN:]
-    fields = [json.loads(line) for line in reversed(lines)]
-    return tuple(Alert(one["run_id"], one["job"], one["partition"], one["message"]) for one in fields)
-
-
-def _entries(cursor: duckdb.DuckDBPyConnection, project: Project) -> list[Entry]:
-    if not table_exists(cursor, LEDGER):
-        return []
-    columns = ", ".join(quoted(name) for name in COLUMNS)
-    sql = f"SELECT {columns} FROM {LEDGER.path} WHERE project = ? ORDER BY id"
-    return [Entry(*row) for row in cursor.execute(sql, [project.name]).fetchall()]
 
 
 def _tables(cursor: duckdb.DuckDBPyConnection, project: Project) -> set[str]:

@@ -7,6 +7,7 @@ import pytest
 from small_market import JUDGING, PREPARING, Market, open_market, sales
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SHIFTED = ("2024-07", "2024-08", "2024-09", "2024-10")
@@ -19,6 +20,29 @@ def market(tmp_path: Path) -> Market:
     for month in ("2024-01", "2024-02", "2024-03"):
         made.write(month, sales(month))
     return made
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Market:
+    """One market for all tests that touch no other months than those of their own: opening a lake takes a second."""
+    return open_market(tmp_path_factory.mktemp("shared"), partitions={"start": "2019-01"})
+
+
+@pytest.fixture(scope="session")
+def calendar() -> Iterator[str]:
+    return (f"{year}-{month:02}" for year in range(2019, 2025) for month in range(1, 13))
+
+
+@pytest.fixture
+def month(calendar: Iterator[str]) -> str:
+    """A month of the shared market that no other test has."""
+    return next(calendar)
+
+
+@pytest.fixture
+def months(calendar: Iterator[str]) -> list[str]:
+    """Three months of the shared market, one after the other, that no other test has."""
+    return [next(calendar) for _ in range(3)]
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ml_assets.project import Project
 
 NAME = "flats"
+JUDGED = ("raw", "validated", "quarantine")
 PREPARING = ("raw", "validated", "quarantine", "features", "profile")
 JUDGING = ("predictions", "drift", "performance", "decision")
 TRAINING = ("training_set", "model", "evaluation", "champion")
@@ -213,7 +214,9 @@ class Market:
         return one
 
 
-def open_market(folder: Path, *, clean: str = CLEAN, features: str = FEATURES, **changes: Any) -> Market:
+def open_market(
+    folder: Path, *, clean: str = CLEAN, features: str = FEATURES, clean_path: str = "clean.sql", **changes: Any
+) -> Market:
     """Declare the project in a folder, each part of the declaration updated by `changes`."""
     (folder / "data" / "sales").mkdir(parents=True, exist_ok=True)
     for name, text in (("clean.sql", clean), ("features.sql", features)):
@@ -222,7 +225,7 @@ def open_market(folder: Path, *, clean: str = CLEAN, features: str = FEATURES, *
         key: {**value, **changes[key]} if isinstance(value, dict) and key in changes else changes.get(key, value)
         for key, value in DECLARATION.items()
     } | {key: value for key, value in changes.items() if key not in DECLARATION}
-    paths = {"clean": str(folder / "clean.sql"), "features": str(folder / "features.sql")}
+    paths = {"clean": str(folder / clean_path), "features": str(folder / "features.sql")}
     project = ModelProject.model_validate(declared | paths).resolve_project(NAME, folder)
     market = Market(folder, project, dg.Definitions(), dg.DagsterInstance.ephemeral(tempdir=str(folder)))
     # The resource is shared by a process's projects and remembers its folder: a market has its own.

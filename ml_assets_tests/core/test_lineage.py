@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_assets.core.lineage import ColumnRef, SqlError, check_select, column_lineage, inputs_of, required_columns
+from ml_assets.core.lineage import ColumnRef, column_lineage, required_columns
+from ml_assets.core.statement import SqlError, check_select, inputs_of
 
 HDB = [
     *("_id", "month", "town", "flat_type", "block", "street_name", "storey_range", "floor_area_sqm", "flat_model"),

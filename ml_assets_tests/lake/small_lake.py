@@ -11,7 +11,6 @@ import sys
 import time
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -24,6 +23,7 @@ from ml_assets.registry.ledger import Draft, Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
 SPAWN = multiprocessing.get_context("spawn")
 COMMIT = Commit("market", "sales", "run")
@@ -129,7 +129,7 @@ def stay_in_transaction(folder: Path, inside: Any, leave: Any) -> None:
 
 def hold_catalogue(catalogue: Path, held_now: Any, leave: Any) -> None:
     """Lock the catalogue without the lake's own lock, as a stranger would."""
-    import sqlite3  # noqa: PLC0415
+    import sqlite3
 
     connection = sqlite3.connect(catalogue, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
@@ -171,7 +171,7 @@ def write_pairs(folder: Path, notes: Path, name: str, until: float) -> None:
 
     All rows of a write carry its marker and the count of rows that each day must have.
     """
-    lake, dice = Lake(folder), random.Random(name)  # noqa: S311 - a test's dice
+    lake, dice = Lake(folder), random.Random(name)
     for number in itertools.count():
         if time.time() > until:
             return
@@ -179,7 +179,7 @@ def write_pairs(folder: Path, notes: Path, name: str, until: float) -> None:
         first = dice.randrange(PAIR_DAYS)
         end = dice.randrange(first, PAIR_DAYS) + 1
         say(notes / f"{name}.intent", f"{marker} {first} {end}")
-        frame = pair_rows(marker, range(first, end), dice.randrange(1, 40), wide=dice.random() < 0.2)  # noqa: PLR2004
+        frame = pair_rows(marker, range(first, end), dice.randrange(1, 40), wide=dice.random() < 0.2)
         snapshot = replace_window(lake, {LEFT: frame, RIGHT: frame}, days(first, end), Commit("market", "pair", marker))
         say(notes / f"{name}.commit", f"{marker} {snapshot}")
 

@@ -141,7 +141,7 @@ def fill_home(home: Path) -> None:
 def feature_rows() -> Any:
     import polars as pl
 
-    draw = random.Random(7)  # noqa: S311 - a fixture
+    draw = random.Random(7)
     rows = []
     for key in MONTHS:
         for number in range(1, ROWS + 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -12,6 +13,7 @@ from small_site import HOSTILE, HOSTILE_COLUMN, PROJECT, Browser, make_data
 
 from ml_assets.lake.connection import Commit, Lake
 from ml_assets.lake.tables import replace_window
+from ml_assets.registry.alerts import Alert
 from ml_assets.serving import pages
 
 if TYPE_CHECKING:
@@ -104,9 +106,10 @@ def test_drift_shows_value_and_threshold_with_alarms_first(client: Browser) -> N
 
 
 def test_alerts_are_shown_on_the_project_whose_job_failed(client: Browser, filled: Path) -> None:
+    at = "2026-01-02T03:04:05+00:00"
     alerts = [
-        {"run_id": "a1b2c3d4e5", "job": "houses_refresh", "partition": "2024-05", "message": "<b>ours</b>"},
-        {"run_id": "f", "job": "houses_big_refresh", "partition": "", "message": "of another"},
+        asdict(Alert(at, "a1b2c3d4e5", "houses_refresh", ("houses",), "2024-05", "<b>ours</b>")),
+        asdict(Alert(at, "f", "houses_big_refresh", ("houses_big",), "", "of another")),
     ]
     file = filled / "home" / "alerts.jsonl"
     file.write_text("".join(json.dumps(alert) + "\n" for alert in alerts) + '{"run_id": "half')
@@ -115,6 +118,7 @@ def test_alerts_are_shown_on_the_project_whose_job_failed(client: Browser, fille
     finally:
         file.unlink()
     assert "&lt;b&gt;ours&lt;/b&gt;" in page
+    assert "2026-01-02 03:04" in page
     assert "of another" not in page
     assert "of another" in home
 
@@ -160,7 +164,7 @@ def test_rows_whose_source_is_gone_are_not_passed_off_as_real(
         ("/projects/nobody", "Declared are: houses"),
         ("/projects/houses/drift/2031-01", "There are 2024-01 … 2024-04"),
         ("/projects/houses/drift/2031-01/evidently", "There are 2024-01 … 2024-04"),
-        ("/projects/houses/drift/2024-4", "write &#39;2024-04&#39;"),
+        ("/projects/houses/drift/2024-4", "keys look like &#39;2024-01&#39;"),
         ("/projects/houses/drift/latest", "keys look like &#39;2024-01&#39;"),
         ("/projects/houses/drift/latest/evidently", "keys look like"),
         ("/nowhere", "There is no such page"),

@@ -1,0 +1,190 @@
+"""What a project's SQL may be: exactly one SELECT that reads named inputs, refused with the place of what is wrong.
+
+A declared statement runs with the platform's rights, so one that reads files or settings, or changes anything, is
+refused before it runs. sqlglot parses; nothing is run here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from sqlglot import exp
+
+# Scalar functions that read the environment or the settings (secrets among them), or leave something changed.
+_UNSAFE_FUNCTIONS = frozenset({"getenv", "current_setting", "nextval", "setseed", "write_log"})
+# Where there is no such table DuckDB opens the file: `FROM 'a.csv'`, and `FROM a.csv` without quotes just the same.
+_FILE_NAME = re.compile(r"[./\\:*?]")
+_FILE_ENDINGS = frozenset(
+    {"avro", "csv", "db", "ddb", "duckdb", "json", "jsonl", "ndjson", "parquet", "shp", "tsv", "xlsx"}
+)
+_SHOWN = 60  # characters of the offending text in a message
+
+
+class SqlError(ValueError):
+    """A statement that the platform does not take: where, the offending text, and what was expected."""
+
+    def __init__(self, where: str, line: int, column: int, text: str, expected: str) -> None:
+        shown = " ".join(text.split())
+        shown = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"
+        super().__init__(f"{where}, line {line}, column {column}: `{shown}`: {expected}")
+        self.line = line
+        self.column = column
+
+
+def check_select(sql: str, *, where: str = "SQL", allowed: Collection[str] | None = None) -> None:
+    """Accept exactly one SELECT that reads named inputs only.
+
+    Args:
+        sql: One statement, DuckDB dialect.
+        where: The file's name, for the message.
+        allowed: The names that may be read (`validated`, `other_project.features`); None for any.
+
+    Raises:
+        SqlError: It does not parse, is no SELECT or more than one, or reads files, settings or tables not allowed.
+    """
+    read_statement(sql, where, allowed)
+
+
+def inputs_of(sql: str, *, where: str = "SQL") -> frozenset[str]:
+    """The named tables that a SELECT reads, a qualified one as `schema.table`; CTEs are none.
+
+    Raises:
+        SqlError: As `check_select`.
+    """
+    names: dict[str, str] = {}
+    for node in read_statement(sql, where).tree.walk():
+        if node.key == "table" and node.this.key == "identifier" and cte_of(node) is None:
+            name = ".".join(name_parts(node))
+            names.setdefault(name.lower(), name)
+    return frozenset(names.values())
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A parsed SELECT, with its text and the name of its file."""
+
+    sql: str
+    where: str
+    tree: exp.Expr
+
+    def error(self, node: exp.Expr, expected: str, *, text: str | None = None) -> SqlError:
+        """What is wrong with a part of the statement, with its place."""
+        # sqlglot gives a place to leaves only: a node reaches from its first leaf to its last.
+        leaves = [node] if "start" in node.meta else [leaf for leaf in node.walk() if "start" in leaf.meta]
+        start = min((leaf.meta["start"] for leaf in leaves), default=0)
+        end = max((leaf.meta["end"] for leaf in leaves), default=len(self.sql) - 1)
+        return _error_at(self.sql, self.where, start, text or self.sql[start : end + 1], expected)
+
+
+def _error_at(sql: str, where: str, offset: int, text: str, expected: str) -> SqlError:
+    before = sql[:offset]
+    return SqlError(where, before.count("\n") + 1, offset - before.rfind("\n"), text, expected)
+
+
+def read_statement(sql: str, where: str, allowed: Collection[str] | None = None) -> Statement:
+    """Parse exactly one SELECT that reads nothing but named inputs. See `check_select`."""
+    from sqlglot import exp, parse, tokenize
+    from sqlglot.errors import ParseError, TokenError
+
+    try:
+        tokens = tokenize(sql, dialect="duckdb")
+        trees = [tree for tree in parse(sql, dialect="duckdb") if tree and not isinstance(tree, exp.Semicolon)]
+    except TokenError as error:
+        unclosed = re.search(r"Missing (\S+) from \d+:(\d+)", f"{error} {error.__cause__}")
+        offset = int(unclosed[2]) if unclosed else error.start or 0
+        expected = f"never ends: expected a closing {unclosed[1]}" if unclosed else "expected DuckDB SQL"
+        raise _error_at(sql, where, offset, sql[offset:], expected) from error
+    except ParseError as error:
+        problem = error.errors[0]
+        text = problem["highlight"] or ""
+        reason = re.split(r" but got |\.", problem["description"] or "")[0]
+        reason = "something is missing after it" if reason.startswith("Required keyword") else reason
+        expected = f"expected one SELECT in DuckDB's SQL, this does not parse here ({reason})"
+        raise SqlError(where, problem["line"], max(problem["col"] - len(text) + 1, 1), text, expected) from error
+    trees = [each for tree in trees for each in (tree.expressions if isinstance(tree, exp.Block) else [tree])]
+    expected = "expected exactly one SELECT"
+    if len(trees) == 1 and isinstance(trees[0], exp.Query):
+        statement = Statement(sql, where, trees[0])
+        _refuse_unsafe(statement, allowed)
+        return statement
+    offset = tokens[0].start if tokens else 0
+    if len(trees) > 1:
+        expected += f", found {len(trees)} statements"
+        starts = [after.start for token, after in pairwise(tokens) if token.text == ";"]
+        offset = starts[0] if starts else offset
+    raise _error_at(sql, where, offset, sql[offset:], expected)
+
+
+def _refuse_unsafe(statement: Statement, allowed: Collection[str] | None) -> None:
+    from sqlglot import exp
+
+    for node in statement.tree.walk():
+        if isinstance(node, exp.Subquery | exp.CTE):
+            if not isinstance(node.this, exp.Query | exp.Table | exp.Values | exp.Pivot):
+                raise statement.error(node, "expected a SELECT here: a project's SQL only reads")
+        elif isinstance(node, exp.Table | exp.Lateral) and isinstance(node.this, exp.Func):
+            if not isinstance(node.this, exp.GenerateSeries | exp.Unnest):
+                only = "expected a named input (of table functions only unnest, range and generate_series are taken)"
+                raise statement.error(node.this, only)
+        elif isinstance(node, exp.Table):
+            _refuse_table(statement, node, allowed)
+        elif isinstance(node, exp.Into):
+            raise statement.error(node, "expected no INTO: a project's SQL only reads")
+        elif isinstance(node, exp.Anonymous) and node.name.lower() in _UNSAFE_FUNCTIONS:
+            raise statement.error(node, "reads or changes something besides the named inputs: leave it out")
+
+
+def _refuse_table(statement: Statement, table: exp.Table, allowed: Collection[str] | None) -> None:
+    if table.this.key != "identifier":
+        raise statement.error(table, "expected a named input")
+    name = ".".join(name_parts(table))
+    if cte_of(table) is not None or (allowed is not None and name.lower() in {each.lower() for each in allowed}):
+        return
+    parts = name_parts(table)
+    if any(map(_FILE_NAME.search, parts)) or _FILE_ENDINGS & {part.lower() for part in parts[1:]}:
+        raise statement.error(table, "expected a named input, not a file: files come in through the project's source")
+    if allowed is not None:
+        raise statement.error(table, f"no such input: {nearest(name, allowed)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint: the known name nearest to a wrong one, or all known ones."""
+    spelled = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), spelled, n=1)
+    return f"did you mean {spelled[close[0]]}?" if close else f"expected one of {', '.join(spelled.values()) or 'none'}"
+
+
+def name_parts(node: exp.Expr) -> list[str]:
+    """The dotted name of a table or column, outermost part first."""
+    return [node.args[part].name for part in ("catalog", "db", "table", "this") if node.args.get(part)]
+
+
+def is_star(node: exp.Expr) -> bool:
+    """Whether a node is `*` or `t.*`."""
+    return node.key == "star" or (node.key == "column" and node.this.key == "star")
+
+
+def cte_of(table: exp.Expr) -> exp.Expr | None:
+    """The CTE that a table's name stands for where it is written, or None for a named input."""
+    if table.args.get("db"):
+        return None
+    inner, cte, node = table, table, table.parent
+    while node is not None:
+        if node.key == "cte":
+            cte = node
+        elif with_ := node.args.get("with_"):
+            visible: list[exp.Expr] = with_.expressions
+            if inner is with_:  # a CTE sees those before it, and itself only when the WITH is recursive
+                before = next(i for i, each in enumerate(visible) if each is cte)
+                visible = visible[: before + bool(with_.args.get("recursive"))]
+            if found := [each for each in visible if each.alias.lower() == table.name.lower()]:
+                return found[0]
+        inner, node = node, node.parent
+    return None

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl  # noqa: TID253 - a test loads what it needs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ml_assets.core.evaluation import regression_metrics
+from ml_assets.core.performance import performance_sql, read_performance
+
+JANUARY, FEBRUARY = datetime(2024, 1, 1), datetime(2024, 2, 1)  # noqa: DTZ001 - naive UTC
+TARGET = 'the "price"'
+
+
+@pytest.fixture(scope="module")
+def database() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect()
+
+
+def performance(database: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]], extra: int = 0) -> Any:
+    """Metrics over rows that were predicted; `extra` labelled rows have no prediction."""
+    numbered = [row | {"_source": "f.csv", "_row": number} for number, row in enumerate(rows)]
+    lineage = {"_partition": pl.Datetime("us"), "_source": pl.String, "_row": pl.Int64}
+    predictions = pl.DataFrame(
+        numbered, schema=lineage | {"prediction": pl.Float64, "version": pl.Int64, "in_sample": pl.Boolean}
+    )
+    labels = [{"_partition": JANUARY, "_source": "other.csv", "_row": n, "label": 1.0} for n in range(extra)]
+    features = pl.DataFrame([*numbered, *labels], schema=lineage | {"label": pl.Float64}).rename({"label": TARGET})
+    cursor = database.cursor().register("p", predictions).register("f", features)
+    return read_performance(cursor.execute(performance_sql("FROM p", "FROM f", TARGET)).fetchall())
+
+
+def row(label: float | None, prediction: float, **changed: Any) -> dict[str, Any]:
+    return {"_partition": JANUARY, "label": label, "prediction": prediction, "version": 1, "in_sample": False} | changed
+
+
+values = st.floats(-1e6, 1e6).map(lambda value: round(value, 3))
+rows_of_any_sort = st.lists(
+    st.builds(
+        row,
+        st.one_of(values, st.sampled_from([None, 0.0, 5.0, 0.1])),
+        values,
+        _partition=st.sampled_from([JANUARY, FEBRUARY]),
+        version=st.sampled_from([1, 2]),
+        in_sample=st.sampled_from([False, False, True]),
+    ),
+    max_size=30,
+)
+
+
+@given(rows=rows_of_any_sort)
+@settings(max_examples=80, deadline=None)
+def test_metrics_are_those_of_the_evaluation_over_rows_that_count(
+    database: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]]
+) -> None:
+    groups: dict[tuple[datetime, int], list[tuple[float, float]]] = {}
+    for one in rows:
+        if one["label"] is not None and not one["in_sample"]:
+            groups.setdefault((one["_partition"], one["version"]), []).append((one["label"], one["prediction"]))
+    expected = {
+        key: {"rows": len(pairs), **regression_metrics(*np.array(pairs).T)} for key, pairs in sorted(groups.items())
+    }
+
+    found = performance(database, rows, extra=3)
+
+    assert list(found) == list(expected)
+    for key, metrics in expected.items():
+        assert found[key] == pytest.approx(metrics, rel=1e-6, abs=1e-6)
+
+
+def test_rows_that_were_learnt_from_or_have_no_label_never_count(database: duckdb.DuckDBPyConnection) -> None:
+    good = [row(10.0, 11.0), row(20.0, 19.0)]
+    others = [row(10.0, 99.0, in_sample=True), row(None, 99.0), row(None, 99.0, in_sample=True)]
+
+    assert performance(database, [*good, *others], extra=5) == performance(database, good)
+    assert performance(database, good)[JANUARY, 1]["rows"] == 2.0
+    assert performance(database, others) == {}
+
+
+@pytest.mark.parametrize("label", [float("nan"), float("inf"), float("-inf")])
+def test_a_label_that_is_no_number_is_none(database: duckdb.DuckDBPyConnection, label: float) -> None:
+    good = [row(10.0, 11.0), row(20.0, 19.0)]
+
+    assert performance(database, [*good, row(label, 5.0)]) == performance(database, good)
+
+
+def test_mape_is_left_out_where_a_label_is_zero(database: duckdb.DuckDBPyConnection) -> None:
+    metrics = performance(database, [row(0.0, 1.0), row(2.0, 2.0)])[JANUARY, 1]
+
+    assert metrics == {"rows": 2, "mse": 0.5, "rmse": pytest.approx(0.5**0.5), "mae": 0.5, "r2": 0.5}
+
+
+@pytest.mark.parametrize("rows", [1, 3, 10])
+def test_r2_is_left_out_where_all_labels_are_equal(database: duckdb.DuckDBPyConnection, rows: int) -> None:
+    assert "r2" not in performance(database, [row(0.1, 1.0)] * rows)[JANUARY, 1]
+
+
+def test_versions_and_partitions_are_told_apart(database: duckdb.DuckDBPyConnection) -> None:
+    found = performance(
+        database, [row(1.0, 2.0), row(1.0, 3.0, version=2), row(1.0, 5.0, _partition=FEBRUARY, version=2)]
+    )
+
+    assert {key: metrics["mae"] for key, metrics in found.items()} == {
+        (JANUARY, 1): 1.0,
+        (JANUARY, 2): 2.0,
+        (FEBRUARY, 2): 4.0,
+    }
+
+
+def test_a_prediction_meets_only_the_label_of_its_own_row(database: duckdb.DuckDBPyConnection) -> None:
+    cursor = database.cursor()
+    cursor.execute("CREATE TEMP TABLE keys AS SELECT * FROM (VALUES ('a', 1), ('a', 2), ('b', 1)) t(_source, _row)")
+    keys = "SELECT TIMESTAMP '2024-01-01' AS _partition, _source, _row"
+    predictions = f"{keys}, 1 AS version, false AS in_sample, _row + ascii(_source) AS prediction FROM keys"
+    features = f"{keys}, _row + ascii(_source) AS y FROM keys"
+
+    found = read_performance(cursor.execute(performance_sql(predictions, features, "y")).fetchall())
+
+    assert found[JANUARY, 1] == {"rows": 3, "mse": 0, "rmse": 0, "mae": 0, "mape": 0, "r2": 1}

@@ -119,3 +119,7 @@ def _project(name: str) -> Project:
     if name not in projects:
         raise ValueError(f"there is no project {name!r}. There are: {', '.join(projects) or 'none'}")
     return projects[name]
+
+
+if __name__ == "__main__":
+    main()

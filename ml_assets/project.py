@@ -232,7 +232,10 @@ class Project:
 
 
 def _parse_key(key: str, grain: str) -> datetime:
-    start = datetime.strptime(key, FORMATS[grain])  # noqa: DTZ007 - naive UTC throughout the lake
+    try:
+        start = datetime.strptime(key, FORMATS[grain])  # noqa: DTZ007 - naive UTC throughout the lake
+    except ValueError as error:
+        raise ValueError(f"{key!r} is no key of a {grain}: {error}") from error
     if start.strftime(FORMATS[grain]) != key:
         # strptime also takes `2017-1`; keys are compared as text.
         raise ValueError(f"{key!r} is no key of a {grain}: it is written {start.strftime(FORMATS[grain])!r}")
@@ -253,5 +256,5 @@ def load_object(path: str) -> Any:
     module, _, name = path.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{path!r} does not import: {error}. Expected `module:name`") from error

@@ -16,7 +16,7 @@ from ml_assets.core.splitting import split_by_time
 from ml_assets.core.training import as_inputs, build_pipeline, feature_kinds, fit, packages
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
-from ml_assets.registry.ledger import Draft, champion_at
+from ml_assets.registry.ledger import Draft, current_champion
 from ml_assets.registry.models import TrainingSet, Version
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def build_model(project: Project) -> dg.AssetsDefinition:
             "project": project.name,
             "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "run_id": context.run.run_id,
-            "parent": champion_at(entries, training_set.through) or 0,
+            "parent": current_champion(entries) or 0,
             "estimator": training.estimator,
             "parameters": training.parameters,
             "seed": training.seed,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ml_assets.assets.common import SINGLE_RUN, commit_of, describe, ledger, registry, span_of, spec
+from ml_assets.assets.rows import read_partitions
 from ml_assets.core.lineage import ColumnRef
 from ml_assets.core.profiles import ColumnBins, as_frame, profile_sql, read_profile
 from ml_assets.lake.connection import Lake
@@ -86,29 +87,37 @@ def score(lake: Lake, project: Project, version: Version, rows: "pl.DataFrame") 
     """Score rows of `features` with a version: lineage, `prediction`, `version`, `in_sample`."""
     import polars as pl
 
-    seen = _seen(lake, project, version, rows)
     return rows.select(LINEAGE).with_columns(
         pl.Series(PREDICTION, registry().predict(version, rows), dtype=pl.Float64),
         pl.lit(version.number, dtype=pl.Int64).alias("version"),
-        seen.alias("in_sample"),
+        _seen(lake, project, version, rows).alias("in_sample"),
     )
 
 
 def _seen(lake: Lake, project: Project, version: Version, rows: "pl.DataFrame") -> "pl.Series":
-    """Which rows the version has learnt from: those that its snapshot holds in its training partitions.
+    """Which rows the version has learnt from, whatever has become of them since.
 
-    A row that came late to such a partition was not there, so it may judge the model.
+    A row is known by its values, because one that comes late moves the others to other lines of the file; one whose
+    values were corrected is known by its place. So a late row may judge the model, a moved or corrected one may not.
     """
-    train = version.training_set.train
-    trained = rows["_partition"].is_in([project.start_of(key) for key in train])
+    import polars as pl
+
+    training_set = version.training_set
+    trained = rows["_partition"].is_in([project.start_of(key) for key in training_set.train])
     if not trained.any():
         return trained
-    window = project.window(train[0], train[-1])
-    with lake.reader() as cursor:
-        table = project.table("features").at(version.training_set.snapshot)
-        known = cursor.execute(f"SELECT _source, _row, true AS known FROM {table} WHERE {window.condition()}").pl()
-    joined = rows.select("_source", "_row").join(known, on=["_source", "_row"], how="left", maintain_order="left")
-    return trained & joined["known"].fill_null(value=False)
+    learnt = read_partitions(lake, project, training_set.train, training_set.snapshot)
+    place, values = ["_source", "_row"], ["_partition", *version.features, project.target]
+    # Rows of equal values are told apart by counting them.
+    copy = pl.int_range(pl.len()).over(values).alias("_copy")
+    new, old = rows.with_columns(copy), learnt.cast({name: rows.schema[name] for name in values}).with_columns(copy)
+    corrected = old.join(new, on=[*values, "_copy"], how="anti", nulls_equal=True)
+    known = pl.lit(value=True).alias("known")
+    same = new.join(
+        old.select(*values, "_copy", known), on=[*values, "_copy"], how="left", nulls_equal=True, maintain_order="left"
+    )
+    replaced = new.join(corrected.select(*place, known), on=place, how="left", maintain_order="left")
+    return same["known"].fill_null(value=False) | replaced["known"].fill_null(value=False)
 
 
 def _empty(features: "pl.DataFrame") -> "pl.DataFrame":

@@ -12,7 +12,7 @@ from ml_assets.core.evaluation import compare
 from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
-from ml_assets.registry.ledger import Draft, Entry, champion_at, stages
+from ml_assets.registry.ledger import Draft, Entry, current_champion, stages
 from ml_assets.registry.models import RegistryError, Version
 
 
@@ -34,7 +34,7 @@ def build_champion(project: Project) -> dg.AssetsDefinition:
         book = ledger(lake.lake)
         entries = book.entries(project.name)
         if stages(entries).get(version.number) == "candidate":
-            draft = judge(project, lake.lake, version, champion_at(entries, version.training_set.through))
+            draft = judge(project, lake.lake, version, current_champion(entries))
 
             def once(now: list[Entry]) -> Sequence[Draft]:
                 return [draft] if stages(now).get(version.number) == "candidate" else []
@@ -46,7 +46,7 @@ def build_champion(project: Project) -> dg.AssetsDefinition:
             for entry in reversed(entries)
             if entry.version == version.number and entry.kind in {"promoted", "rejected"}
         )
-        serving = next((entry.version for entry in reversed(entries) if entry.kind == "promoted"), None)
+        serving = current_champion(entries)
         context.log.info("version %d %s: %s", version.number, verdict.kind, verdict.reason)
         return dg.MaterializeResult(
             metadata={

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def build_pipeline(estimator: str, parameters: Mapping[str, Any], kinds: Mapping
 
 
 def fit(pipeline: Pipeline, rows: pl.DataFrame, kinds: Mapping[str, str], target: str) -> Pipeline:
-    """Fit a pipeline on rows, in their order. Rows without a target are an error: they cannot be learnt from."""
+    """Fit a pipeline on rows, in their order. Rows without a target, and features without any value, are errors."""
     import polars as pl
 
     present = rows[target].cast(pl.Float64).is_finite().sum()
@@ -98,18 +99,26 @@ def fit(pipeline: Pipeline, rows: pl.DataFrame, kinds: Mapping[str, str], target
         raise TrainingError(
             f"{missing} of {rows.height} training rows have no {target!r}. Remedy: filter them in features.sql"
         )
-    return pipeline.fit(as_inputs(rows, kinds), rows[target].to_numpy())
+    inputs = as_inputs(rows, kinds)
+    empty = [name for name in kinds if inputs[name].isna().all()]
+    if empty:
+        raise TrainingError(
+            f"feature {empty[0]!r} is missing in all {rows.height} training rows. Remedy: leave it out of "
+            "features.sql, or train on partitions that have it"
+        )
+    return pipeline.fit(inputs, rows[target].to_numpy())
 
 
 def as_inputs(rows: pl.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
-    """The feature columns as the pipeline takes them: numbers as float64, categories as text, None where missing."""
+    """The feature columns as the pipeline takes them: numbers as float64, categories as text, NaN where missing."""
     import pandas as pd
     import polars as pl
 
     def values(name: str, kind: str) -> Any:
         if kind == "number":
             return rows[name].cast(pl.Float64).to_numpy()
-        return rows[name].to_numpy()
+        # NaN, not None: to the encoder None is a category like any other.
+        return [math.nan if value is None else value for value in rows[name]]
 
     # Column by column: polars' own to_pandas would turn text into Arrow strings, which skops need not know.
     return pd.DataFrame(

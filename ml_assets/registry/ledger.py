@@ -167,6 +167,11 @@ def champion_at(entries: Sequence[Entry], partition: str) -> int | None:
     return (serving[-1] if serving else promoted[0]).version
 
 
+def current_champion(entries: Sequence[Entry]) -> int | None:
+    """The version that serves whatever comes next, and that a challenger has to beat: the last promoted one."""
+    return next((entry.version for entry in reversed(entries) if entry.kind == "promoted"), None)
+
+
 def stages(entries: Sequence[Entry]) -> dict[int, str]:
     """Each version's stage: candidate, champion, retired or rejected."""
     found: dict[int, str] = {}

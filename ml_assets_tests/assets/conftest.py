@@ -71,10 +71,10 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     market.materialize(JUDGING, "2024-01", "2024-05")
     market.refresh("2024-06")
     market.refresh("2024-07")
-    market.retrain(through="2024-07", decision=market.decision("2024-07").id)
+    market.retrain(through="2024-07", decision=market.asked("2024-07"))
     market.refresh("2024-08")
     market.refresh("2024-09")
-    market.retrain(through="2024-09", decision=market.decision("2024-09").id)
+    market.retrain(through="2024-09", decision=market.asked("2024-09"))
     market.refresh("2024-10")
     july, snapshot = market.table("predictions", "2024-07"), market.metadata("predictions", "2024-07")["snapshot"]
     market.refresh("2024-07")

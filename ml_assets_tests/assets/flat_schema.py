@@ -2,7 +2,7 @@
 
 from datetime import date
 
-import pandera.polars as pa  # noqa: TID253 - as in a project's own schema
+import pandera.polars as pa
 
 
 class Flat(pa.DataFrameModel):

@@ -75,7 +75,7 @@ class RunFailed(Exception):  # noqa: N818 - says what happened
 
 def sales(month: str, *, level: float = 1.0, rows: int = 60) -> list[Row]:
     """Rows of a month, the same at every call."""
-    made = random.Random(month)  # noqa: S311 - made-up sales
+    made = random.Random(month)
     return [
         {
             "nr": str(number),
@@ -169,6 +169,12 @@ class Market:
 
     def decision(self, month: str) -> Entry:
         return [entry for entry in self.ledger("decision") if entry.partition == month][-1]
+
+    def asked(self, month: str) -> int:
+        """The ledger id of a month's live decision to retrain."""
+        (one,) = [entry for entry in self.ledger("decision") if (entry.partition, entry.standing) == (month, "live")]
+        assert one.action == "retrain"
+        return one.id
 
     def tables(self) -> set[str]:
         with self.lake.reader() as cursor:

@@ -82,7 +82,7 @@ def test_a_features_sql_without_lineage_is_told_what_to_select(good: Market) -> 
     [
         ("SELECT nonsense FROM validated", "nonsense"),
         (f"SELECT {LINEAGE}, price / 'x' AS p FROM validated", "Could not convert string 'x'"),
-        ("SELECT FROM WHERE", "FROM"),
+        ("SELECT FROM WHERE", "WHERE"),
         ("SELECT * FROM elsewhere", "elsewhere"),
         ("DELETE FROM validated", "SELECT"),
         ("FROM read_csv('/etc/passwd')", "read_csv"),
@@ -96,7 +96,9 @@ def test_an_error_in_features_sql_names_the_file_and_what_is_wrong(good: Market,
 
 
 def test_an_error_in_clean_sql_names_the_file(good: Market) -> None:
-    assert "clean.sql" in failure_with(good, clean=CLEAN.replace("trim(town)", "trim(town, 1, 2, 3)"))
+    message = failure_with(good, clean=CLEAN.replace("trim(town)", "CAST(town AS INTEGER)"))
+
+    assert "SqlFailure: clean.sql: Conversion Error" in message
 
 
 def test_a_row_outside_its_partition_after_features_sql_is_refused(good: Market) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import polars as pl  # noqa: TID253 - a test loads what it needs
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

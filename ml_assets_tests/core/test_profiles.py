@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import polars as pl  # noqa: TID253 - a test loads what it needs
+import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -147,7 +147,7 @@ def test_many_different_numbers_fall_into_about_a_hundred_equal_bins(database: d
 
     assert len(counted.bins) == BINS
     assert max(counted.bins.values()) - min(counted.bins.values()) <= 2
-    assert counted == count_values(bins, numbers) or counted.total == pytest.approx(numbers.sum())
+    assert counted.bins == count_values(bins, numbers).bins
 
 
 def test_few_different_numbers_have_a_bin_each(database: duckdb.DuckDBPyConnection) -> None:

@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Annotated, Any
 
-import pandera.polars as pa  # noqa: TID253 - schemas are what is tested here
-import polars as pl  # noqa: TID253
+import pandera.polars as pa
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

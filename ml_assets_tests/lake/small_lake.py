@@ -1,4 +1,4 @@
-"""Small tables for the tests of the lake, and what their processes do. Started processes import this module only."""
+"""Small tables for the tests of the lake, and what their processes do: these import no more than this module."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ml_assets.lake.connection import Commit, Lake
+from ml_assets.lake.connection import Commit, Lake, create_schema
 from ml_assets.lake.sql import Table, Window
 from ml_assets.lake.tables import read, replace_rows, replace_window
 from ml_assets.lake.upkeep import compact
@@ -24,6 +24,8 @@ from ml_assets.registry.ledger import Draft, Ledger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    import polars as pl
 
 SPAWN = multiprocessing.get_context("spawn")
 COMMIT = Commit("market", "sales", "run")
@@ -41,13 +43,15 @@ def days(first: int, end: int) -> Window:
     return Window(day(first), day(end))
 
 
-def rows_of(values: dict[int, list[Any]], kind: Any = pl.Int64, name: str = "x") -> pl.DataFrame:
-    """A frame of `_partition` and one column from day → values."""
+def rows_of(values: dict[int, list[Any]], kind: Any = None) -> pl.DataFrame:
+    """A frame of `_partition` and `x` from day → values; integers where no polars type is named."""
+    import polars as pl
+
     pairs = [(day(number), value) for number, listed in values.items() for value in listed]
-    return pl.DataFrame(pairs, schema={"_partition": pl.Datetime("us"), name: kind}, orient="row")
+    return pl.DataFrame(pairs, schema={"_partition": pl.Datetime("us"), "x": kind or pl.Int64}, orient="row")
 
 
-def write(lake: Lake, table: Table, values: dict[int, list[Any]], kind: Any = pl.Int64) -> int:
+def write(lake: Lake, table: Table, values: dict[int, list[Any]], kind: Any = None) -> int:
     """Replace the days that are named."""
     return replace_window(lake, {table: rows_of(values, kind)}, days(min(values), max(values) + 1), COMMIT)
 
@@ -114,9 +118,13 @@ def said(folder: Path, pattern: str) -> list[list[str]]:
 
 
 def open_and_write(folder: Path, number: int, together: Any) -> None:
-    """Open a fresh lake at the same moment as others do, and write one day."""
-    together.wait(60)
-    write(Lake(folder), LEFT, {number: [number]})
+    """Open a fresh lake at the same moment as others do, and add a row."""
+    lake = Lake(folder)
+    together.wait(120)
+    with lake.transaction(Commit("market", "opening", f"{number}")) as transaction:
+        create_schema(transaction.cursor, LEFT.project)
+        transaction.rows(f"CREATE TABLE IF NOT EXISTS {LEFT.path} (_partition TIMESTAMP, x BIGINT)")
+        transaction.rows(f"INSERT INTO {LEFT.path} VALUES (?, ?)", [day(number), number])
 
 
 def stay_in_transaction(folder: Path, inside: Any, leave: Any) -> None:
@@ -166,14 +174,14 @@ def fork_after_opening(folder: Path) -> None:
     sys.exit(0 if status == 0 and len(ledger.entries("market")) == 4 else 6)
 
 
-def write_pairs(folder: Path, notes: Path, name: str, until: float) -> None:
+def write_pairs(folder: Path, notes: Path, name: str) -> None:
     """Replace random windows of two tables together, forever telling which commits came back.
 
     All rows of a write carry its marker and the count of rows that each day must have.
     """
     lake, dice = Lake(folder), random.Random(name)
     for number in itertools.count():
-        if time.time() > until:
+        if (notes / "stop").exists():
             return
         marker = f"{name}-{number}"
         first = dice.randrange(PAIR_DAYS)
@@ -185,6 +193,8 @@ def write_pairs(folder: Path, notes: Path, name: str, until: float) -> None:
 
 
 def pair_rows(marker: str, numbers: Sequence[int] | range, count: int, *, wide: bool = False) -> pl.DataFrame:
+    import polars as pl
+
     frame = pl.DataFrame(
         {
             "_partition": [day(number) for number in numbers for _ in range(count)],
@@ -195,14 +205,14 @@ def pair_rows(marker: str, numbers: Sequence[int] | range, count: int, *, wide: 
     return frame.with_columns(extra=pl.lit(marker)) if wide else frame
 
 
-def read_pairs(folder: Path, notes: Path, name: str, until: float) -> None:
+def read_pairs(folder: Path, notes: Path, name: str) -> None:
     """Read both tables again and again; say whatever is not whole."""
     lake = Lake(folder)
     sql = (
         'SELECT _partition, count(*), min("count"), max("count"), min(marker), max(marker) '
         "FROM {} GROUP BY ALL ORDER BY ALL"
     )
-    while time.time() < until:
+    while not (notes / "stop").exists():
         try:
             with lake.reader() as cursor:
                 left = cursor.execute(sql.format(LEFT.path)).fetchall()
@@ -215,8 +225,9 @@ def read_pairs(folder: Path, notes: Path, name: str, until: float) -> None:
             say(notes / f"{name}.read", f"error {error!r}")
 
 
-def compact_often(folder: Path, until: float) -> None:
+def compact_often(folder: Path, notes: Path) -> None:
     lake = Lake(folder)
-    while time.time() < until:
-        compact(lake, keep=timedelta(hours=1), protected=())
-        time.sleep(0.5)
+    while not (notes / "stop").exists():
+        done = compact(lake, keep=timedelta(hours=1), protected=())
+        say(notes / "upkeep", f"{done.files_merged}")
+        time.sleep(0.3)

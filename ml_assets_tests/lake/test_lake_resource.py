@@ -28,7 +28,7 @@ def test_an_asset_of_a_teams_own_reads_the_lake_as_it_reads_duckdb(lake: Lake, t
 
 def test_an_asset_of_a_teams_own_writes_through_the_lakes_transactions(lake: Lake, table: Table) -> None:
     @dg.asset
-    def mine(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    def mine(lake: LakeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         snapshot = replace_window(lake.lake, {table: rows_of({0: [5]})}, days(0, 1), COMMIT)
         return dg.MaterializeResult(metadata={"snapshot": snapshot})
 

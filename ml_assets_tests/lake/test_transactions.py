@@ -35,7 +35,7 @@ def test_an_interrupted_transaction_leaves_the_version_before(
 ) -> None:
     before = write(lake, table, {0: [1]})
     other = Table(table.project, "other")
-    with pytest.raises(error, match="in the middle"), lake.transaction(COMMIT) as transaction:
+    with pytest.raises(error, match="in the middle"), lake.transaction(COMMIT) as transaction:  # noqa: PT012
         replace_rows(transaction, table, rows_of({0: [2], 1: [3]}), days(0, 2))
         replace_rows(transaction, other, rows_of({0: [4]}), days(0, 1))
         raise error("in the middle")
@@ -48,7 +48,7 @@ def test_an_interrupted_transaction_leaves_the_version_before(
 
 def test_a_statement_that_fails_leaves_the_version_before_and_its_own_error(lake: Lake, table: Table) -> None:
     write(lake, table, {0: [1]})
-    with pytest.raises(duckdb.ConversionException, match="abc"), lake.transaction(COMMIT) as transaction:
+    with pytest.raises(duckdb.ConversionException, match="abc"), lake.transaction(COMMIT) as transaction:  # noqa: PT012
         replace_rows(transaction, table, rows_of({0: [2]}), days(0, 1))
         transaction.rows("SELECT 'abc'::INTEGER")
     assert held(lake, table) == as_days({0: [1]})

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import hashlib
+import math
+import zipfile
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pytest
+import skops.io
+
+from ml_assets.core.training import TrainingError, as_inputs, build_pipeline, feature_kinds, fit, packages
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sklearn.pipeline import Pipeline
+
+BOOSTING = "sklearn.ensemble.HistGradientBoostingRegressor"
+KINDS = {"town": "category", "area": "number", "new": "number"}
+
+
+def flats(rows: int = 200, seed: int = 0) -> pl.DataFrame:
+    """Flats whose price follows town and area; some of either are missing."""
+    random = np.random.default_rng(seed)
+    towns, areas = random.integers(0, 3, rows), random.uniform(30, 150, rows)
+    return pl.DataFrame(
+        {
+            "town": [
+                None if number % 20 == 7 else ["EAST", "NORTH", "WEST"][town] for number, town in enumerate(towns)
+            ],
+            "area": [None if number % 20 == 9 else area for number, area in enumerate(areas)],
+            "new": random.integers(0, 2, rows).astype(bool),
+            "price": (1 + towns) * 1000 * areas,
+        }
+    )
+
+
+def trained(rows: pl.DataFrame, *, estimator: str = BOOSTING, seed: int = 7, **parameters: Any) -> Pipeline:
+    if estimator == BOOSTING:
+        parameters = {"max_iter": 20, "learning_rate": 0.3} | parameters
+    return fit(build_pipeline(estimator, parameters, KINDS, seed), rows, KINDS, "price")
+
+
+def predicted(model: Pipeline, **columns: list[Any]) -> list[float]:
+    types = {"town": pl.String, "area": pl.Float64, "new": pl.Boolean}
+    return model.predict(as_inputs(pl.DataFrame(columns, schema=types), KINDS)).tolist()
+
+
+# Which columns are features
+
+
+def test_features_are_the_numbers_booleans_and_texts_beside_target_time_and_lineage() -> None:
+    rows = flats(3).with_columns(
+        pl.lit(date(2024, 1, 1)).alias("month"),
+        pl.lit(1).alias("_partition"),
+        pl.lit("f.csv").alias("_source"),
+        pl.lit(1).alias("_row"),
+        pl.lit(1).cast(pl.Decimal(5, 2)).alias("fee"),
+        pl.lit(1).cast(pl.UInt8).alias("rooms"),
+    )
+
+    assert list(feature_kinds(rows.schema, target="price", time="month").items()) == [
+        *(("town", "category"), ("area", "number"), ("new", "number"), ("fee", "number"), ("rooms", "number"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"area": pl.Float64}, r"target: features\.sql returns no column 'price'. It returns: area"),
+        ({"price": pl.String, "area": pl.Float64}, "target: 'price' is String, a regression needs a number"),
+        ({"price": pl.Boolean, "area": pl.Float64}, "target: 'price' is Boolean"),
+        ({"price": pl.Int64, "sold": pl.Date}, r"features\.sql: 'sold' is Date; a feature is .*convert it"),
+        ({"price": pl.Int64, "parts": pl.List(pl.Int64)}, "'parts' is List"),
+        ({"price": pl.Int64, "month": pl.Date, "_row": pl.Int64}, "no feature beside the target and the time"),
+    ],
+)
+def test_a_feature_table_that_no_model_can_learn_from_is_refused(columns: dict[str, Any], message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        feature_kinds(columns, target="price", time="month")
+
+
+# Which estimators may be declared
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("os.system", "'os.system' is not allowed; classes of scikit-learn are"),
+        ("sklearnx.ensemble.Forest", "is not allowed"),
+        (" sklearn.linear_model.Ridge", "is not allowed"),
+        ("sklearn", "is not allowed"),
+        ("sklearn.", "does not import"),
+        ("sklearn..linear_model.Ridge", "does not import"),
+        ("sklearn.linear_model.Rigde", "does not import: .*Rigde"),
+        ("sklearn.linear_modle.Ridge", "does not import: .*linear_modle"),
+        ("sklearn.linear_model", "is no regressor class"),
+        ("sklearn.base.clone", "is no regressor class"),
+        ("sklearn.preprocessing.StandardScaler", "is no regressor class"),
+        ("sklearn.linear_model.LogisticRegression", "is no regressor class"),
+        ("sklearn.cluster.KMeans", "is no regressor class"),
+        ("sklearn.ensemble.VotingRegressor", "cannot be made without arguments: .*estimators"),
+        ("sklearn.ensemble._forest.ForestRegressor", "cannot be made without arguments: .*abstract"),
+    ],
+)
+def test_only_regressors_of_scikit_learn_are_built(path: str, message: str) -> None:
+    with pytest.raises(TrainingError, match=rf"training\.estimator: .*{message}"):
+        build_pipeline(path, {}, KINDS, 0)
+
+
+def test_an_unknown_parameter_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(TrainingError, match=r"no parameter 'depth'\. It has: .*max_depth"):
+        build_pipeline(BOOSTING, {"depth": 3, "max_iter": 5}, KINDS, 0)
+
+
+def test_a_value_that_a_parameter_does_not_take_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="'max_iter' parameter"):
+        trained(flats(), max_iter=-1)
+
+
+def test_declared_parameters_reach_the_estimator_and_the_seed_where_none_is_declared() -> None:
+    by_seed = build_pipeline(BOOSTING, {"max_iter": 5}, KINDS, 7)["estimator"]
+    by_hand = build_pipeline(BOOSTING, {"random_state": 3}, KINDS, 7)["estimator"]
+
+    assert (by_seed.max_iter, by_seed.random_state, by_hand.random_state) == (5, 7, 3)
+    assert (
+        "random_state"
+        not in build_pipeline("sklearn.linear_model.LinearRegression", {}, KINDS, 7)["estimator"].get_params()
+    )
+
+
+# Learning and predicting
+
+
+def test_a_model_learns_from_categories_and_numbers() -> None:
+    east, west, larger = predicted(
+        trained(flats(400)), town=["EAST", "WEST", "EAST"], area=[80.0, 80.0, 120.0], new=[True, True, True]
+    )
+
+    assert east == pytest.approx(80_000, rel=0.15)
+    assert west == pytest.approx(240_000, rel=0.15)
+    assert larger == pytest.approx(120_000, rel=0.15)
+
+
+def test_a_category_that_training_never_saw_predicts_as_a_missing_one() -> None:
+    model = trained(flats())
+    unknown, missing, empty = predicted(model, town=["SOUTH", None, ""], area=[80.0] * 3, new=[True] * 3)
+
+    assert unknown == missing == empty
+    assert math.isfinite(unknown)
+
+
+def test_a_category_may_be_missing_that_never_was_in_training() -> None:
+    model = trained(flats().drop_nulls())
+
+    unknown, missing = predicted(model, town=["SOUTH", None], area=[80.0] * 2, new=[True] * 2)
+    assert unknown == missing
+
+
+@pytest.mark.parametrize("name", ["town", "area", "new"])
+def test_a_feature_without_any_value_is_refused(name: str) -> None:
+    rows = flats(10).with_columns(pl.lit(None, dtype=flats(0).schema[name]).alias(name))
+
+    with pytest.raises(TrainingError, match=rf"feature '{name}' is missing in all 10 training rows.*features\.sql"):
+        trained(rows)
+
+
+def test_numbers_may_be_missing() -> None:
+    (price,) = predicted(trained(flats()), town=["EAST"], area=[None], new=[None])
+
+    assert math.isfinite(price)
+
+
+@pytest.mark.parametrize("missing", [None, math.nan, math.inf])
+def test_rows_without_a_target_are_refused(missing: float | None) -> None:
+    rows = flats(10).with_columns(pl.when(pl.int_range(10) < 2).then(pl.lit(missing)).otherwise("price").alias("price"))
+
+    with pytest.raises(TrainingError, match=r"2 of 10 training rows have no 'price'\. Remedy: .*features\.sql"):
+        trained(rows)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "parameters"),
+    [(BOOSTING, {"max_features": 0.5}), ("sklearn.ensemble.ExtraTreesRegressor", {"n_estimators": 5})],
+)
+def test_the_same_rows_and_seed_make_the_same_model(tmp_path: Path, estimator: str, parameters: dict[str, Any]) -> None:
+    def stored(name: str, seed: int) -> tuple[list[str], list[float]]:
+        """Digests of the arrays in the model's file, whose names and times differ, and what the model predicts."""
+        model = trained(flats(), estimator=estimator, seed=seed, **parameters)
+        skops.io.dump(model, tmp_path / name)
+        with zipfile.ZipFile(tmp_path / name) as file:
+            arrays = [file.read(entry) for entry in file.namelist() if entry.endswith(".npy")]
+        digests = sorted(hashlib.sha256(content).hexdigest() for content in arrays)
+        return digests, model.predict(as_inputs(flats(50, seed=1), KINDS)).tolist()
+
+    first, again, other = stored("first", 7), stored("again", 7), stored("other", 8)
+
+    assert first[1] == again[1] != []
+    assert first[0] == again[0] != []
+    assert first != other
+
+
+# What a pipeline takes
+
+
+def test_inputs_are_floats_and_texts_in_the_order_of_the_features() -> None:
+    rows = pl.DataFrame({"new": [True, None], "extra": [1, 2], "area": [7, None], "town": [None, "EAST"]})
+    inputs = as_inputs(rows, KINDS)
+
+    assert list(inputs.columns) == ["town", "area", "new"]
+    assert [str(dtype) for dtype in inputs.dtypes] == ["object", "float64", "float64"]
+    assert math.isnan(inputs["town"][0])
+    assert inputs["town"][1] == "EAST"
+    assert [inputs["area"][0], inputs["new"][0]] == [7.0, 1.0]
+    assert math.isnan(inputs["area"][1])
+    assert math.isnan(inputs["new"][1])
+
+
+def test_no_rows_are_inputs_too() -> None:
+    assert as_inputs(flats(0), KINDS).shape == (0, 3)
+
+
+def test_the_versions_of_what_a_model_depends_on_are_known() -> None:
+    import sklearn
+
+    assert packages()["scikit-learn"] == sklearn.__version__
+    assert set(packages()) == {"scikit-learn", "numpy", "scipy", "pandas", "polars", "duckdb", "skops"}

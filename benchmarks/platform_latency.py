@@ -25,8 +25,9 @@ def main(data: str, home: str) -> None:
     from ml_assets.assets.common import DECISION_TAG  # noqa: PLC0415
     from ml_assets.automation.instance import instance_environment  # noqa: PLC0415
     from ml_assets.automation.processes import Supervisor  # noqa: PLC0415
-    from ml_assets.demo import PREPARING, PROJECT  # noqa: PLC0415
+    from ml_assets.demo import PROJECT  # noqa: PLC0415
     from ml_assets.runs import (  # noqa: PLC0415
+        PREPARING,
         daemon_command,
         load_definitions,
         materialize_range,

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from ml_assets.project import Project
 
+Project_ = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's name.")]
+Key = Annotated[str, typer.Argument(help="A partition's key, such as 2021-03.")]
+
+Project_ = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's name.")]
+Key = Annotated[str, typer.Argument(help="A partition's key, such as 2021-03.")]
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -25,7 +31,7 @@ app.add_typer(lake_app, name="lake")
 
 
 @app.command()
-def data(project: Annotated[str, typer.Argument(help="The project's name.")]) -> None:
+def data(project: Project_) -> None:
     """Fill a project's data folder: what is there, else the publisher's files, else simulated ones."""
     from ml_assets.demo import fill_data  # noqa: PLC0415
 
@@ -39,6 +45,43 @@ def demo() -> None:
 
     data("house_prices")
     run(_say)
+
+
+@app.command()
+def backfill(project: Project_, first: Key, last: Key) -> None:
+    """Fill a range of a project's history, and train a first version where there is none."""
+    from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
+    from ml_assets.registry.ledger import Ledger  # noqa: PLC0415
+    from ml_assets.runs import backfill as run  # noqa: PLC0415
+    from ml_assets.runs import load_definitions, open_instance  # noqa: PLC0415
+
+    declared = _project(project)
+    declared.window(first, last)
+    instance = open_instance()
+    run(instance, load_definitions(), Ledger(shared_lake().lake), project, first=first, last=last, say=_say)
+
+
+@app.command()
+def refresh(project: Project_, partition: Key) -> None:
+    """Run a project's refresh job: one partition, from the source to the decision."""
+    from ml_assets.runs import load_definitions, open_instance, run_job  # noqa: PLC0415
+
+    _project(project).start_of(partition)
+    run = run_job(open_instance(), load_definitions(), f"{project}_refresh", partition=partition)
+    _say(f"{project}, {partition}: run {run}")
+
+
+@app.command()
+def retrain(project: Project_) -> None:
+    """Run a project's retraining job: train a challenger and hold it against the champion."""
+    from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
+    from ml_assets.registry.ledger import Ledger  # noqa: PLC0415
+    from ml_assets.runs import load_definitions, open_instance, run_job  # noqa: PLC0415
+
+    _project(project)
+    run_job(open_instance(), load_definitions(), f"{project}_retrain")
+    verdict = Ledger(shared_lake().lake).entries(project)[-1]
+    _say(f"version {verdict.version} {verdict.kind}: {verdict.reason}")
 
 
 @app.command()
@@ -96,13 +139,14 @@ def drop(project: str, table: str) -> None:
 def main() -> None:
     """Run the command line; what the user can mend is shown as one sentence, not as a traceback."""
     from ml_assets.automation.up import CannotStartError  # noqa: PLC0415
+    from ml_assets.errors import RunFailedError  # noqa: PLC0415
     from ml_assets.lake.connection import LakeError  # noqa: PLC0415
     from ml_assets.sources.fill import DataFolderError  # noqa: PLC0415
     from ml_assets.sources.publisher import PublisherError  # noqa: PLC0415
 
     try:
         app()
-    except (CannotStartError, LakeError, DataFolderError, PublisherError, ValueError) as error:
+    except (CannotStartError, LakeError, DataFolderError, PublisherError, RunFailedError, ValueError) as error:
         typer.echo(f"ml-assets: {error}", err=True)
         sys.exit(1)
 

@@ -17,16 +17,16 @@ from ml_assets.assets.common import DECISION_TAG
 from ml_assets.automation.instance import instance_environment
 from ml_assets.automation.processes import Supervisor
 from ml_assets.automation.sensors import ATTEMPTS
+from ml_assets.errors import RunFailedError
 from ml_assets.lake.connection import table_exists
 from ml_assets.lake.resource import open_lake
 from ml_assets.lake.sql import Table
 from ml_assets.project import load_object
-from ml_assets.registry.ledger import Entry, Ledger, champion_at
+from ml_assets.registry.ledger import Entry, Ledger
 from ml_assets.runs import (
-    RunFailedError,
+    backfill,
     daemon_command,
     load_definitions,
-    materialize_range,
     open_instance,
     run_job,
     run_tags,
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 PROJECT = "house_prices"
 HISTORY = ("2017-01", "2020-12")
 MONTHS = tuple(f"2021-{month:02}" for month in range(1, 13))
-PREPARING = ("raw", "validated", "quarantine", "features", "profile")
-JUDGING = ("predictions", "drift", "performance", "decision")
 RETRAINING_SECONDS = 240.0
 HEADER = f"{'month':8} {'rows':>6} {'quarantined':>11} {'alarms':>6} {'MAPE':>7}  {'decision':9} {'champion':8}"
 
@@ -70,7 +68,11 @@ def demo(say: Callable[[str], None], *, months: Sequence[str] = MONTHS, history:
     warning = read_origin(settings.data_root() / "hdb_resale").warning
     if warning:
         say(f"\n*** {warning} ***\n")
-    _fill_history(instance, defs, ledger, history, say)
+    decided = {entry.partition for entry in ledger.entries(PROJECT, "decision")}
+    if set(history) <= decided:
+        say(f"history {history[0]} … {history[1]} is there")
+    else:
+        backfill(instance, defs, ledger, PROJECT, first=history[0], last=history[1], say=say)
     log = home / "logs" / "demo-daemon.log"
     with Supervisor(say=say) as supervisor:
         say("starting the daemon, whose sensor launches retrainings")
@@ -107,34 +109,6 @@ def fill_data(say: Callable[[str], None], project: Project) -> None:
     say(f"{origin.files} files in {folder}: {origin.detail or origin.kind}")
     if origin.warning:
         say(f"\n*** {origin.warning} ***\n")
-
-
-def _fill_history(
-    instance: dg.DagsterInstance,
-    defs: dg.Definitions,
-    ledger: Ledger,
-    history: tuple[str, str],
-    say: Callable[[str], object],
-) -> None:
-    first, last = history
-    decided = {entry.partition for entry in ledger.entries(PROJECT, "decision")}
-    if {first, last} <= decided:
-        say(f"history {first} … {last} is there")
-        return
-    say(f"history {first} … {last}: {', '.join(PREPARING)} — one run")
-    _timed(say, lambda: materialize_range(instance, defs, PROJECT, PREPARING, first=first, last=last))
-    if champion_at(ledger.entries(PROJECT), last) is None:
-        say("training the first version")
-        _timed(say, lambda: run_job(instance, defs, f"{PROJECT}_retrain"))
-        say(f"  {ledger.entries(PROJECT)[-1].reason}")
-    say(f"history {first} … {last}: {', '.join(JUDGING)} — one run")
-    _timed(say, lambda: materialize_range(instance, defs, PROJECT, JUDGING, first=first, last=last))
-
-
-def _timed(say: Callable[[str], object], action: Callable[[], str]) -> None:
-    before = time.monotonic()
-    run = action()
-    say(f"  run {run[:8]}, {time.monotonic() - before:.1f} s")
 
 
 def _live_decision(ledger: Ledger, month: str) -> Entry | None:

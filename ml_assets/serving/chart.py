@@ -114,7 +114,8 @@ def _plot(axes: Any, series: Series) -> None:
     if asked:
         x, y = zip(*asked, strict=True)
         axes.plot(x, y, color=LIMIT, linestyle="", marker="D", markersize=7, label="retraining decided")
-    axes.set_ylim(bottom=0)
+    # The labels of champions stand at the top: the line must not run into them.
+    axes.set_ylim(bottom=0, top=axes.get_ylim()[1] * 1.1)
     if series.metric == "mape":
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     locator = AutoDateLocator(maxticks=10)  # type: ignore[no-untyped-call]

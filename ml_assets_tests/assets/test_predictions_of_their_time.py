@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from small_market import JUDGING, NAME, PREPARING, Market, Row, open_market, sales
+from small_market import FEATURES, JUDGING, NAME, PREPARING, Market, Row, RunFailed, open_market, sales
 
 from ml_assets.core.evaluation import regression_metrics
+from ml_assets.lake.connection import Commit
 
 if TYPE_CHECKING:
     import polars as pl
@@ -142,3 +143,15 @@ def test_a_late_row_with_the_values_of_one_that_was_seen_is_a_row_of_its_own(tra
     rows = sales("2024-02")
 
     assert len(unseen(scored(trained, [*rows, {**rows[5], "contract": "late"}]))) == 1
+
+
+def test_a_champion_whose_feature_is_gone_says_which(trained: Market) -> None:
+    trained.write("2024-03", sales("2024-03"))
+    changed = open_market(trained.folder, features=FEATURES.replace("town, area", "town, area / 10 AS rooms"))
+    changed.materialize(("raw", "validated", "quarantine", "features"), "2024-03")
+    trained_on_area = r"version 1 of flats needs the feature 'area', which features\.sql no longer returns"
+    with changed.lake.transaction(Commit(NAME, "test")) as transaction:
+        transaction.cursor.execute(f"ALTER TABLE {changed.project.table('features').path} DROP COLUMN area")
+
+    with pytest.raises(RunFailed, match=trained_on_area):
+        changed.materialize(["predictions"], "2024-03")

@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 FIRST, LAST = "2020-06", "2021-03"
 COMMAND = f"""
-from ml_assets.demo import PREPARING, JUDGING
-from ml_assets.runs import load_definitions, materialize_range, open_instance, run_job
+
+from ml_assets.runs import JUDGING, PREPARING, load_definitions, materialize_range, open_instance, run_job
 instance, defs = open_instance(), load_definitions()
 print("loaded", flush=True)
 materialize_range(instance, defs, "house_prices", PREPARING, first="{FIRST}", last="{LAST}")

@@ -59,8 +59,8 @@ def test_a_project_runs_from_the_wheel_in_a_fresh_environment(python: Path, tmp_
     code = """
 import ml_assets, sys
 assert ml_assets.__file__.startswith(sys.prefix), ml_assets.__file__
-from ml_assets.runs import load_definitions, materialize_range, open_instance
-from ml_assets.demo import PREPARING
+from ml_assets.runs import PREPARING, load_definitions, materialize_range, open_instance
+
 materialize_range(open_instance(), load_definitions(), "house_prices", PREPARING, first="2020-04", last="2020-05")
 from ml_assets.lake.resource import shared_lake
 with shared_lake().lake.reader() as cursor:

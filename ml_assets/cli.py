@@ -11,12 +11,6 @@ import typer
 if TYPE_CHECKING:
     from ml_assets.project import Project
 
-if TYPE_CHECKING:
-    from ml_assets.project import Project
-
-Project_ = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's name.")]
-Key = Annotated[str, typer.Argument(help="A partition's key, such as 2021-03.")]
-
 Project_ = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's name.")]
 Key = Annotated[str, typer.Argument(help="A partition's key, such as 2021-03.")]
 

@@ -25,7 +25,8 @@ LOCATION = "ml_assets"
 # The partitioned assets that need no model, and those that are about one.
 PREPARING = ("raw", "validated", "quarantine", "features", "profile")
 JUDGING = ("predictions", "drift", "performance", "decision")
-QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+# The run log in Dagster has everything; the terminal gets one sentence.
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def open_instance() -> dg.DagsterInstance:

@@ -1,4 +1,4 @@
-"""Drift against what the champion learnt from, and the decision: made once, on evidence, and acted on only when live."""
+"""Drift against what the champion learnt from; and decisions, made once, acted on only when live."""
 
 from __future__ import annotations
 

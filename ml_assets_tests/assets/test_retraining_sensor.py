@@ -103,7 +103,7 @@ def test_a_retraining_that_is_over_is_not_requested_again(watch: Watch, status: 
     assert json.loads(str(watch.cursor))["open"] == {}
 
 
-@pytest.mark.parametrize("status", ["QUEUED", "STARTED"])
+@pytest.mark.parametrize("status", ["STARTING", "STARTED"])
 def test_a_retraining_on_its_way_is_waited_for(watch: Watch, status: str) -> None:
     decided(watch, "2024-01", 7)
     (request,) = watch.tick()

@@ -30,7 +30,13 @@ DUCKDB_SETTINGS = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
-ATTACH_OPTIONS = "META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT 10000, DATA_INLINING_ROW_LIMIT 0"
+# The catalogue names its data folder absolutely: a home that was moved, or restored from a backup, is another one.
+ATTACH_OPTIONS = "OVERRIDE_DATA_PATH true, META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT 10000, DATA_INLINING_ROW_LIMIT 0"
+
+# The catalogue is read through the transaction's own connection. Otherwise each of its tables is scanned through another
+# one, up to the last row that was there a moment before: a commit in between took delete files from a reader's sight, and
+# rows that had been replaced reappeared.
+ONE_STATE = "sqlite_disable_multithreaded_scans = true"
 
 
 class LakeError(Exception):
@@ -153,6 +159,7 @@ class Lake:
         instance = duckdb.connect(":memory:", config=dict(DUCKDB_SETTINGS))
         for extension in EXTENSIONS:
             load_extension(instance, extension)
+        instance.execute(f"SET GLOBAL {ONE_STATE}")
         if not self.catalogue.exists():
             with self._lock():
                 self._create()

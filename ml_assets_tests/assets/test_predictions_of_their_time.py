@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from small_market import FEATURES, JUDGING, NAME, PREPARING, Market, Row, RunFailed, open_market, sales
+from small_market import FEATURES, JUDGED, NAME, PREPARING, Market, Row, RunFailed, open_market, sales
 
 from ml_assets.core.evaluation import regression_metrics
 from ml_assets.lake.connection import Commit
@@ -93,7 +93,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Market:
 def scored(market: Market, rows: list[Row]) -> pl.DataFrame:
     """February with these rows: its predictions, each with its contract."""
     market.write("2024-02", rows)
-    market.materialize((*PREPARING, *JUDGING), "2024-02")
+    market.materialize((*JUDGED, "features", "predictions", "performance"), "2024-02")
     contracts = market.table("validated", "2024-02").select("_source", "_row", "contract")
     return market.table("predictions", "2024-02").join(contracts, on=["_source", "_row"])
 
@@ -148,7 +148,7 @@ def test_a_late_row_with_the_values_of_one_that_was_seen_is_a_row_of_its_own(tra
 def test_a_champion_whose_feature_is_gone_says_which(trained: Market) -> None:
     trained.write("2024-03", sales("2024-03"))
     changed = open_market(trained.folder, features=FEATURES.replace("town, area", "town, area / 10 AS rooms"))
-    changed.materialize(("raw", "validated", "quarantine", "features"), "2024-03")
+    changed.materialize((*JUDGED, "features"), "2024-03")
     trained_on_area = r"version 1 of flats needs the feature 'area', which features\.sql no longer returns"
     with changed.lake.transaction(Commit(NAME, "test")) as transaction:
         transaction.cursor.execute(f"ALTER TABLE {changed.project.table('features').path} DROP COLUMN area")

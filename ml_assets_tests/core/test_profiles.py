@@ -261,6 +261,7 @@ columns_of_rows = st.fixed_dictionaries(
     }
 )
 BOTH = [ColumnBins("n", "number", (0.0, 0.1, 3.0)), ColumnBins("c", "category", categories=("a", "'", "a\0'b"))]
+ALL_NAMED = [BOTH[0], ColumnBins("c", "category")]
 
 
 def as_rows(rows: list[dict[str, Any]]) -> pl.DataFrame:
@@ -285,12 +286,13 @@ def test_profiles_of_partitions_add_up_to_the_profile_of_all_rows(
     assert all(counts.rows == counts.present + counts.missing == len(rows) for counts in summed.values())
 
 
-@given(rows=st.lists(columns_of_rows, max_size=25))
+@given(rows=st.lists(columns_of_rows, max_size=25), bins=st.sampled_from([BOTH, ALL_NAMED]))
+@example(rows=[{"n": 1.0, "c": "", "_partition": JANUARY}], bins=ALL_NAMED)
 @settings(max_examples=50, deadline=None)
 def test_profiles_come_back_from_their_table_in_any_order(
-    database: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]]
+    database: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]], bins: list[ColumnBins]
 ) -> None:
-    found = profiles_of(database, BOTH, as_rows(rows))
+    found = profiles_of(database, bins, as_rows(rows))
     table = as_frame(found)
 
     assert from_frame(table) == found

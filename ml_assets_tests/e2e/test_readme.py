@@ -1,0 +1,59 @@
+"""The commands that the README shows, but for those that `make` runs, work as they stand there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from playing import ROOT, environment
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"(?:^    .*\n?)+", README, re.MULTILINE)
+COMMANDS = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if ".venv/bin/" in line]
+SNIPPET = next(block for block in BLOCKS if "import" in block)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("readme") / ".ml_assets"
+
+
+def test_the_readme_shows_commands() -> None:
+    assert len([command for command in COMMANDS if "ml-assets" in command]) >= 5
+
+
+def test_every_command_works_in_the_order_of_the_page(home: Path, data: Path) -> None:
+    for command in COMMANDS:
+        words = command.split()
+        # The environment of this test stands for the one that make sets up.
+        program = Path(sys.executable).parent / words[0].removeprefix(".venv/bin/")
+        done = subprocess.run(
+            [str(program), *words[1:]],
+            cwd=ROOT,
+            env=environment(home, data),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def test_the_lake_is_read_as_the_page_shows(home: Path, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(home, tmp_path / ".ml_assets")
+    code = "\n".join(line.removeprefix("    ") for line in SNIPPET.splitlines())
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment(home, data),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "mape" in done.stdout

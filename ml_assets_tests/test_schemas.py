@@ -27,6 +27,9 @@ class Sale(pa.DataFrameModel):
     day: datetime.date = pa.Field(description="Day of the sale.")
     area: float = pa.Field({demand})
 
+class Plain:
+    pass
+
 Number = 7
 """
 PROBE = """\
@@ -244,7 +247,7 @@ def test_a_schema_that_its_module_lacks_is_an_error(write: Callable[..., str], n
             ask(f"sale_schema:{name}")
 
 
-@pytest.mark.parametrize("name", ["Number", "datetime", "pa"])
+@pytest.mark.parametrize("name", ["Number", "datetime", "Plain"])
 def test_what_is_no_schema_is_an_error(write: Callable[..., str], name: str) -> None:
     write()
     with pytest.raises(SchemaError, match=f"'sale_schema:{name}' is not a pandera.polars.DataFrameModel"):

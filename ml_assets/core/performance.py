@@ -23,7 +23,7 @@ def performance_sql(predictions: str, features: str, target: str) -> str:
     return f"""
         SELECT p._partition, p.version, count(*), sum({error} ** 2), sum(abs({error})),
                sum(CASE WHEN {label} <> 0 THEN abs({error} / {label}) END), count(*) FILTER ({label} = 0),
-               CASE WHEN min({label}) < max({label}) THEN var_pop({label}) ELSE 0 END
+               var_pop({label})
         FROM ({predictions}) p JOIN ({features}) f USING (_partition, _source, _row)
         WHERE NOT p.in_sample AND isfinite({label})
         GROUP BY ALL ORDER BY ALL"""

@@ -33,9 +33,9 @@ DUCKDB_SETTINGS = {
 # The catalogue names its data folder absolutely: a home that was moved, or restored from a backup, is another one.
 ATTACH_OPTIONS = "OVERRIDE_DATA_PATH true, META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT 10000, DATA_INLINING_ROW_LIMIT 0"
 
-# The catalogue is read through the transaction's own connection. Otherwise each of its tables is scanned through another
-# one, up to the last row that was there a moment before: a commit in between took delete files from a reader's sight, and
-# rows that had been replaced reappeared.
+# The catalogue is read through the transaction's own connection. Otherwise each of its tables is scanned through a new
+# one, up to the last row that was there a moment before: a commit in between took files of deletions from a reader's
+# sight, and rows that had been replaced reappeared.
 ONE_STATE = "sqlite_disable_multithreaded_scans = true"
 
 

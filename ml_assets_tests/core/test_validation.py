@@ -156,6 +156,9 @@ def test_nothing_is_rounded_cut_off_or_wrapped(source: Any, value: Any, dtype: A
         (pl.Decimal(20, 19), Decimal("0.1234567890123456789"), pl.Float64, 0.1234567890123456789),
         (pl.Int64, 7, pl.Int8, 7),
         (pl.Int64, 7, pl.String, "7"),
+        (pl.Boolean, True, pl.String, "true"),
+        (pl.Float64, 1e300, pl.String, "1e300"),
+        (pl.Date, date(2024, 1, 1), pl.String, "2024-01-01"),
         (pl.Int64, 1, pl.Boolean, True),
         (pl.Date, date(2024, 1, 1), pl.Datetime("us"), JANUARY),
         (pl.Datetime("us"), JANUARY, pl.Date, date(2024, 1, 1)),
@@ -666,6 +669,12 @@ def test_a_row_is_counted_under_the_check_that_it_fails_whatever_that_is_called(
     assert set(checks_of(verdict, 0)) == checks
     assert {name for name, count in verdict.failures.items() if count} == checks
     assert list(verdict.failures) == [check.name for check in outline(Alike).checks]
+
+
+def test_a_value_that_is_there_twice_also_fails_the_other_checks_of_its_column() -> None:
+    verdict = judge_columns(Alike, of_columns(**{name: [one] * 2 for name, one in (ALIKE | {"rows": 3}).items()}))
+
+    assert checks_of(verdict, 1) == ["rows__isin", "rows__same_2", "rows__unique", "rows__unique_2"]
 
 
 def test_uniqueness_of_a_column_and_of_the_rows_are_told_apart() -> None:

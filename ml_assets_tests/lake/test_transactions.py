@@ -106,10 +106,12 @@ def test_a_reader_sees_one_state_of_the_catalogue_so_that_no_commit_can_take_del
     write(lake, table, {number: [number] for number in range(6)})
     write(lake, table, {0: [10]})  # five of the file's six rows are left: from now on it has a file of deletions
     with elsewhere.reader() as cursor:
+        version = cursor.execute("SELECT id FROM lake.current_snapshot()").fetchall()
         catalogue = "FROM __ducklake_metadata_lake.ducklake_delete_file ORDER BY ALL"
         before = cursor.execute(catalogue).fetchall()
         write(lake, table, {1: [11]})  # replaces that file of deletions by another one
         assert cursor.execute(catalogue).fetchall() == before
+        assert cursor.execute("SELECT id FROM lake.current_snapshot()").fetchall() == version
         assert cursor.execute(f"SELECT sum(x) FROM {table.path}").fetchall() == [(10 + 1 + 2 + 3 + 4 + 5,)]
     with elsewhere.reader() as cursor:
         assert cursor.execute(catalogue).fetchall() != before

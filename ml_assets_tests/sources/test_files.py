@@ -295,6 +295,11 @@ def test_a_missing_required_column_is_named_with_the_nearest_that_is_there(folde
     assert f"The file has: nr, town, {renamed}." in message
 
 
+def test_a_name_that_differs_in_case_only_is_offered_both_ways(folder: Path) -> None:
+    with pytest.raises(SourceError, match="'PRICE' is missing; did it become 'price'"):
+        load_csv([source(folder, "nr,town,price\n1,EAST,2\n")], ("nr", "PRICE"))
+
+
 def test_no_name_is_offered_where_none_is_near(folder: Path) -> None:
     message = refusal(folder, "nr,town,x\n1,EAST,2\n")
 

@@ -156,6 +156,25 @@ class Project:
     monitoring: Monitoring
     retraining: Retraining
 
+    def __post_init__(self) -> None:
+        """Refuse a source that names one file for two partitions: each would hold the rows of both.
+
+        Raises:
+            ValueError: naming the file and the partitions.
+        """
+        start = self.start_of(self.partitions.start)
+        year = 12 if self.partitions.grain == "month" else 365
+        named: dict[str, str] = {}
+        for step in (0, 1, year):
+            partition = self.step(start, step)
+            file = partition.strftime(self.source.files)
+            if file in named:
+                raise ValueError(
+                    f"source.files: {self.source.files!r} names the file {file!r} for the partitions {named[file]} and "
+                    f"{self.key_of(partition)}. Remedy: write the date of the partition in it, as in `sales/%Y-%m.csv`"
+                )
+            named[file] = self.key_of(partition)
+
     @property
     def folder(self) -> Path:
         """The source's folder: the part of its path before any strftime code, under the data root."""

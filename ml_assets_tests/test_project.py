@@ -34,7 +34,7 @@ def project(grain: str = "month", **changed: Any) -> Project:
         "name": "flats",
         "description": "What a flat will sell for.",
         "owners": ("team:housing",),
-        "source": Source(files="sales/%Y-%m.csv"),
+        "source": Source(files="sales/%Y-%m.csv" if grain == "month" else "sales/%Y-%m-%d.csv"),
         "partitions": Partitions(grain=grain, start=START[grain], time="month"),
         "schema": "flats.schema:Flat",
         "clean_sql": "SELECT 1",
@@ -279,3 +279,9 @@ def test_a_name_that_does_not_import_is_refused_with_what_was_expected(path: str
         load_object(path)
 
     assert repr(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("files", ["sales.csv", "sales/%Y.csv", "sales/%m.csv"])
+def test_a_source_that_names_one_file_for_two_partitions_is_refused(files: str) -> None:
+    with pytest.raises(ValueError, match=r"names the file 'sales.*for the partitions"):
+        project(source=Source(files=files))

@@ -40,7 +40,7 @@ TRAINING = ("training_set", "model", "evaluation", "champion")
 COLUMNS = ("nr", "contract", "month", "town", "area", "price")
 CLEAN = """\
 -- one row out for every row in
-SELECT month || '-01' AS month, contract, trim(town) AS town, area, price, _partition, _source, _row
+SELECT month || '-01' AS month, contract, trim(town) AS town, area, price, length(town) AS unasked, _partition, _source, _row
 FROM raw
 """
 FEATURES = "SELECT _partition, _source, _row, month, town, area, price FROM validated"

@@ -184,6 +184,7 @@ def test_a_decision_is_acted_on_while_it_is_the_newest_live_one_and_has_no_verdi
     assert acting_decision([asked, entry(6, "", kind="promoted")], again) is None
     assert acting_decision([asked, entry(7, "", kind="promoted")], again) is asked, "a verdict on another decision"
     assert acting_decision([asked, entry(6, "2024-05")], again) is None, "a newer partition has been decided"
+    assert acting_decision([asked, entry(7, "2024-05", "retrain")], again) is None, "and asks on its own account"
     assert acting_decision([asked, entry(6, "2024-03", "retrain", standing="backfill")], again) is asked
     assert acting_decision([replace(asked, action="hold")], again) is None
     assert acting_decision([replace(asked, standing="backfill")], asked) is None

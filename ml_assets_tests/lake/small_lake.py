@@ -148,6 +148,8 @@ def hold_catalogue(catalogue: Path, held_now: Any, leave: Any) -> None:
 
 def fork_after_opening(folder: Path) -> None:
     """Exit code 0 if a forked child and its parent can both go on using the lake."""
+    import polars  # noqa: F401, ICN001 - as in any process that writes: DuckDB's threads then die hard
+
     lake = Lake(folder)
     ledger = Ledger(lake)
 
@@ -157,6 +159,7 @@ def fork_after_opening(folder: Path) -> None:
     append()
     child = os.fork()
     if child == 0:
+        lake.close()
         append()
         lake.close()
         append()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 
 import duckdb
@@ -10,7 +10,7 @@ import pytest
 from small_lake import COMMIT, LEFT, RIGHT, as_days, data_files, day, days, held, rows_of, write
 
 from ml_assets.lake.connection import Lake
-from ml_assets.lake.tables import replace_window
+from ml_assets.lake.tables import replace_rows, replace_window
 from ml_assets.lake.upkeep import Upkeep, compact
 
 NOW, HOUR, YEAR = timedelta(0), timedelta(hours=1), timedelta(days=365)
@@ -132,6 +132,17 @@ def test_files_that_a_killed_writer_left_are_deleted_once_they_are_old(fresh: La
 
 def test_a_lake_of_nothing_is_compacted_without_ado(fresh: Lake) -> None:
     assert compact(fresh, keep=NOW, protected=()) == Upkeep(0, 0, 0)
+
+
+def test_upkeep_waits_for_a_writer_and_never_deletes_what_it_is_about_to_commit(fresh: Lake) -> None:
+    write(fresh, LEFT, {0: [1]})
+    with ThreadPoolExecutor(1) as pool:
+        with fresh.transaction(COMMIT) as transaction:
+            replace_rows(transaction, LEFT, rows_of({0: [2]}), days(0, 1))
+            upkeep = pool.submit(compact, fresh, keep=NOW, protected=())
+            assert wait([upkeep], timeout=1).not_done
+        upkeep.result()
+    assert held(fresh, LEFT) == as_days({0: [2]})
 
 
 def test_upkeep_and_writers_and_readers_do_not_disturb_each_other(fresh: Lake) -> None:

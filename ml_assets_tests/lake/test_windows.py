@@ -191,6 +191,14 @@ def test_a_column_is_widened_in_place_and_then_takes_both_types(
     assert held(lake, table, before) == {day(0): [least]}
 
 
+def test_two_tables_are_widened_in_one_write(lake: Lake, table: Table) -> None:
+    other = Table(table.project, "other")
+    for kind, number in ((pl.Int8, 0), (pl.Int64, 1)):
+        frame = rows_of({number: [100]}, kind)
+        replace_window(lake, {table: frame, other: frame}, days(number, number + 1), COMMIT)
+    assert held(lake, table) == held(lake, other) == as_days({0: [100], 1: [100]})
+
+
 WIDTHS = {pl.Int8: 8, pl.Int16: 16, pl.Int32: 32, pl.Int64: 64}
 # On both sides of each type's limits: what the lake remembers of a column's range decides which rows a query skips.
 EDGES = sorted({sign * 2**power - low for power in (0, 7, 15, 31, 63) for sign in (1, -1) for low in (0, 1)})

@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export ML_ASSETS_HOME ?= $(CURDIR)/.ml_assets
-# Read as soon as ML_ASSETS_DATA is relative: `make` may be called with -C.
 export ML_ASSETS_DATA ?= data
 ARGS ?=
 

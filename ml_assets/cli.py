@@ -87,9 +87,12 @@ def up(
     """Start Dagster's UI, the daemon and the report pages; Ctrl-C stops all."""
     from ml_assets import settings  # noqa: PLC0415
     from ml_assets.automation.up import up as run  # noqa: PLC0415
-    from ml_assets.runs import workspace  # noqa: PLC0415
+    from ml_assets.runs import fail_orphaned_runs, open_instance, sole_daemon, workspace  # noqa: PLC0415
 
     home = settings.home()
+    with sole_daemon(home) as is_ours:
+        if is_ours:
+            fail_orphaned_runs(open_instance())
     code = run(
         home=home, workspace=workspace(home), host=host, dagster_port=dagster_port, reports_port=reports_port, say=_say
     )
@@ -121,7 +124,10 @@ def drop(project: str, table: str) -> None:
     from ml_assets import settings  # noqa: PLC0415
     from ml_assets.lake.connection import Commit, Lake, LakeError, table_exists  # noqa: PLC0415
     from ml_assets.lake.sql import Table  # noqa: PLC0415
+    from ml_assets.registry.ledger import LEDGER  # noqa: PLC0415
 
+    if project == LEDGER.project:
+        raise LakeError("the ledger is never dropped: it says what served when, and why")
     place = Table(project, table)
     with Lake(settings.home() / "lake").transaction(Commit(project, "lake drop")) as transaction:
         if not table_exists(transaction.cursor, place):
@@ -140,7 +146,15 @@ def main() -> None:
 
     try:
         app()
-    except (CannotStartError, LakeError, DataFolderError, PublisherError, RunFailedError, ValueError) as error:
+    except (
+        CannotStartError,
+        LakeError,
+        DataFolderError,
+        PublisherError,
+        RunFailedError,
+        TimeoutError,
+        ValueError,
+    ) as error:
         typer.echo(f"ml-assets: {error}", err=True)
         sys.exit(1)
 

@@ -8,6 +8,7 @@ where it was interrupted: what the ledger holds is not done twice.
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -19,6 +20,7 @@ from ml_assets.automation.processes import Supervisor
 from ml_assets.automation.sensors import ATTEMPTS
 from ml_assets.errors import RunFailedError
 from ml_assets.lake.connection import table_exists
+from ml_assets.lake.origin import origin_warning
 from ml_assets.lake.resource import open_lake
 from ml_assets.lake.sql import Table
 from ml_assets.project import load_object
@@ -26,17 +28,20 @@ from ml_assets.registry.ledger import Entry, Ledger
 from ml_assets.runs import (
     backfill,
     daemon_command,
+    fail_orphaned_runs,
     load_definitions,
     open_instance,
     run_job,
     run_tags,
     sensor_cursor,
+    sole_daemon,
     wait_for,
 )
-from ml_assets.sources.fill import fill, read_origin
+from ml_assets.sources.fill import fill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from ml_assets.lake.connection import Lake
     from ml_assets.project import Project
@@ -65,29 +70,24 @@ def demo(say: Callable[[str], None], *, months: Sequence[str] = MONTHS, history:
     home = settings.home()
     lake = open_lake(home / "lake")
     ledger = Ledger(lake)
-    warning = read_origin(settings.data_root() / "hdb_resale").warning
-    if warning:
-        say(f"\n*** {warning} ***\n")
     decided = {entry.partition for entry in ledger.entries(PROJECT, "decision")}
     if set(history) <= decided:
         say(f"history {history[0]} … {history[1]} is there")
     else:
         backfill(instance, defs, ledger, PROJECT, first=history[0], last=history[1], say=say)
-    log = home / "logs" / "demo-daemon.log"
-    with Supervisor(say=say) as supervisor:
-        say("starting the daemon, whose sensor launches retrainings")
-        supervisor.start("dagster-daemon", daemon_command(home), env=instance_environment(home / "dagster"), log=log)
-        wait_for(lambda: sensor_cursor(instance, f"{PROJECT}_retraining"), seconds=120, what=f"the sensor (see {log})")
+    with _daemon(instance, home, say):
         say(f"\n{HEADER}\n{'-' * len(HEADER)}")
         for month in months:
             entry = _live_decision(ledger, month)
-            if entry is None:
+            if entry is None or _is_unheard(instance, ledger, entry):
                 run_job(instance, defs, f"{PROJECT}_refresh", partition=month)
                 entry = _live_decision(ledger, month)
             say(_row(lake, month, entry))
             if entry is not None and entry.action == "retrain":
                 _await_retraining(instance, ledger, entry, say)
     say(f"\ndone in {time.monotonic() - started:.0f} s")
+    with lake.reader() as cursor:
+        warning = origin_warning(cursor, PROJECT)
     if warning:
         say(f"\n*** {warning} ***")
     say(_where_to_look())
@@ -111,6 +111,35 @@ def fill_data(say: Callable[[str], None], project: Project) -> None:
         say(f"\n*** {origin.warning} ***\n")
 
 
+@contextmanager
+def _daemon(instance: dg.DagsterInstance, home: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """A running daemon: the one that `make up` has started, or one for the time of the demo."""
+    log = home / "logs" / "demo-daemon.log"
+    sensor = f"{PROJECT}_retraining"
+    with sole_daemon(home) as is_ours, Supervisor(say=say) as supervisor:
+        if is_ours:
+            fail_orphaned_runs(instance)
+            say("starting the daemon, whose sensor launches retrainings")
+            environment = instance_environment(home / "dagster")
+            supervisor.start("dagster-daemon", daemon_command(home), env=environment, log=log)
+        else:
+            say("the daemon that is up launches the retrainings")
+        wait_for(lambda: sensor_cursor(instance, sensor), seconds=120, what=f"the sensor (see {log})")
+        yield
+
+
+def _verdict(ledger: Ledger, decision: Entry) -> Entry | None:
+    verdicts = [one for one in ledger.entries(PROJECT) if one.kind in {"promoted", "rejected"}]
+    return next((one for one in verdicts if one.facts.get("decision") == decision.id), None)
+
+
+def _is_unheard(instance: dg.DagsterInstance, ledger: Ledger, decision: Entry) -> bool:
+    """Whether a decision to retrain stands in the ledger and nobody has launched anything: it was killed in between."""
+    if decision.action != "retrain" or _verdict(ledger, decision):
+        return False
+    return not instance.get_runs(dg.RunsFilter(tags={DECISION_TAG: str(decision.id)}), limit=1)
+
+
 def _live_decision(ledger: Ledger, month: str) -> Entry | None:
     live = [
         entry for entry in ledger.entries(PROJECT, "decision") if entry.partition == month and entry.standing == "live"
@@ -119,17 +148,13 @@ def _live_decision(ledger: Ledger, month: str) -> Entry | None:
 
 
 def _await_retraining(instance: dg.DagsterInstance, ledger: Ledger, entry: Entry, say: Callable[[str], object]) -> None:
-    def verdict() -> Entry | None:
-        verdicts = [one for one in ledger.entries(PROJECT) if one.kind in {"promoted", "rejected"}]
-        return next((one for one in verdicts if one.facts.get("decision") == entry.id), None)
-
     def ended() -> Entry | None:
         runs = instance.get_runs(dg.RunsFilter(tags={DECISION_TAG: str(entry.id)}))
         if len(runs) == ATTEMPTS and all(run.status == dg.DagsterRunStatus.FAILURE for run in runs):
             raise RunFailedError(
                 f"decision {entry.id}: {ATTEMPTS} retrainings failed, the last is run {runs[0].run_id}"
             )
-        return verdict()
+        return _verdict(ledger, entry)
 
     say(f"         {entry.reason}")
     done = wait_for(

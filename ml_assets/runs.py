@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
+import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import yaml
+from filelock import FileLock, Timeout
 
 from ml_assets import settings
 from ml_assets.automation.instance import instance_environment, write_instance
@@ -16,12 +19,14 @@ from ml_assets.errors import RunFailedError
 from ml_assets.registry.ledger import champion_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ml_assets.registry.ledger import Ledger
 
 LOCATION = "ml_assets"
+# Names the lock that the process executing a run holds.
+OWNER_TAG = "ml_assets/owner"
 # The partitioned assets that need no model, and those that are about one.
 PREPARING = ("raw", "validated", "quarantine", "features", "profile")
 JUDGING = ("predictions", "drift", "performance", "decision")
@@ -34,7 +39,81 @@ def open_instance() -> dg.DagsterInstance:
     home = settings.home()
     os.environ["ML_ASSETS_HOME"] = str(home)
     os.environ.update(instance_environment(write_instance(home / "dagster")))
-    return dg.DagsterInstance.get()
+    instance = dg.DagsterInstance.get()
+    _fail_killed_runs(instance, home)
+    return instance
+
+
+@contextmanager
+def sole_daemon(home: Path) -> Iterator[bool]:
+    """Whether this process may start the daemon of a home: two would launch every run twice.
+
+    Args:
+        home: the platform's folder.
+
+    Yields:
+        True where no other process holds the place, and then nobody takes it within the block.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(home / "up.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def fail_orphaned_runs(instance: dg.DagsterInstance) -> None:
+    """Report as failed the runs of a daemon that is gone: its code servers, and so their workers, went with it.
+
+    For whoever is about to start the only daemon. Otherwise they would hold their places in the queue for hours.
+    """
+    for run in _unfinished(instance):
+        if OWNER_TAG not in run.tags:
+            instance.report_run_failed(run, "the daemon that launched this run was killed, and the run with it")
+
+
+def _fail_killed_runs(instance: dg.DagsterInstance, home: Path) -> None:
+    """Report as failed the runs of processes like this one that were killed: Dagster does not watch them."""
+    for run in _unfinished(instance):
+        owner = run.tags.get(OWNER_TAG)
+        if owner is None:
+            continue
+        lock = FileLock(_owner_file(home, owner))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        try:
+            instance.report_run_failed(run, "the process that executed this run was killed")
+        finally:
+            lock.release()
+
+
+def _unfinished(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
+    statuses = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    return instance.get_runs(dg.RunsFilter(statuses=statuses))
+
+
+def _owner_file(home: Path, owner: str) -> Path:
+    return home / "runs" / f"{uuid.UUID(owner)}.lock"
+
+
+def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, tags: Mapping[str, str], **options: Any) -> str:
+    """Execute a job here, under a lock that a killed process lets go of."""
+    owner = str(uuid.uuid4())
+    file = _owner_file(settings.home(), owner)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file):
+        # Whoever started it here sees it fail: the daemon must not start it a second time.
+        own = {OWNER_TAG: owner, "dagster/max_retries": "0"}
+        result = job.execute_in_process(instance=instance, tags={**tags, **own}, raise_on_error=False, **options)
+    file.unlink(missing_ok=True)
+    return _finished(result)
 
 
 def load_definitions() -> dg.Definitions:
@@ -73,10 +152,7 @@ def materialize_range(
     tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
     job = defs.resolve_implicit_global_asset_job_def()
     keys = [dg.AssetKey([project, name]) for name in names]
-    result = job.execute_in_process(
-        instance=instance, asset_selection=keys, tags=tags, raise_on_error=False, run_config=QUIET
-    )
-    return _finished(result)
+    return _execute(job, instance, tags, asset_selection=keys, run_config=QUIET)
 
 
 def backfill(
@@ -147,10 +223,7 @@ def run_job(
         RunFailedError: if it fails.
     """
     job = defs.resolve_job_def(name)
-    result = job.execute_in_process(
-        instance=instance, partition_key=partition, raise_on_error=False, run_config={**QUIET, **(config or {})}
-    )
-    return _finished(result)
+    return _execute(job, instance, {}, partition_key=partition, run_config={**QUIET, **(config or {})})
 
 
 def daemon_command(home: Path) -> list[str]:

@@ -11,11 +11,11 @@ import duckdb
 from ml_assets import settings
 from ml_assets.core.statement import check_select
 from ml_assets.lake.connection import Commit, columns_of
-from ml_assets.lake.tables import run_select
+from ml_assets.lake.origin import origin_warning
+from ml_assets.lake.tables import LINEAGE, PARTITION, run_select
 from ml_assets.project import FORMATS, Project, digest
 from ml_assets.registry.ledger import Ledger
 from ml_assets.registry.models import Registry
-from ml_assets.sources.fill import SourceMissingError, read_origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 DECISION_TAG = "ml_assets/decision"
 RETRAINING_TAG = "ml_assets/retraining"
+REFRESH_TAG = "ml_assets/refresh"
 # A range of partitions runs in one process; the steps of a run follow each other, so starting a process for each would
 # only pay for the imports again.
 SINGLE_RUN = dg.BackfillPolicy.single_run()
@@ -93,7 +94,7 @@ def spec(
     """
     address = f"{settings.reports_url()}/projects/{project.name}{page}"
     metadata: dict[str, Any] = {"page": dg.MetadataValue.url(address)}
-    if partitioned:
+    if partitioned and name != "decision":  # decisions are entries of the ledger
         metadata["dagster/table_name"] = f"lake.{project.name}.{name}"
     return dg.AssetSpec(
         asset_key(project, name),
@@ -112,7 +113,9 @@ def span_of(context: dg.AssetExecutionContext, project: Project) -> Span:
     """The partitions that this run materializes."""
     keys = context.partition_keys
     window = project.window(keys[0], keys[-1])
-    is_range = "dagster/asset_partition_range_start" in context.run.tags or len(keys) > 1
+    tags = context.run.tags
+    # A backfill of a job is one run for each partition, and no less a history.
+    is_range = len(keys) > 1 or "dagster/asset_partition_range_start" in tags or "dagster/backfill" in tags
     return Span(window, tuple(project.starts(window)), tuple(keys), is_range)
 
 
@@ -131,18 +134,40 @@ def ledger(lake: Lake) -> Ledger:
     return Ledger(lake)
 
 
-def run_sql(cursor: duckdb.DuckDBPyConnection, path: str, sql: str, inputs: Mapping[str, str]) -> pl.DataFrame:
-    """Run a project's statement; an error names its file.
+def run_sql(cursor: duckdb.DuckDBPyConnection, path: str, sql: str, name: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """Run a project's statement over its named input, one partition after another.
+
+    A partition has the same result alone and within a range, whatever the statement does: an average over a town sees
+    the rows of its month, never those of a later one.
+
+    Args:
+        cursor: any cursor.
+        path: the statement's file, for messages.
+        sql: the statement.
+        name: the named input: `raw` or `validated`.
+        rows: the input's rows, with `_partition`.
 
     Raises:
-        SqlError: if it is anything but one SELECT over the named inputs: it reads no file and changes nothing.
-        SqlFailure: what DuckDB says, and where.
+        SqlError: if it is anything but one SELECT over the named input: it reads no file and changes nothing.
+        SqlFailure: what DuckDB says, and where; or the statement does not return the columns of lineage.
     """
-    check_select(sql, where=path, allowed=list(inputs))
-    try:
-        return run_select(cursor, sql, inputs)
-    except duckdb.Error as error:
-        raise SqlFailure(f"{path}: {error}") from error
+    import polars as pl
+
+    check_select(sql, where=path, allowed=[name])
+    parts = []
+    for part in rows.partition_by(PARTITION, maintain_order=True) or [rows]:
+        cursor.register("_part", part)
+        try:
+            parts.append(run_select(cursor, sql, {name: "FROM _part"}))
+        except duckdb.Error as error:
+            raise SqlFailure(f"{path}: {error}") from error
+        finally:
+            cursor.unregister("_part")
+    result = pl.concat(parts)
+    missing = [column for column in LINEAGE if column not in result.columns]
+    if missing:
+        raise SqlFailure(f"{path} does not return {missing[0]!r}. Remedy: select {', '.join(LINEAGE)} in it")
+    return result
 
 
 def describe(
@@ -174,7 +199,7 @@ def describe(
     """
     key = asset_key(project, name)
     counts = dict(rows.group_by("_partition").len().iter_rows())
-    origin = data_origin(project)
+    origin = data_origin(project, lake)
     for start, partition in zip(span.starts, span.keys, strict=True):
         context.add_asset_metadata(
             {
@@ -209,11 +234,8 @@ def column_lineage(project: Project, lineage: Mapping[str, Iterable[ColumnRef]])
     )
 
 
-def data_origin(project: Project) -> dict[str, Any]:
+def data_origin(project: Project, lake: Lake) -> dict[str, Any]:
     """What every materialization says about its data: nothing where it is real, loudly where it is simulated."""
-    try:
-        warning = read_origin(project.folder).warning
-    except SourceMissingError:
-        # The files may be gone once they are in the lake.
-        return {}
+    with lake.reader() as cursor:
+        warning = origin_warning(cursor, project.name)
     return {"data_origin": dg.MetadataValue.text(warning)} if warning else {}

@@ -1,17 +1,21 @@
 """`features`: the project's features.sql over validated rows; and `profile`: counts of them in fixed bins."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import duckdb
 
 from ml_assets.assets.common import SINGLE_RUN, SqlFailure, commit_of, describe, run_sql, span_of, spec
 from ml_assets.core.lineage import ColumnRef, column_lineage
 from ml_assets.core.profiles import ColumnBins, as_frame, choose_bins, profile_sql, read_profile
 from ml_assets.core.training import feature_kinds
-from ml_assets.lake.connection import Transaction, columns_of, create_schema, table_exists
+from ml_assets.lake.connection import Transaction, create_schema, table_exists
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.tables import LINEAGE, read, replace_rows, replace_window, window_of
+from ml_assets.lake.tables import LINEAGE, read, replace_rows, window_of
 from ml_assets.project import Project
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def build_features(project: Project) -> dg.AssetsDefinition:
@@ -34,22 +38,42 @@ def build_features(project: Project) -> dg.AssetsDefinition:
     def features(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         span = span_of(context, project)
         table = project.table("validated")
-        with lake.lake.reader() as cursor:
-            source = {"validated": window_of(table, span.window)}
-            rows = run_sql(cursor, project.features_path, project.features_sql, source)
-            inputs = list(columns_of(cursor, table))
-        missing = [name for name in LINEAGE if name not in rows.columns]
-        if missing:
-            raise SqlFailure(
-                f"{project.features_path} does not return {missing[0]!r}. Remedy: select {', '.join(LINEAGE)} in it"
+        with lake.lake.transaction(commit_of(context, project, "features")) as transaction:
+            validated = read(transaction.cursor, table, span.window)
+            lineage = column_lineage(
+                project.features_sql, {"validated": validated.columns}, where=project.features_path
             )
-        snapshot = replace_window(
-            lake.lake, {project.table("features"): rows}, span.window, commit_of(context, project, "features")
+            rows = run_sql(transaction.cursor, project.features_path, project.features_sql, "validated", validated)
+            _refuse_doubled_rows(project, validated, rows)
+            replace_rows(transaction, project.table("features"), rows, span.window)
+        return describe(
+            context, project, lake.lake, "features", rows, snapshot=transaction.snapshot, span=span, lineage=lineage
         )
-        lineage = column_lineage(project.features_sql, {"validated": inputs}, where=project.features_path)
-        return describe(context, project, lake.lake, "features", rows, snapshot=snapshot, span=span, lineage=lineage)
 
     return features
+
+
+def current_kinds(cursor: duckdb.DuckDBPyConnection, project: Project) -> dict[str, str]:
+    """The features that features.sql returns today, and of which kind each is.
+
+    Not read off the table: the lake keeps a column that the statement no longer returns.
+    """
+    empty = cursor.execute(f"FROM {project.table('validated').path} LIMIT 0").pl()
+    columns = run_sql(cursor, project.features_path, project.features_sql, "validated", empty).schema
+    return feature_kinds(columns, target=project.target, time=project.partitions.time)
+
+
+def _refuse_doubled_rows(project: Project, validated: "pl.DataFrame", rows: "pl.DataFrame") -> None:
+    """A row of `features` stands for one row of `validated`: metrics and training count it once."""
+    lineage = list(LINEAGE)
+    doubled = rows.filter(rows.select(lineage).is_duplicated())
+    foreign = rows.join(validated, on=lineage, how="anti")
+    for wrong, fate in ((doubled, "returned more than once"), (foreign, "returned, but is not in `validated`")):
+        if wrong.height:
+            raise SqlFailure(
+                f"{project.features_path}: row {wrong['_row'][0]} of {wrong['_source'][0]} is {fate}. "
+                "Remedy: return each row at most once, with the lineage it has (a join may match more than one row)"
+            )
 
 
 def build_profile(project: Project) -> dg.AssetsDefinition:
@@ -111,8 +135,7 @@ def fixed_bins(transaction: Transaction, project: Project) -> list[ColumnBins]:
         for name, kind, edges, categories in transaction.rows(f"SELECT name, kind, edges, categories FROM {table.path}")
     }
     features = project.table("features")
-    sample = cursor.execute(f"FROM {features.path} LIMIT 0").pl()
-    kinds = feature_kinds(sample.schema, target=project.target, time=project.partitions.time)
+    kinds = current_kinds(cursor, project)
     kinds[project.target] = "number"
     new = {name: kind for name, kind in kinds.items() if name not in kept}
     if new:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ml_assets.assets.common import DECISION_TAG, asset_key, commit_of, data_origin, ledger, registry, spec
+from ml_assets.assets.features import current_kinds
 from ml_assets.assets.provenance import hashes
 from ml_assets.assets.rows import content_hash, of_partitions, read_partitions, training_rows
 from ml_assets.core.evaluation import check_gate, regression_metrics
 from ml_assets.core.profiles import choose_bins, count_values
 from ml_assets.core.splitting import split_by_time
-from ml_assets.core.training import as_inputs, build_pipeline, feature_kinds, fit, packages
+from ml_assets.core.training import as_inputs, build_pipeline, fit, packages
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
 from ml_assets.registry.ledger import Draft, current_champion
@@ -75,7 +76,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
                 "train": f"{chosen.train[0]} … {chosen.train[-1]}",
                 "test": f"{chosen.test[0]} … {chosen.test[-1]}",
                 "content_hash": chosen.content_hash,
-                **data_origin(project),
+                **data_origin(project, lake.lake),
             },
             data_version=dg.DataVersion(chosen.content_hash[:16]),
         )
@@ -100,7 +101,8 @@ def build_model(project: Project) -> dg.AssetsDefinition:
         training_set = registry().training_set(project.name, context.run.run_id)
         rows = training_rows(lake.lake, project, training_set)
         train = of_partitions(project, rows, training_set.train)
-        kinds = feature_kinds(train.schema, target=project.target, time=project.partitions.time)
+        with lake.lake.reader() as cursor:
+            kinds = current_kinds(cursor, project)
         training = project.training
         pipeline = build_pipeline(training.estimator, training.parameters, kinds, training.seed)
         context.log.info("training on %d rows", train.height)
@@ -139,7 +141,7 @@ def build_model(project: Project) -> dg.AssetsDefinition:
                 "training_snapshot": training_set.snapshot,
                 "parent": version.parent,
                 "features": ", ".join(kinds),
-                **data_origin(project),
+                **data_origin(project, lake.lake),
             },
             data_version=dg.DataVersion(version.artefact[:16]),
         )
@@ -189,7 +191,7 @@ def build_evaluation(project: Project) -> dg.AssetsDefinition:
                 "version": version.number,
                 "metrics": dg.MetadataValue.md("\n".join(table)),
                 **numbers,
-                **data_origin(project),
+                **data_origin(project, lake.lake),
             }
         )
         for check, result in zip(gates, results, strict=True):

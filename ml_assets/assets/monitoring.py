@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import duckdb
 
 from ml_assets import settings
 from ml_assets.assets.common import (
@@ -28,7 +29,7 @@ from ml_assets.core.policy import Evidence, decide_by_performance, standing
 from ml_assets.core.profiles import Counts, add_up, from_frame
 from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.tables import read, replace_window, window_of
+from ml_assets.lake.tables import read, replace_rows, window_of
 from ml_assets.project import Project
 from ml_assets.registry.ledger import Draft, Entry
 from ml_assets.registry.models import Version
@@ -58,11 +59,11 @@ def build_drift(project: Project) -> dg.AssetsDefinition:
     )  # fmt: skip
     def build(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         span = span_of(context, project)
-        found = measure_drift(project, lake.lake, span)
-        rows = _statistics_frame(found)
-        snapshot = replace_window(
-            lake.lake, {project.table("drift"): rows}, span.window, commit_of(context, project, "drift")
-        )
+        with lake.lake.transaction(commit_of(context, project, "drift")) as transaction:
+            found = measure_drift(project, lake.lake, transaction.cursor, span)
+            rows = _statistics_frame(found)
+            replace_rows(transaction, project.table("drift"), rows, span.window)
+        snapshot = transaction.snapshot
         more: dict[str, dict[str, Any]] = {}
         for start, key in zip(span.starts, span.keys, strict=True):
             alarms = sorted({s.column for _, s in found.get(start, []) if s.alarm})
@@ -89,14 +90,15 @@ def build_drift(project: Project) -> dg.AssetsDefinition:
     return build
 
 
-def measure_drift(project: Project, lake: Lake, span: Span) -> dict[datetime, list[tuple[int, Statistic]]]:
+def measure_drift(
+    project: Project, lake: Lake, cursor: duckdb.DuckDBPyConnection, span: Span
+) -> dict[datetime, list[tuple[int, Statistic]]]:
     """The statistics of each partition, with the version they are against; partitions without a champion have none."""
-    with lake.reader() as cursor:
-        inputs = from_frame(read(cursor, project.table("profile"), span.window))
-        outputs = from_frame(read(cursor, project.table("prediction_profile"), span.window))
-        predictions = window_of(project.table("predictions"), span.window)
-        sql = f"SELECT DISTINCT _partition, version FROM ({predictions})"
-        champions = dict(cursor.execute(sql).fetchall())
+    inputs = from_frame(read(cursor, project.table("profile"), span.window))
+    outputs = from_frame(read(cursor, project.table("prediction_profile"), span.window))
+    predictions = window_of(project.table("predictions"), span.window)
+    sql = f"SELECT DISTINCT _partition, version FROM ({predictions})"
+    champions = dict(cursor.execute(sql).fetchall())
     references = {
         number: reference_of(project, lake, registry().version(project.name, number))
         for number in set(champions.values())
@@ -140,12 +142,12 @@ def build_performance(project: Project) -> dg.AssetsDefinition:
     def performance(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         span = span_of(context, project)
         predictions, features = project.table("predictions"), project.table("features")
-        with lake.lake.reader() as cursor:
+        with lake.lake.transaction(commit_of(context, project, "performance")) as transaction:
             sql = performance_sql(window_of(predictions, span.window), window_of(features, span.window), project.target)
-            found = read_performance(cursor.execute(sql).fetchall())
-        rows = _performance_frame(found)
-        commit = commit_of(context, project, "performance")
-        snapshot = replace_window(lake.lake, {project.table("performance"): rows}, span.window, commit)
+            found = read_performance(transaction.rows(sql))
+            rows = _performance_frame(found)
+            replace_rows(transaction, project.table("performance"), rows, span.window)
+        snapshot = transaction.snapshot
         keys = dict(zip(span.starts, span.keys, strict=True))
         more = {keys[start]: dict(metrics) for (start, _), metrics in found.items()}
         lineage = {"value": {ColumnRef("predictions", PREDICTION), ColumnRef("features", project.target)}}
@@ -178,9 +180,8 @@ def build_decision(project: Project) -> dg.AssetsDefinition:
             commit_of(context, project, "decision"), lambda entries: decide(project, span, drifted, measured, entries)
         )
         entries = ledger(lake.lake).entries(project.name)
-        key = asset_key(project, "decision")
+        key, acting = asset_key(project, "decision"), acting_decision(entries)
         for entry in added:
-            acting = acting_decision(entries, entry)
             context.add_asset_metadata(
                 {
                     "action": entry.action,
@@ -189,15 +190,16 @@ def build_decision(project: Project) -> dg.AssetsDefinition:
                     "ledger_id": entry.id,
                     # The sensor reads this: the id of the decision to act on, 0 where there is nothing to do.
                     "acting_decision": acting.id if acting else 0,
+                    "acting_partition": acting.partition if acting else "",
                     "evidence": dg.MetadataValue.json(entry.facts),
-                    **data_origin(project),
+                    **data_origin(project, lake.lake),
                 },
                 asset_key=key,
                 partition_key=entry.partition,
             )
         return dg.MaterializeResult(
             asset_key=key,
-            metadata={"decided": len(added), **data_origin(project)},
+            metadata={"decided": len(added), **data_origin(project, lake.lake)},
             data_version=dg.DataVersion(str(added[-1].id)),
         )
 
@@ -242,17 +244,15 @@ def decide(
     return drafts
 
 
-def acting_decision(entries: Sequence[Entry], entry: Entry) -> Entry | None:
-    """The live decision to retrain that stands for an entry's partition, if it has not been acted on yet.
+def acting_decision(entries: Sequence[Entry]) -> Entry | None:
+    """The newest live decision to retrain, if no verdict has come of it yet.
 
-    A run that is repeated after it was killed finds its decision already in the ledger. That decision, not the
-    repetition, is the one to act on, and only while it is the newest and no verdict has come of it.
+    Every run of `decision` reports it, whatever partition it decides: where a run was killed after its decision stood
+    in the ledger and before Dagster heard of it, the next run tells. Told twice it is launched once: by its run key.
     """
-    live = [one for one in entries if one.kind == "decision" and one.standing == "live"]
-    if not live or live[-1].partition != entry.partition or live[-1].action != "retrain":
-        return None
+    asked = [one for one in entries if one.kind == "decision" and one.standing == "live" and one.action == "retrain"]
     done = {one.facts.get("decision") for one in entries if one.kind in {"promoted", "rejected"}}
-    return None if live[-1].id in done else live[-1]
+    return asked[-1] if asked and asked[-1].id not in done else None
 
 
 def _evidence(

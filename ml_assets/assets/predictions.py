@@ -42,21 +42,20 @@ def build_predictions(project: Project) -> dg.AssetsDefinition:
         span = span_of(context, project)
         entries = ledger(lake.lake).entries(project.name)
         champions = {start: champion_at(entries, key) for start, key in zip(span.starts, span.keys, strict=True)}
-        with lake.lake.reader() as cursor:
-            features = read(cursor, project.table("features"), span.window)
-        parts = [_empty(features)]
         versions = {
             number: registry().version(project.name, number) for number in set(champions.values()) if number is not None
         }
-        for number, version in sorted(versions.items()):
-            starts = [start for start, champion in champions.items() if champion == number]
-            rows = features.filter(pl.col("_partition").is_in(starts))
-            if rows.height:
-                context.log.info("scoring %d rows with version %d", rows.height, number)
-                parts.append(score(lake.lake, project, version, rows))
-        scored = pl.concat(parts)
         table, profile = project.table("predictions"), project.table("prediction_profile")
         with lake.lake.transaction(commit_of(context, project, "predictions")) as transaction:
+            features = read(transaction.cursor, project.table("features"), span.window)
+            parts = [_empty(features)]
+            for number, version in sorted(versions.items()):
+                starts = [start for start, champion in champions.items() if champion == number]
+                rows = features.filter(pl.col("_partition").is_in(starts))
+                if rows.height:
+                    context.log.info("scoring %d rows with version %d", rows.height, number)
+                    parts.append(score(lake.lake, project, version, rows))
+            scored = pl.concat(parts)
             replace_rows(transaction, table, scored, span.window)
             profiles: dict[datetime, list[Any]] = {}
             for version in versions.values():
@@ -84,13 +83,15 @@ def prediction_bins(version: Version) -> ColumnBins:
 
 
 def score(lake: Lake, project: Project, version: Version, rows: "pl.DataFrame") -> "pl.DataFrame":
-    """Score rows of `features` with a version: lineage, `prediction`, `version`, `in_sample`."""
+    """Score rows of `features` with a version: lineage, `prediction`, `version`, `in_sample`, `hindsight`."""
     import polars as pl
 
     return rows.select(LINEAGE).with_columns(
         pl.Series(PREDICTION, registry().predict(version, rows), dtype=pl.Float64),
         pl.lit(version.number, dtype=pl.Int64).alias("version"),
         _seen(lake, project, version, rows).alias("in_sample"),
+        # What a model says of a time before all that it has learnt from is hindsight: it is told, and judges nothing.
+        (rows["_partition"] < project.start_of(version.training_set.train[0])).alias("hindsight"),
     )
 
 
@@ -124,4 +125,12 @@ def _empty(features: "pl.DataFrame") -> "pl.DataFrame":
     import polars as pl
 
     columns = {name: features.schema[name] for name in LINEAGE}
-    return pl.DataFrame(schema={**columns, PREDICTION: pl.Float64, "version": pl.Int64, "in_sample": pl.Boolean})
+    return pl.DataFrame(
+        schema={
+            **columns,
+            PREDICTION: pl.Float64,
+            "version": pl.Int64,
+            "in_sample": pl.Boolean,
+            "hindsight": pl.Boolean,
+        }
+    )

@@ -1,7 +1,7 @@
 """`champion`: whether a challenger takes over, and why."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import dagster as dg
@@ -33,13 +33,21 @@ def build_champion(project: Project) -> dg.AssetsDefinition:
         version = registry().newest(project.name, context.run.run_id)
         book = ledger(lake.lake)
         entries = book.entries(project.name)
-        if stages(entries).get(version.number) == "candidate":
-            draft = judge(project, lake.lake, version, current_champion(entries))
+        # A version that a kill left without its entry in the ledger is a candidate like any other.
+        while stages(entries).get(version.number, "candidate") == "candidate":
+            champion = current_champion(entries)
+            draft = judge(project, lake.lake, version, champion)
 
-            def once(now: list[Entry]) -> Sequence[Draft]:
-                return [draft] if stages(now).get(version.number) == "candidate" else []
+            def unless_overtaken(
+                now: list[Entry], draft: Draft = draft, champion: int | None = champion
+            ) -> list[Draft]:
+                # Another challenger may have been promoted, or this one judged, while it was being judged here.
+                judged = stages(now).get(version.number, "candidate") != "candidate"
+                return (
+                    [] if judged or current_champion(now) != champion else [_from_now_on(project, version, draft, now)]
+                )
 
-            book.append(commit_of(context, project, "champion"), once)
+            book.append(commit_of(context, project, "champion"), unless_overtaken)
             entries = book.entries(project.name)
         verdict = next(
             entry
@@ -55,13 +63,35 @@ def build_champion(project: Project) -> dg.AssetsDefinition:
                 "reason": verdict.reason,
                 "champion": serving if serving is not None else "none",
                 "evidence": dg.MetadataValue.json(verdict.facts),
-                **data_origin(project),
+                **data_origin(project, lake.lake),
             },
             # Predictions use the champion of their time: a later one does not make them out of date (ADR 0005).
             data_version=dg.DataVersion("champion"),
         )
 
     return champion
+
+
+def _unless_overtaken(
+    project: Project, version: Version, draft: Draft, champion: int | None, entries: Sequence[Entry]
+) -> list[Draft]:
+    """The verdict, unless another was promoted, or this one judged, while it was being judged."""
+    judged = stages(entries).get(version.number, "candidate") != "candidate"
+    if judged or current_champion(entries) != champion:
+        return []
+    return [_from_now_on(project, version, draft, entries)]
+
+
+def _from_now_on(project: Project, version: Version, draft: Draft, entries: Sequence[Entry]) -> Draft:
+    """A promotion serves from the first partition that is newer than its rows and than all that was decided already.
+
+    So a partition that another version has scored and that was decided on keeps its champion.
+    """
+    if draft.kind != "promoted":
+        return draft
+    decided = [entry.partition for entry in entries if entry.kind == "decision"]
+    newest = max([version.training_set.through, *decided])
+    return replace(draft, partition=project.key_of(project.step(project.start_of(newest), 1)))
 
 
 def judge(project: Project, lake: Lake, version: Version, champion: int | None) -> Draft:
@@ -79,7 +109,6 @@ def judge(project: Project, lake: Lake, version: Version, champion: int | None) 
             f"{project.name} version {version.number} has no evaluation. Remedy: materialize {project.name}/evaluation"
         )
     failed = [gate for gate in stored["gates"] if not gate["passed"]]
-    serves_from = project.key_of(project.step(project.start_of(version.training_set.through), 1))
     facts: dict[str, Any] = {
         "gates": stored["gates"],
         "test": stored["metrics"]["test"],
@@ -93,9 +122,8 @@ def judge(project: Project, lake: Lake, version: Version, champion: int | None) 
         )
         return Draft(project.name, "rejected", reason, facts, version=version.number)
     if champion is None:
-        return Draft(
-            project.name, "promoted", "the first version that passes the gates", facts, serves_from, version.number
-        )
+        reason = "the first version that passes the gates"
+        return Draft(project.name, "promoted", reason, facts, version=version.number)
     if champion == version.number:
         raise RegistryError(f"{project.name} version {version.number} already serves")
     incumbent = registry().version(project.name, champion)
@@ -115,5 +143,5 @@ def judge(project: Project, lake: Lake, version: Version, champion: int | None) 
         f"{keys[0]} … {keys[-1]} that neither has learnt from, p = {result.p_value:.2g}"
     )
     if result.better:
-        return Draft(project.name, "promoted", words, facts, serves_from, version.number)
+        return Draft(project.name, "promoted", words, facts, version=version.number)
     return Draft(project.name, "rejected", f"not better by more than noise: {words}", facts, version=version.number)

@@ -8,10 +8,12 @@ import dagster as dg
 from ml_assets import settings
 from ml_assets.assets.common import SINGLE_RUN, commit_of, describe, span_of, spec
 from ml_assets.core.lineage import required_columns
+from ml_assets.lake.origin import SIMULATED
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.tables import LINEAGE, replace_window
 from ml_assets.project import Project
 from ml_assets.sources.files import MALFORMED, SourceFile, load_csv
+from ml_assets.sources.fill import read_origin
 
 
 def build_raw(project: Project) -> dg.AssetsDefinition:
@@ -35,13 +37,18 @@ def build_raw(project: Project) -> dg.AssetsDefinition:
 
         span = span_of(context, project)
         files = [source_file(project, start) for start in span.starts]
-        known = {*LINEAGE, MALFORMED}
+        known = {*LINEAGE, MALFORMED, "_ingested_at", SIMULATED}
         mentioned = required_columns(project.clean_sql, "raw", where=project.clean_path)
         required = sorted(name for name in mentioned if name.lower() not in known)
         context.log.info("reading %d files", len(files))
         loaded = load_csv(files, required)
         now = datetime.now(UTC).replace(tzinfo=None)
-        rows = loaded.rows.with_columns(pl.lit(now).cast(pl.Datetime("us")).alias("_ingested_at"))
+        # Said with the rows themselves: the folder they came from may hold others tomorrow.
+        warning = read_origin(project.folder).warning
+        rows = loaded.rows.with_columns(
+            pl.lit(now).cast(pl.Datetime("us")).alias("_ingested_at"),
+            pl.lit(warning, dtype=pl.String).alias(SIMULATED),
+        )
         snapshot = replace_window(
             lake.lake, {project.table("raw"): rows}, span.window, commit_of(context, project, "raw")
         )

@@ -9,8 +9,9 @@ import dagster as dg
 from ml_assets.assets.common import SINGLE_RUN, Span, asset_key, commit_of, describe, run_sql, span_of, spec
 from ml_assets.core.lineage import ColumnRef, column_lineage
 from ml_assets.core.validation import ACCOUNTED, MALFORMED, SHARE, Verdict, judge, reasons_in_words
+from ml_assets.lake.origin import SIMULATED
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.tables import LINEAGE, read, replace_window, window_of
+from ml_assets.lake.tables import LINEAGE, read, replace_rows
 from ml_assets.project import Project
 from ml_assets.schemas import forget_outline, load_schema, schema_outline, source_of
 
@@ -84,18 +85,17 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
     def validated(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Any]:
         span = span_of(context, project)
         table = project.table("raw")
-        with lake.lake.reader() as cursor:
-            raw = read(cursor, table, span.window)
-            cleaned = run_sql(cursor, project.clean_path, project.clean_sql, {"raw": window_of(table, span.window)})
-        judged = judge_rows(project, raw, cleaned)
-        counts = account(project, span, judged)
-        snapshot = replace_window(
-            lake.lake,
-            {project.table("validated"): judged.validated, project.table("quarantine"): judged.quarantine},
-            span.window,
-            commit_of(context, project, "validated"),
-        )
-        lineage = column_lineage(project.clean_sql, {"raw": raw.columns}, where=project.clean_path)
+        # Read and written in one transaction: what is validated is what is raw, whoever else refreshes the partition.
+        with lake.lake.transaction(commit_of(context, project, "validated")) as transaction:
+            raw = read(transaction.cursor, table, span.window)
+            lineage = column_lineage(project.clean_sql, {"raw": raw.columns}, where=project.clean_path)
+            cleaned = run_sql(transaction.cursor, project.clean_path, project.clean_sql, "raw", raw)
+            judged = judge_rows(project, raw, cleaned)
+            counts = account(project, span, judged)
+            results = list(check_results(project, key, judged, [check.name for check in outlined.checks]))
+            replace_rows(transaction, project.table("validated"), judged.validated, span.window)
+            replace_rows(transaction, project.table("quarantine"), judged.quarantine, span.window)
+        snapshot = transaction.snapshot
         lineage = {name: refs for name, refs in lineage.items() if name in judged.validated.columns}
         yield describe(
             context,
@@ -114,7 +114,7 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
             context, project, lake.lake, "quarantine", judged.quarantine,
             snapshot=snapshot, span=span, more=counts, lineage=kept, extra=words,
         )  # fmt: skip
-        yield from check_results(project, key, judged, [check.name for check in outlined.checks])
+        yield from results
 
     return validated
 
@@ -134,7 +134,7 @@ def judge_rows(project: Project, raw: "pl.DataFrame", cleaned: "pl.DataFrame") -
     import polars as pl
 
     cleaned = _one_for_each(project, raw, cleaned)
-    ignored = {*project.source.ignore_in_duplicates, "_source", "_row", "_ingested_at"}
+    ignored = {*project.source.ignore_in_duplicates, "_source", "_row", "_ingested_at", SIMULATED}
     unknown = sorted(set(project.source.ignore_in_duplicates) - set(raw.columns))
     if unknown:
         raise AccountingError(
@@ -251,7 +251,10 @@ def _samples(quarantine: "pl.DataFrame") -> Mapping[str, str]:
         for source, row, column, value in (
             group.head(SAMPLE).select("_source", "_row", pl.col("column").fill_null(""), "value").iter_rows()
         ):
-            text = "(missing)" if value is None else str(value)[:80].replace("|", "\\|").replace("\n", " ")
-            lines.append(f"| {source} | {row} | {column} | {text} |")
+            # As code: what stands in a source file must not become a picture or a link on somebody's screen.
+            text = (
+                "(missing)" if value is None else str(value)[:80].replace("|", "/").replace("`", "'").replace("\n", " ")
+            )
+            lines.append(f"| {source} | {row} | {column} | `{text}` |")
         samples[str(name)] = "\n".join(lines)
     return samples

@@ -84,9 +84,10 @@ def _settings(home: Path) -> dict[str, Any]:
                 "dequeue_interval_seconds": 1,
                 # Runs share this machine's cores, and the lake has one writer at a time: more would only wait.
                 "max_concurrent_runs": 4,
-                # The tag's value is the project: one retraining of each at a time.
+                # The tag's value is the project: one retraining and one refresh of each at a time.
                 "tag_concurrency_limits": [
-                    {"key": "ml_assets/retraining", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
+                    {"key": tag, "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
+                    for tag in ("ml_assets/retraining", "ml_assets/refresh")
                 ],
             },
         },

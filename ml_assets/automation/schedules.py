@@ -5,9 +5,10 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.assets.common import asset_key, registry
+from ml_assets.assets.common import REFRESH_TAG, asset_key, registry
 from ml_assets.assets.raw import source_file
 from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.sql import Window
 from ml_assets.lake.upkeep import compact
 from ml_assets.project import Project
 
@@ -22,8 +23,8 @@ PARTITIONED = (
     "performance",
     "decision",
 )
-# Early in the morning after the partition has ended, when publishers have usually written their files.
-CRON = {"month": "0 6 1 * *", "day": "0 6 * * *"}
+# Every morning, also for months: a file may come days after its partition has ended.
+CRON = "0 6 * * *"
 KEEP = timedelta(days=7)
 
 
@@ -34,30 +35,41 @@ def build_refresh(project: Project) -> Any:
         selection=dg.AssetSelection.assets(*(asset_key(project, name) for name in PARTITIONED)),
         description=f"One partition of {project.name}, from the source to the decision.",
         executor_def=dg.in_process_executor,
+        tags={REFRESH_TAG: project.name},
     )
 
 
 def build_schedule(project: Project, job: Any) -> dg.ScheduleDefinition:
-    """The schedule `<project>_refresh`, at the partitions' cadence; it skips while the file is not there."""
+    """The schedule `<project>_refresh`: every partition that has ended, is not there yet and whose file is.
+
+    Only those newer than the newest that is there: a history is filled by hand, as one run.
+    """
 
     @dg.schedule(
         name=f"{project.name}_refresh",
         job=job,
-        cron_schedule=CRON[project.partitions.grain],
+        cron_schedule=CRON,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Refreshes the partition of {project.name} that ended last.",
+        description=f"Refreshes the partitions of {project.name} that have ended and whose files are there.",
     )
-    def refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def refresh(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         now = context.scheduled_execution_time.astimezone(UTC).replace(tzinfo=None)
-        start = project.newest_ended(now)
-        if start is None:
+        newest = project.newest_ended(now)
+        if newest is None:
             return dg.SkipReason(
                 f"no partition of {project.name} has ended yet: the first is {project.partitions.start}"
             )
-        file = source_file(project, start)
-        if not file.path.is_file():
-            return dg.SkipReason(f"{file.name} is not there yet")
-        return dg.RunRequest(run_key=f"{project.name}-{file.key}", partition_key=file.key)
+        done = context.instance.get_materialized_partitions(asset_key(project, "decision"))
+        start = project.step(project.start_of(max(done)), 1) if done else newest
+        due = [source_file(project, one) for one in project.starts(Window(start, project.step(newest, 1)))]
+        there = [file for file in due if file.path.is_file()]
+        if not there:
+            missing = ", ".join(file.name for file in due)
+            return dg.SkipReason(f"{missing} is not there yet" if due else f"{max(done)} is there")
+        # In their order, and one after another (dagster.yaml), so that each is decided as the newest of its time.
+        return [
+            dg.RunRequest(run_key=f"{project.name}-{file.key}-{now:%Y-%m-%d}", partition_key=file.key) for file in there
+        ]
 
     return refresh
 

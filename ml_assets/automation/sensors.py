@@ -82,7 +82,7 @@ def build_retraining_sensor(project: Project, job: Any) -> dg.SensorDefinition:
 
 
 def _asked(instance: dg.DagsterInstance, key: dg.AssetKey, after: int) -> list[tuple[int, int, str]]:
-    """New decisions, oldest first: storage id, the ledger id to act on (0 for none), partition."""
+    """New decisions, oldest first: storage id, the ledger id to act on (0 for none), its partition."""
     found = []
     cursor = None
     while True:
@@ -93,7 +93,11 @@ def _asked(instance: dg.DagsterInstance, key: dg.AssetKey, after: int) -> list[t
             event = record.asset_materialization
             if event is not None and "acting_decision" in event.metadata:
                 found.append(
-                    (record.storage_id, int(str(event.metadata["acting_decision"].value)), str(event.partition))
+                    (
+                        record.storage_id,
+                        int(str(event.metadata["acting_decision"].value)),
+                        str(event.metadata["acting_partition"].value),
+                    )
                 )
             else:
                 found.append((record.storage_id, 0, ""))

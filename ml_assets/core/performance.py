@@ -14,7 +14,7 @@ def performance_sql(predictions: str, features: str, target: str) -> str:
     """A statement that yields, per partition and version, sums over rows that have a label and were not learnt from.
 
     Args:
-        predictions: SQL that yields predictions, with lineage, `prediction`, `version`, `in_sample`.
+        predictions: SQL that yields predictions, with lineage, `prediction`, `version`, `in_sample`, `hindsight`.
         features: SQL that yields the labels, with lineage.
         target: the label's column.
     """
@@ -25,7 +25,7 @@ def performance_sql(predictions: str, features: str, target: str) -> str:
                sum(CASE WHEN {label} <> 0 THEN abs({error} / {label}) END), count(*) FILTER ({label} = 0),
                var_pop({label})
         FROM ({predictions}) p JOIN ({features}) f USING (_partition, _source, _row)
-        WHERE NOT p.in_sample AND isfinite({label})
+        WHERE NOT p.in_sample AND NOT p.hindsight AND isfinite({label})
         GROUP BY ALL ORDER BY ALL"""
 
 

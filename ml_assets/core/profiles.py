@@ -6,7 +6,6 @@ The SQL that counts is written here and run by the lake, in one pass over the ro
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -199,11 +198,6 @@ def from_frame(rows: pl.DataFrame) -> dict[datetime, list[Counts]]:
         columns = profiles.setdefault(partition, {})
         columns[name] = columns[name] + piece if name in columns else piece
     return {partition: list(columns.values()) for partition, columns in profiles.items()}
-
-
-def mean(counts: Counts) -> float:
-    """Mean of a number's values; NaN where there are none."""
-    return counts.total / counts.present if counts.present else math.nan
 
 
 def _edges(numbers: NDArray[np.float64]) -> tuple[float, ...]:

@@ -48,12 +48,12 @@ def add_alert(alert: Alert) -> None:
         out.write(json.dumps(asdict(alert)) + "\n")
 
 
-def read_alerts() -> tuple[Alert, ...]:
-    """The newest alerts, newest first."""
+def read_alerts(project: str | None = None) -> tuple[Alert, ...]:
+    """The newest alerts of a project, or of all, newest first."""
     file = alerts_file()
     if not file.is_file():
         return ()
     # A last line without its end is still being written.
-    lines = file.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()[-SHOWN:]
-    fields = [json.loads(line) for line in reversed(lines)]
-    return tuple(Alert(**one | {"projects": tuple(one["projects"])}) for one in fields)
+    lines = file.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
+    fields = [one for one in map(json.loads, reversed(lines)) if project is None or project in one["projects"]]
+    return tuple(Alert(**one | {"projects": tuple(one["projects"])}) for one in fields[:SHOWN])

@@ -5,9 +5,9 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.lake.origin import origin_warning
 from ml_assets.registry.alerts import read_alerts
 from ml_assets.serving.chart import draw, series_of
-from ml_assets.serving.origin import origin_warning
 from ml_assets.serving.queries import read_state, read_statistics, reading
 from ml_assets.serving.reports import Subject, read_subject, render
 from ml_assets.serving.site import Site
@@ -43,7 +43,7 @@ def build_pages(site: Site) -> "APIRouter":
     def home() -> HTMLResponse:
         with reading(site.lake) as cursor:
             states = [read_state(cursor, site.registry, project) for project in site.projects.values()]
-        return site.page("home.html", warnings=[_warning(state) for state in states], states=states, alerts=_alerts())
+        return site.page("home.html", warnings=[state.warning for state in states], states=states, alerts=_alerts())
 
     @router.get("/projects/{project}")
     def project_page(project: str) -> HTMLResponse:
@@ -57,7 +57,7 @@ def build_pages(site: Site) -> "APIRouter":
     @router.get("/projects/{project}/performance.svg")
     def performance(project: str) -> Response:
         state = _state(site, site.project(project))
-        svg = draw(series_of(state, _warning(state)))
+        svg = draw(series_of(state, state.warning))
         return Response(svg, media_type="image/svg+xml", headers={"Content-Security-Policy": CHART_POLICY})
 
     @router.get("/projects/{project}/drift")
@@ -101,7 +101,7 @@ def _state(site: Site, project: "Project") -> "State":
 def _subject(site: Site, project: "Project", key: str) -> Subject:
     start = site.start_of(project, key)
     with reading(site.lake) as cursor:
-        subject = cursor and read_subject(cursor, site.registry, project, start, origin_warning(project, has_rows=True))
+        subject = cursor and read_subject(cursor, site.registry, project, start, origin_warning(cursor, project.name))
         if not subject:
             raise _missing(read_state(cursor, site.registry, project), key, "has not been scored by a version")
         return subject
@@ -115,13 +115,9 @@ def _missing(state: "State", key: str, what: str) -> "HTTPException":
     return HTTPException(404, f"{state.project.name}, {key}: {what}. {there}")
 
 
-def _warning(state: "State") -> str | None:
-    return origin_warning(state.project, has_rows=bool(state.partitions))
-
-
 def _about(site: Site, state: "State", template: str, **values: Any) -> "HTMLResponse":
-    return site.page(template, warnings=[_warning(state)], state=state, project=state.project, **values)
+    return site.page(template, warnings=[state.warning], state=state, project=state.project, **values)
 
 
 def _alerts(project: "Project | None" = None) -> "tuple[Alert, ...]":
-    return tuple(alert for alert in read_alerts() if project is None or project.name in alert.projects)
+    return read_alerts(project.name if project else None)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.lake.origin import origin_warning
 from ml_assets.registry.ledger import Entry, read_entries, stages
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from ml_assets.lake.connection import Lake
     from ml_assets.project import Project
     from ml_assets.registry.models import Registry, Version
-
-ALERTS_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,13 @@ class State:
         project: its declaration.
         partitions: those that hold rows, oldest first.
         versions: its versions, oldest first.
+        warning: what must be said of where its rows came from; None where all are real.
     """
 
     project: Project
     partitions: tuple[Partition, ...] = ()
     versions: tuple[ModelVersion, ...] = ()
+    warning: str | None = None
 
     @property
     def newest(self) -> Partition | None:
@@ -140,7 +141,8 @@ def read_state(cursor: duckdb.DuckDBPyConnection | None, registry: Registry, pro
     if cursor is None:
         return State(project)
     entries = read_entries(cursor, project.name)
-    return State(project, _partitions(cursor, project, entries), _versions(registry, project, entries))
+    partitions, versions = _partitions(cursor, project, entries), _versions(registry, project, entries)
+    return State(project, partitions, versions, origin_warning(cursor, project.name))
 
 
 def read_statistics(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets import settings
 from ml_assets.lake.connection import Lake
+from ml_assets.lake.origin import origin_warning
 from ml_assets.registry.models import Registry
-from ml_assets.serving.origin import origin_warning
+from ml_assets.serving.queries import reading
 from ml_assets.serving.reports import Reports
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ class Site:
 
     def error(self, status: int, title: str, message: str) -> "HTMLResponse":
         """A page that says what is wrong and what there is instead."""
-        warnings = [origin_warning(project, has_rows=False) for project in self.projects.values()]
+        with reading(self.lake) as cursor:
+            warnings = [origin_warning(cursor, name) for name in self.projects] if cursor else []
         return self.page("error.html", warnings=warnings, status=status, title=title, message=message)
 
 

@@ -128,6 +128,9 @@ def _parse(file: SourceFile, content: bytes, required: Collection[str]) -> pl.Da
         for number, record in enumerate(records)
         if len(record) != width
     }
+    if not content.endswith((b"\n", b"\r")):
+        cut = "the file ends within this line, so its last field may be cut off. Remedy: end the file with a line break"
+        malformed.setdefault(len(records) - 1, cut)
     for number in malformed:
         records[number] = (records[number] + [""] * width)[:width]
     columns = {

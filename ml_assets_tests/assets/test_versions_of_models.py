@@ -228,6 +228,14 @@ def taken_over(tmp_path_factory: pytest.TempPathFactory) -> Market:
     return market
 
 
+def test_judging_the_champion_itself_again_changes_nothing(taken_over: Market) -> None:
+    before = taken_over.ledger()
+    taken_over.rerun("champion")
+
+    assert taken_over.ledger() == before
+    assert (taken_over.metadata("champion")["verdict"], taken_over.metadata("champion")["champion"]) == ("promoted", 2)
+
+
 def test_a_challenger_is_held_against_the_version_that_serves_now(taken_over: Market) -> None:
     taken_over.retrain(through="2024-05")
 

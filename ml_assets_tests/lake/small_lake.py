@@ -93,9 +93,9 @@ def commits(lake: Lake) -> list[tuple[int, str]]:
 
 
 @contextmanager
-def process(work: Callable[..., None], *arguments: object) -> Iterator[Any]:
+def process(work: Callable[..., None], *arguments: object, **named: object) -> Iterator[Any]:
     """A real process that does `work`; killed at the end of the block if it still runs."""
-    started = SPAWN.Process(target=work, args=arguments)
+    started = SPAWN.Process(target=work, args=arguments, kwargs=named)
     started.start()
     try:
         yield started
@@ -146,10 +146,8 @@ def hold_catalogue(catalogue: Path, held_now: Any, leave: Any) -> None:
     connection.close()
 
 
-def fork_after_opening(folder: Path) -> None:
+def fork_after_opening(folder: Path, *, closes: bool) -> None:
     """Exit code 0 if a forked child and its parent can both go on using the lake."""
-    import polars  # noqa: F401, ICN001 - as in any process that writes: DuckDB's threads then die hard
-
     lake = Lake(folder)
     ledger = Ledger(lake)
 
@@ -159,7 +157,8 @@ def fork_after_opening(folder: Path) -> None:
     append()
     child = os.fork()
     if child == 0:
-        lake.close()
+        if closes:
+            lake.close()
         append()
         lake.close()
         append()

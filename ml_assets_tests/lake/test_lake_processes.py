@@ -71,8 +71,9 @@ def test_a_writer_killed_in_its_transaction_leaves_the_version_before_and_no_loc
     assert held(fresh, LEFT) == as_days({0: [1], 1: [3]})
 
 
-def test_a_forked_child_and_its_parent_both_go_on_using_the_lake(tmp_path: Path) -> None:
-    with process(fork_after_opening, tmp_path / "lake") as parent:
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_forked_child_and_its_parent_both_go_on_using_the_lake(tmp_path: Path, *, closes: bool) -> None:
+    with process(fork_after_opening, tmp_path / "lake", closes=closes) as parent:
         parent.join(60)
         assert parent.exitcode == 0
 

@@ -23,7 +23,7 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 	touch $@
 
 test: lint check
-	$(BIN)/python -m pytest
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -37,17 +38,8 @@ def build_champion(project: Project) -> dg.AssetsDefinition:
         while stages(entries).get(version.number, "candidate") == "candidate":
             champion = current_champion(entries)
             draft = judge(project, lake.lake, version, champion)
-
-            def unless_overtaken(
-                now: list[Entry], draft: Draft = draft, champion: int | None = champion
-            ) -> list[Draft]:
-                # Another challenger may have been promoted, or this one judged, while it was being judged here.
-                judged = stages(now).get(version.number, "candidate") != "candidate"
-                return (
-                    [] if judged or current_champion(now) != champion else [_from_now_on(project, version, draft, now)]
-                )
-
-            book.append(commit_of(context, project, "champion"), unless_overtaken)
+            verdict_on = partial(_unless_overtaken, project, version, draft, champion)
+            book.append(commit_of(context, project, "champion"), verdict_on)
             entries = book.entries(project.name)
         verdict = next(
             entry

@@ -125,6 +125,7 @@ class Registry:
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=project))
         try:
             skops.io.dump(model, draft / MODEL)
+            _refuse_untrusted(draft / MODEL)
             artefact = _sha256(draft / MODEL)
             while True:
                 number = max(self.numbers(project.name), default=0) + 1
@@ -246,10 +247,16 @@ def _load(path: Path, artefact: str) -> Pipeline:
         raise RegistryError(
             f"{path}: its SHA-256 is {found[:12]}…, {artefact[:12]}… was registered: it was changed. Remedy: restore it"
         )
+    _refuse_untrusted(path)
+    return skops.io.load(path, trusted=TRUSTED_TYPES)
+
+
+def _refuse_untrusted(path: Path) -> None:
+    import skops.io
+
     unknown = [name for name in skops.io.get_untrusted_types(file=path) if name not in TRUSTED_TYPES]
     if unknown:
         raise RegistryError(f"{path}: holds {unknown[0]}, which is not on the list of trusted types")
-    return skops.io.load(path, trusted=TRUSTED_TYPES)
 
 
 def _sha256(path: Path) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MALFORMED = "_malformed"
 # Columns that the platform adds to raw rows and to those in quarantine.
-RESERVED = {"_partition", "_source", "_row", MALFORMED, "_ingested_at", "_reasons"}
+RESERVED = {"_partition", "_source", "_row", MALFORMED, "_ingested_at", "_simulated", "_reasons"}
 
 
 class SourceError(Exception):

@@ -40,7 +40,9 @@ TRAINING = ("training_set", "model", "evaluation", "champion")
 COLUMNS = ("nr", "contract", "month", "town", "area", "price")
 CLEAN = """\
 -- one row out for every row in
-SELECT month || '-01' AS month, contract, trim(town) AS town, area, price, length(town) AS unasked, _partition, _source, _row
+SELECT
+    month || '-01' AS month, contract, trim(town) AS town, area, price, length(town) AS unasked,
+    _partition, _source, _row
 FROM raw
 """
 FEATURES = "SELECT _partition, _source, _row, month, town, area, price FROM validated"
@@ -57,6 +59,12 @@ DECLARATION: dict[str, Any] = {
 }
 
 Row = dict[str, str]
+
+
+def entry(id_: int, partition: str, action: str = "hold", standing: str = "live", kind: str = "decision") -> Entry:
+    """An entry of a ledger that is only told of: a verdict is one on the decision before it, for version 1."""
+    evidence = f'{{"decision": {id_ - 1}}}' if kind in {"promoted", "rejected"} else "{}"
+    return Entry(id_, "", NAME, kind, partition, 1, action, standing, "", evidence, "", "", "")  # type: ignore[arg-type]
 
 
 class RunFailed(Exception):  # noqa: N818 - says what happened

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
-from small_market import NAME, Market, open_market
+from small_market import NAME, Market, entry, open_market
 
 from ml_assets.assets.common import Span
 from ml_assets.assets.monitoring import acting_decision, decide
@@ -146,11 +146,6 @@ def test_a_partition_that_champion_learnt_from_has_not_drifted(story: Story) -> 
 # ------------------------------------------------------------------------------------ standings, told of a ledger only
 
 
-def entry(id_: int, partition: str, action: str = "hold", standing: str = "live", kind: str = "decision") -> Entry:
-    evidence = f'{{"decision": {id_ - 1}}}' if kind in {"promoted", "rejected"} else "{}"
-    return Entry(id_, "", NAME, kind, partition, 1, action, standing, "", evidence, "", "", "")  # type: ignore[arg-type]
-
-
 def standings(market: Market, months: tuple[str, ...], entries: list[Entry], *, is_range: bool = False) -> list[str]:
     project = market.project
     window = project.window(months[0], months[-1])
@@ -174,18 +169,22 @@ def test_who_is_live(tmp_path: Path) -> None:
     assert standings(market, (*march, *april), [entry(1, "2024-04")], is_range=True) == ["backfill", "again"]
 
 
-def test_a_decision_is_acted_on_while_it_is_the_newest_live_one_and_has_no_verdict() -> None:
+def test_the_newest_live_decision_to_retrain_is_acted_on_until_it_has_a_verdict() -> None:
     asked = entry(5, "2024-04", "retrain")
     again = entry(6, "2024-04", "retrain", standing="again")
 
-    assert acting_decision([asked], asked) is asked
-    assert acting_decision([asked, again], again) is asked, "a run that is repeated acts on the decision that stands"
-    assert acting_decision([asked, entry(6, "", kind="rejected")], again) is None
-    assert acting_decision([asked, entry(6, "", kind="promoted")], again) is None
-    assert acting_decision([asked, entry(7, "", kind="promoted")], again) is asked, "a verdict on another decision"
-    assert acting_decision([asked, entry(6, "2024-05")], again) is None, "a newer partition has been decided"
-    assert acting_decision([asked, entry(7, "2024-05", "retrain")], again) is None, "and asks on its own account"
-    assert acting_decision([asked, entry(6, "2024-03", "retrain", standing="backfill")], again) is asked
-    assert acting_decision([replace(asked, action="hold")], again) is None
-    assert acting_decision([replace(asked, standing="backfill")], asked) is None
-    assert acting_decision([], asked) is None
+    assert acting_decision([asked]) is asked
+    assert acting_decision([asked, again]) is asked, "a run that is repeated acts on the decision that stands"
+    assert acting_decision([asked, entry(6, "2024-05")]) is asked, (
+        "told again: the run that made it may have been killed"
+    )
+    assert acting_decision([asked, entry(6, "2024-03", "retrain", standing="backfill")]) is asked
+    assert acting_decision([asked, entry(6, "", kind="rejected")]) is None
+    assert acting_decision([asked, entry(6, "", kind="promoted")]) is None
+    assert acting_decision([asked, entry(7, "", kind="promoted")]) is asked, "a verdict on another decision"
+    newer = entry(7, "2024-05", "retrain")
+    assert acting_decision([asked, newer]) is newer
+    assert acting_decision([asked, newer, entry(8, "", kind="rejected")]) is None, "the older is not taken up again"
+    assert acting_decision([replace(asked, action="hold")]) is None
+    assert acting_decision([replace(asked, standing="backfill")]) is None
+    assert acting_decision([]) is None

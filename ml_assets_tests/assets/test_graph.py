@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
-from small_market import CLEAN, FEATURES, JUDGING, NAME, PREPARING, TRAINING, Market, open_market
+from small_market import CLEAN, FEATURES, JUDGING, NAME, PREPARING, TRAINING, Market, open_market, sales
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +41,7 @@ KINDS = {
     "decision": {"duckdb"},
 }
 PARTITIONED = {*PREPARING, *JUDGING}
+TABLES = PARTITIONED - {"decision"}  # whose rows are the ledger's
 CHECKS = {
     "validated": {
         "month__cast", "month__not_null",
@@ -85,7 +86,7 @@ def test_every_asset_says_what_it_is(graph: Any, declared: Market, name: str) ->
     assert len(node.description) > 20
     assert len(node.code_version) == 12
     assert spec.metadata["page"].url.startswith(f"http://127.0.0.1:3001/projects/{NAME}")
-    assert spec.metadata.get("dagster/table_name") == (f"lake.{NAME}.{name}" if name in PARTITIONED else None)
+    assert spec.metadata.get("dagster/table_name") == (f"lake.{NAME}.{name}" if name in TABLES else None)
 
 
 @pytest.mark.parametrize("name", DEPENDENCIES)
@@ -132,30 +133,39 @@ def test_the_sensor_and_the_schedule_run_without_being_switched_on(declared: Mar
     assert (sensor.name, sensor.job_name) == ("flats_retraining", "flats_retrain")
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
     assert (schedule.name, schedule.job_name) == ("flats_refresh", "flats_refresh")
-    assert schedule.cron_schedule == "0 6 1 * *"
+    assert schedule.cron_schedule == "0 6 * * *"
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
 
 
 @pytest.mark.parametrize(
-    ("now", "outcome"),
+    ("decided", "day", "outcome"),
     [
-        (datetime(2024, 2, 1, 6, tzinfo=UTC), "2024-01"),
-        (datetime(2024, 3, 1, 6, tzinfo=UTC), "sales/2024-02.csv is not there yet"),
-        (datetime(2024, 1, 31, 6, tzinfo=UTC), "no partition of flats has ended yet"),
+        ([], "2024-01-31", "no partition of flats has ended yet: the first is 2024-01"),
+        ([], "2024-02-01", ["2024-01"]),
+        ([], "2024-04-01", ["2024-03"]),
+        (["2024-01"], "2024-02-01", "2024-01 is there"),
+        (["2024-01"], "2024-04-01", ["2024-02", "2024-03"]),
+        (["2024-01", "2024-02", "2024-03"], "2024-05-17", "sales/2024-04.csv is not there yet"),
     ],
 )
-def test_the_schedule_refreshes_the_month_that_ended_last_once_its_file_is_there(
-    market: Market, now: datetime, outcome: str
+def test_the_schedule_refreshes_what_has_ended_and_has_its_file_and_is_not_there(
+    declared: Market, tmp_path: Path, decided: list[str], day: str, outcome: str | list[str]
 ) -> None:
-    market.file("2024-02").unlink()
-    (schedule,) = market.defs.schedules
-    with market.settings(), dg.build_schedule_context(instance=market.instance, scheduled_execution_time=now) as tick:
-        asked = schedule(tick)
+    for month in ("2024-01", "2024-02", "2024-03"):
+        declared.write(month, sales(month, rows=1))
+    (schedule,) = declared.defs.schedules
+    now = datetime.fromisoformat(f"{day}T06:00:00+00:00")
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance, declared.settings():
+        for month in decided:
+            instance.report_runless_asset_event(dg.AssetMaterialization([NAME, "decision"], partition=month))
+        with dg.build_schedule_context(instance=instance, scheduled_execution_time=now) as tick:
+            asked = schedule(tick)
 
-    if isinstance(asked, dg.RunRequest):
-        assert (asked.partition_key, asked.run_key) == (outcome, f"flats-{outcome}")
+    if isinstance(asked, dg.SkipReason):
+        assert asked.skip_message == outcome
     else:
-        assert asked.skip_message.startswith(outcome)
+        assert [request.partition_key for request in asked] == outcome
+        assert [request.run_key for request in asked] == [f"flats-{month}-{day}" for month in outcome]
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,10 @@ def watch(declared: Market) -> Iterator[Watch]:
     return Watch(declared, START)
 
 
-def decided(watch: Watch, month: str, acting: int) -> None:
-    event = dg.AssetMaterialization([NAME, "decision"], partition=month, metadata={"acting_decision": acting})
+def decided(watch: Watch, month: str, acting: int, acting_month: str | None = None) -> None:
+    """A decision is made on a month; the newest that asks for a retraining is `acting`, 0 for none."""
+    acting_on = {"acting_decision": acting, "acting_partition": (acting_month or month) if acting else ""}
+    event = dg.AssetMaterialization([NAME, "decision"], partition=month, metadata=acting_on)
     watch.market.instance.report_runless_asset_event(event)
 
 
@@ -91,6 +93,13 @@ def test_a_decision_to_retrain_is_requested_once_with_its_partition_and_its_ledg
     assert request.run_config == {"ops": {"flats__training_set": {"config": {"through": "2024-01"}}}}
     assert dg.validate_run_config(watch.market.defs.resolve_job_def("flats_retrain"), request.run_config)
     assert watch.keys() == []
+
+
+def test_a_decision_that_a_later_partition_tells_of_is_requested_for_its_own(watch: Watch) -> None:
+    decided(watch, "2024-02", 7, acting_month="2024-01")
+    (request,) = watch.tick()
+
+    assert (request.run_key, request.tags["ml_assets/through"]) == ("flats-decision-7-1", "2024-01")
 
 
 @pytest.mark.parametrize("status", ["SUCCESS", "CANCELED"])
@@ -184,7 +193,9 @@ def test_a_materialization_that_no_decision_run_made_is_passed_over(watch: Watch
 
 
 def test_another_projects_decisions_are_not_its_own(watch: Watch) -> None:
-    event = dg.AssetMaterialization(["other", "decision"], partition="2024-01", metadata={"acting_decision": 4})
+    event = dg.AssetMaterialization(
+        ["other", "decision"], partition="2024-01", metadata={"acting_decision": 4, "acting_partition": "2024-01"}
+    )
     watch.market.instance.report_runless_asset_event(event)
 
     assert watch.keys() == []

@@ -62,7 +62,7 @@ def test_a_clean_sql_that_renames_where_a_row_stood_is_an_error(good: Market) ->
 
 
 def test_a_clean_sql_without_lineage_is_told_what_to_select(good: Market) -> None:
-    message = failure_with(good, clean=CLEAN.replace(f", {LINEAGE}", ""))
+    message = failure_with(good, clean=CLEAN.replace(f",\n    {LINEAGE}", ""))
 
     assert f"clean.sql does not return '_partition'. Remedy: select {LINEAGE} in it" in message
 
@@ -104,7 +104,14 @@ def test_an_error_in_clean_sql_names_the_file(good: Market) -> None:
 def test_a_row_outside_its_partition_after_features_sql_is_refused(good: Market) -> None:
     moved = FEATURES.replace("_partition,", "_partition + INTERVAL 1 MONTH AS _partition,")
 
-    assert "60 rows for flats.features lie outside the window" in failure_with(good, features=moved)
+    message = failure_with(good, features=moved)
+    assert f"features.sql: row 1 of sales/{MONTH}.csv is returned, but is not in `validated`" in message
+
+
+def test_a_features_sql_that_doubles_a_row_is_refused(good: Market) -> None:
+    message = failure_with(good, features=f"{FEATURES} UNION ALL {FEATURES} WHERE _row = 9")
+
+    assert f"features.sql: row 9 of sales/{MONTH}.csv is returned more than once" in message
 
 
 def test_a_statement_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from small_market import NAME, PREPARING, TRAINING, Market, RunFailed, open_market, sales
+from small_market import NAME, PREPARING, TRAINING, Market, RunFailed, entry, open_market, sales
 
+from ml_assets.assets.promotion import _from_now_on, _unless_overtaken
 from ml_assets.assets.rows import content_hash
 from ml_assets.project import digest
-from ml_assets.registry.ledger import stages
+from ml_assets.registry.ledger import Draft, stages
 
 if TYPE_CHECKING:
     from conftest import Story
+
+    from ml_assets.registry.ledger import Entry
 
 
 def test_a_training_set_is_a_snapshot_a_window_and_a_split_not_a_copy(story: Story) -> None:
@@ -258,3 +262,36 @@ def test_retraining_is_these_four_steps_in_this_order(story: Story) -> None:
     run = story.market.registry.version(NAME, 3).run_id
 
     assert story.market.steps(run) == [f"{NAME}__{name}" for name in TRAINING]
+
+
+# ------------------------------------------------------------------------------- verdicts, told of a ledger only
+
+
+def test_a_promotion_serves_from_the_partition_after_its_rows_and_after_all_that_was_decided(story: Story) -> None:
+    market = story.market
+    version = market.registry.version(NAME, 1)
+    promoted = Draft(NAME, "promoted", "better", {}, version=1)
+
+    def serves_from(*decided: str) -> str:
+        entries = [entry(number, month) for number, month in enumerate(decided, 1)]
+        return _from_now_on(market.project, version, promoted, entries).partition
+
+    assert version.training_set.through == "2024-05"
+    assert serves_from() == "2024-06"
+    assert serves_from("2024-03", "2024-04") == "2024-06"
+    assert serves_from("2024-07", "2024-06") == "2024-08", "what another version has scored keeps its champion"
+
+
+def test_a_verdict_that_was_overtaken_is_not_written(story: Story) -> None:
+    market = story.market
+    version = market.registry.version(NAME, 2)
+    promoted = Draft(NAME, "promoted", "better", {}, version=2)
+    champion = entry(1, "2024-01", kind="promoted")
+    other, itself = replace(champion, version=3), replace(champion, version=2, kind="rejected")
+
+    def written(*entries: Entry) -> list[Draft]:
+        return _unless_overtaken(market.project, version, promoted, 1, entries)
+
+    assert [draft.version for draft in written(champion)] == [2]
+    assert written(champion, other) == [], "another has been promoted meanwhile"
+    assert written(champion, itself) == [], "it has been judged meanwhile"

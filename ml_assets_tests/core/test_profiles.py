@@ -23,7 +23,6 @@ from ml_assets.core.profiles import (
     choose_bins,
     count_values,
     from_frame,
-    mean,
     profile_sql,
     read_profile,
 )
@@ -299,10 +298,3 @@ def test_profiles_come_back_from_their_table_in_any_order(
     by_name = {start: add_up(many) for start, many in found.items()}
     assert {start: add_up(many) for start, many in from_frame(table.reverse()).items()} == by_name
     assert table.schema == as_frame({}).schema
-
-
-def test_the_mean_is_that_of_the_values_that_are_there() -> None:
-    values = np.array([1.0, 2.0, math.nan, 6.0, math.inf])
-
-    assert mean(count_values(ColumnBins("x", "number", (1.5,)), values)) == 3.0
-    assert math.isnan(mean(Counts("x", "number", 4, 0.0, {})))

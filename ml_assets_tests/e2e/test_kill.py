@@ -8,11 +8,13 @@ import signal
 import time
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from playing import run, start
 
 from ml_assets.lake.connection import Lake, table_exists
 from ml_assets.lake.sql import Table
+from ml_assets.registry.ledger import Ledger, stages
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -41,6 +43,16 @@ def records(data: Path) -> dict[str, int]:
     return counts
 
 
+def repeated(data: Path) -> dict[str, int]:
+    """Records per file that repeat another in all but their running number."""
+    counts = {}
+    for key in records(data):
+        with (data / "hdb_resale" / f"{key}.csv").open(encoding="utf-8-sig", newline="") as file:
+            rows = [tuple(row[1:]) for row in csv.reader(file) if row]
+        counts[key] = len(rows) - len(set(rows))
+    return counts
+
+
 def counted(home: Path, name: str) -> dict[str, int]:
     table = Table("house_prices", name)
     with Lake(home / "lake").reader() as cursor:
@@ -63,15 +75,37 @@ def test_killed_at_random_moments_it_loses_and_doubles_nothing(tmp_path: Path, d
         time.sleep(moments.uniform(0, spread))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        # Whatever is there is whole.
-        for name in ("raw", "predictions"):
-            whole = {key: count for key, count in counted(home, name).items() if name == "raw"}
-            assert all(count == expected[key] for key, count in whole.items())
+        # Whatever is there is whole: a partition is all there or not at all, and what was made from it fits it.
+        raw = counted(home, "raw")
+        assert raw == {key: expected[key] for key in raw}
+        features, predictions = counted(home, "features"), counted(home, "predictions")
+        assert predictions == {key: features[key] for key in predictions}
     run(COMMAND, home, data)
     raw = counted(home, "raw")
     assert raw == expected
     validated, quarantine = counted(home, "validated"), counted(home, "quarantine")
     features, predictions = counted(home, "features"), counted(home, "predictions")
     assert features == validated == predictions
-    for key, count in raw.items():
-        assert count - validated[key] - quarantine.get(key, 0) >= 0
+    duplicates = {key: count - validated[key] - quarantine.get(key, 0) for key, count in raw.items()}
+    assert duplicates == repeated(data)
+    entries = Ledger(Lake(home / "lake")).entries("house_prices")
+    live = [entry.partition for entry in entries if entry.standing == "live"]
+    assert live == ["2021-04"]
+    # Versions that a kill left behind are candidates, and exactly one serves.
+    assert list(stages(entries).values()).count("champion") == 1
+
+
+def test_runs_that_were_killed_are_failed_and_hold_no_place(tmp_path: Path, data: Path) -> None:
+    home = tmp_path / "home"
+    process = start(COMMAND, home, data)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("loaded"):
+            break
+    time.sleep(2)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    instance = dg.DagsterInstance.from_config(str(home / "dagster"))
+    assert [one.status for one in instance.get_runs()] == [dg.DagsterRunStatus.STARTED]
+    run("from ml_assets.runs import open_instance; open_instance()", home, data)
+    assert [one.status for one in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]

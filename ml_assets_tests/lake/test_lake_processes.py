@@ -50,7 +50,7 @@ def test_a_reader_gets_its_answer_while_another_process_is_inside_a_write(fresh:
         newcomer = Lake(fresh.folder)
         started = time.monotonic()
         assert held(fresh, LEFT) == held(newcomer, LEFT) == as_days({0: [1]})
-        assert time.monotonic() - started < 8  # as long as it takes to load DuckDB's extensions on a busy machine
+        assert time.monotonic() - started < 30  # the writer stays for a minute; a busy machine takes seconds to open
         newcomer.close()
         assert writer.is_alive()
         leave.set()

@@ -205,9 +205,17 @@ class Registry:
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
     def snapshots(self) -> set[int]:
-        """The lake snapshots that versions were trained on: upkeep spares them."""
+        """The lake snapshots that versions were trained on, or are about to be: upkeep spares them."""
         projects = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
-        return {self.version(name, number).training_set.snapshot for name in projects for number in self.numbers(name)}
+        trained = {
+            self.version(name, number).training_set.snapshot for name in projects for number in self.numbers(name)
+        }
+        chosen = {
+            self.training_set(name, "latest").snapshot
+            for name in projects
+            if (self.folder / name / "training_sets" / "latest.json").is_file()
+        }
+        return trained | chosen
 
     def keep_training_set(self, project: str, training_set: TrainingSet) -> None:
         """Keep what the next `model` is to be trained on."""

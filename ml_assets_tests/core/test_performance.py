@@ -27,7 +27,9 @@ def performance(database: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]],
     numbered = [row | {"_source": "f.csv", "_row": number} for number, row in enumerate(rows)]
     lineage = {"_partition": pl.Datetime("us"), "_source": pl.String, "_row": pl.Int64}
     predictions = pl.DataFrame(
-        numbered, schema=lineage | {"prediction": pl.Float64, "version": pl.Int64, "in_sample": pl.Boolean}
+        numbered,
+        schema=lineage
+        | {"prediction": pl.Float64, "version": pl.Int64, "in_sample": pl.Boolean, "hindsight": pl.Boolean},
     )
     labels = [{"_partition": JANUARY, "_source": "other.csv", "_row": n, "label": 1.0} for n in range(extra)]
     features = pl.DataFrame([*numbered, *labels], schema=lineage | {"label": pl.Float64}).rename({"label": TARGET})
@@ -36,7 +38,14 @@ def performance(database: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]],
 
 
 def row(label: float | None, prediction: float, **changed: Any) -> dict[str, Any]:
-    return {"_partition": JANUARY, "label": label, "prediction": prediction, "version": 1, "in_sample": False} | changed
+    return {
+        "_partition": JANUARY,
+        "label": label,
+        "prediction": prediction,
+        "version": 1,
+        "in_sample": False,
+        "hindsight": False,
+    } | changed
 
 
 values = st.floats(-1e6, 1e6).map(lambda value: round(value, 3))
@@ -48,6 +57,7 @@ rows_of_any_sort = st.lists(
         _partition=st.sampled_from([JANUARY, FEBRUARY]),
         version=st.sampled_from([1, 2]),
         in_sample=st.sampled_from([False, False, True]),
+        hindsight=st.sampled_from([False, False, True]),
     ),
     max_size=30,
 )
@@ -60,7 +70,7 @@ def test_metrics_are_those_of_the_evaluation_over_rows_that_count(
 ) -> None:
     groups: dict[tuple[datetime, int], list[tuple[float, float]]] = {}
     for one in rows:
-        if one["label"] is not None and not one["in_sample"]:
+        if one["label"] is not None and not one["in_sample"] and not one["hindsight"]:
             groups.setdefault((one["_partition"], one["version"]), []).append((one["label"], one["prediction"]))
     expected = {
         key: {"rows": len(pairs), **regression_metrics(*np.array(pairs).T)} for key, pairs in sorted(groups.items())
@@ -75,7 +85,12 @@ def test_metrics_are_those_of_the_evaluation_over_rows_that_count(
 
 def test_rows_that_were_learnt_from_or_have_no_label_never_count(database: duckdb.DuckDBPyConnection) -> None:
     good = [row(10.0, 11.0), row(20.0, 19.0)]
-    others = [row(10.0, 99.0, in_sample=True), row(None, 99.0), row(None, 99.0, in_sample=True)]
+    others = [
+        row(10.0, 99.0, in_sample=True),
+        row(10.0, 99.0, hindsight=True),
+        row(None, 99.0),
+        row(None, 99.0, in_sample=True),
+    ]
 
     assert performance(database, [*good, *others], extra=5) == performance(database, good)
     assert performance(database, good)[JANUARY, 1]["rows"] == 2.0
@@ -114,9 +129,7 @@ def test_versions_and_partitions_are_told_apart(database: duckdb.DuckDBPyConnect
 
 def test_a_prediction_meets_only_the_label_of_its_own_partition(database: duckdb.DuckDBPyConnection) -> None:
     both = "(VALUES (TIMESTAMP '2024-01-01'), (TIMESTAMP '2024-02-01')) t(_partition)"
-    predictions = (
-        f"SELECT *, 'f.csv' AS _source, 1 AS _row, 1 AS version, false AS in_sample, 5.0 AS prediction FROM {both}"
-    )
+    predictions = f"SELECT *, 'f.csv' AS _source, 1 AS _row, 1 AS version, false AS in_sample, false AS hindsight, 5.0 AS prediction FROM {both}"
     features = f"SELECT *, 'f.csv' AS _source, 1 AS _row, 4 + month(_partition) AS y FROM {both}"
 
     found = read_performance(database.cursor().execute(performance_sql(predictions, features, "y")).fetchall())
@@ -131,7 +144,9 @@ def test_a_prediction_meets_only_the_label_of_its_own_row(database: duckdb.DuckD
     cursor = database.cursor()
     cursor.execute("CREATE TEMP TABLE keys AS SELECT * FROM (VALUES ('a', 1), ('a', 2), ('b', 1)) t(_source, _row)")
     keys = "SELECT TIMESTAMP '2024-01-01' AS _partition, _source, _row"
-    predictions = f"{keys}, 1 AS version, false AS in_sample, _row + ascii(_source) AS prediction FROM keys"
+    predictions = (
+        f"{keys}, 1 AS version, false AS in_sample, false AS hindsight, _row + ascii(_source) AS prediction FROM keys"
+    )
     features = f"{keys}, _row + ascii(_source) AS y FROM keys"
 
     found = read_performance(cursor.execute(performance_sql(predictions, features, "y")).fetchall())

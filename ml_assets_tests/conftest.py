@@ -9,6 +9,8 @@ PLAYED = {"test_the_loop.py", "test_browser.py"}
 FIRST = ("test_the_loop.py", "test_browser.py", "test_kill.py", "test_readme.py", "test_wheel.py")
 
 
+# Before xdist reads the groups off the items.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         group = "played" if item.path.name in PLAYED else str(item.path)

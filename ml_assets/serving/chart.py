@@ -81,9 +81,7 @@ def draw(series: Series) -> str:
         figure = Figure(figsize=(10, 3.6), layout="constrained", facecolor="none")
         _plot(figure.subplots(), series)
         if series.warning:
-            figure.suptitle(
-                "SIMULATED DATA" if "SIMULATED" in series.warning else "ORIGIN OF THE DATA UNKNOWN", color=LIMIT
-            )
+            figure.suptitle("SIMULATED DATA", color=LIMIT)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
     svg = out.getvalue()

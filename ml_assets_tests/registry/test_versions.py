@@ -207,14 +207,23 @@ def test_a_missing_model_file_is_an_error_that_says_what_to_do(registry: Registr
         registry.load(version)
 
 
-def test_a_model_with_a_type_that_is_not_on_the_list_is_refused_unread(registry: Registry, tmp_path: Path) -> None:
+def test_a_model_with_a_type_that_is_not_on_the_list_is_refused_unread(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import FunctionTransformer
 
     mark = tmp_path / "it ran"
     foreign = Pipeline([("harm", FunctionTransformer(func=os.system, kw_args={"command": f"touch '{mark}'"}))])
-    version = registry.register(foreign, FIELDS)
-    with pytest.raises(RegistryError, match=r"holds (posix|nt|os)\.system, which is not on the list of trusted types"):
+    refused = r"holds (posix|nt|os)\.system, which is not on the list of trusted types"
+    with pytest.raises(RegistryError, match=refused):
+        registry.register(foreign, FIELDS)
+    assert registry.numbers("houses") == []
+    # As if an older platform, or somebody with access to the folder, had written it.
+    with monkeypatch.context() as careless:
+        careless.setattr("ml_assets.registry.models._refuse_untrusted", lambda _: None)
+        version = registry.register(foreign, FIELDS)
+    with pytest.raises(RegistryError, match=refused):
         registry.load(version)
     assert not mark.exists()
 

@@ -89,7 +89,9 @@ def fill_home(home: Path) -> None:
         lake,
         {
             # One row in quarantine in April, and two duplicates in every month.
-            PROJECT.table("raw"): pl.concat([lineage, lineage.filter(pl.col("_row") <= 2), lineage.tail(1)]),
+            PROJECT.table("raw"): pl.concat(
+                [lineage, lineage.filter(pl.col("_row") <= 2), lineage.tail(1)]
+            ).with_columns(pl.lit("SIMULATED DATA: nobody observed these rows.").alias("_simulated")),
             PROJECT.table("validated"): lineage,
             PROJECT.table("quarantine"): lineage.tail(1),
             PROJECT.table("features"): features,

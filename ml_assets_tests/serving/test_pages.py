@@ -59,7 +59,9 @@ def test_a_lake_with_raw_rows_alone_is_shown(empty: Browser, tmp_path: Path) -> 
     replace_window(lake, {PROJECT.table("raw"): rows}, PROJECT.window("2024-01", "2024-01"), Commit("houses", "raw"))
     lake.close()
     for path in PAGES[:-1]:
-        assert empty.get(path).status_code == 200
+        page = empty.get(path)
+        assert page.status_code == 200
+        assert 'class="warning"' not in page.text
     assert "2024-01 1" + 6 * " \N{EN DASH}" in text_of(empty.get("/projects/houses/partitions").text)
 
 
@@ -140,22 +142,13 @@ def test_simulated_data_are_announced_on_every_page(client: Browser, path: str) 
     assert "SIMULATED DATA" in client.get(path).text
 
 
-def test_real_data_are_shown_without_a_warning(
+def test_simulated_data_are_announced_also_when_their_files_are_gone(
     client: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_data(tmp_path, simulated=False)
     monkeypatch.setenv("ML_ASSETS_DATA", str(tmp_path))
     for path in PAGES:
-        assert 'class="warning"' not in client.get(path).text
-
-
-def test_rows_whose_source_is_gone_are_not_passed_off_as_real(
-    client: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ML_ASSETS_DATA", str(tmp_path))
-    for path in PAGES:
-        assert "cannot be told" in client.get(path).text
-    assert "ORIGIN OF THE DATA UNKNOWN" in client.get(CHART).text
+        assert "SIMULATED DATA" in client.get(path).text
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def main(data: str, home: str) -> None:
 
             decided = time.time()
             key = dg.AssetKey([PROJECT, "decision"])
-            metadata = {"acting_decision": number}
+            metadata = {"acting_decision": number, "acting_partition": "2020-12"}
             instance.report_runless_asset_event(dg.AssetMaterialization(key, partition="2020-12", metadata=metadata))
             waited.append(round(wait_for(started, seconds=120, what="the run", pause=0.05) - decided, 2))
             wait_for(finished, seconds=180, what="the end of the run")

@@ -180,7 +180,7 @@ def build_decision(project: Project) -> dg.AssetsDefinition:
             commit_of(context, project, "decision"), lambda entries: decide(project, span, drifted, measured, entries)
         )
         entries = ledger(lake.lake).entries(project.name)
-        key, acting = asset_key(project, "decision"), acting_decision(entries)
+        key, acting, origin = asset_key(project, "decision"), acting_decision(entries), data_origin(project, lake.lake)
         for entry in added:
             context.add_asset_metadata(
                 {
@@ -192,14 +192,14 @@ def build_decision(project: Project) -> dg.AssetsDefinition:
                     "acting_decision": acting.id if acting else 0,
                     "acting_partition": acting.partition if acting else "",
                     "evidence": dg.MetadataValue.json(entry.facts),
-                    **data_origin(project, lake.lake),
+                    **origin,
                 },
                 asset_key=key,
                 partition_key=entry.partition,
             )
         return dg.MaterializeResult(
             asset_key=key,
-            metadata={"decided": len(added), **data_origin(project, lake.lake)},
+            metadata={"decided": len(added), **origin},
             data_version=dg.DataVersion(str(added[-1].id)),
         )
 

@@ -129,8 +129,8 @@ def test_versions_and_partitions_are_told_apart(database: duckdb.DuckDBPyConnect
 
 def test_a_prediction_meets_only_the_label_of_its_own_partition(database: duckdb.DuckDBPyConnection) -> None:
     both = "(VALUES (TIMESTAMP '2024-01-01'), (TIMESTAMP '2024-02-01')) t(_partition)"
-    predictions = f"SELECT *, 'f.csv' AS _source, 1 AS _row, 1 AS version, false AS in_sample, "
-        f"false AS hindsight, 5.0 AS prediction FROM {both}"
+    marks = "1 AS version, false AS in_sample, false AS hindsight"
+    predictions = f"SELECT *, 'f.csv' AS _source, 1 AS _row, {marks}, 5.0 AS prediction FROM {both}"
     features = f"SELECT *, 'f.csv' AS _source, 1 AS _row, 4 + month(_partition) AS y FROM {both}"
 
     found = read_performance(database.cursor().execute(performance_sql(predictions, features, "y")).fetchall())

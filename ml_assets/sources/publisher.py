@@ -268,9 +268,7 @@ class _Datastore:
 
         timeout = httpx.Timeout(PAGE_SECONDS if self.answered else FIRST_ANSWER_SECONDS, connect=CONNECT_SECONDS)
         body = bytearray()
-        with httpx.stream(
-            "GET", self.url, params=query, timeout=timeout, headers={"user-agent": "ml-assets"}
-        ) as answer:
+        with self.client.stream("GET", self.url, params=query, timeout=timeout) as answer:
             for chunk in answer.iter_bytes():
                 body += chunk
                 if len(body) > PAGE_BYTES:

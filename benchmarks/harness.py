@@ -9,11 +9,11 @@ from __future__ import annotations
 import operator
 import re
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from benchmarks.process import Measured
 
@@ -54,10 +54,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The figures of both sides, one per repeat, in the row's unit."""
+    """The figures of both sides, one per repeat, in the row's unit; where our seconds went, in one more run."""
 
     ours_each: tuple[float, ...]
     other_each: tuple[float, ...]
+    profile: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def ours(self) -> float:

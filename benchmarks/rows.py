@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,10 +76,10 @@ def by_the_book(months: int) -> Measured:
         return python(peer, str(data_folder()), str(out), "--months", str(months))
 
 
-def platform(script: str) -> Measured:
+def platform(script: str, *options: str) -> Measured:
     """Run one of the platform's scripts over the data in a fresh home."""
     with workspace() as home:
-        return python(str(BENCHMARKS / script), str(data_folder()), str(home / "home"))
+        return python("-m", f"benchmarks.{script}", str(data_folder()), str(home / "home"), *options)
 
 
 def warm_home() -> Path:
@@ -105,14 +106,16 @@ def load() -> Comparison:
 @row("history", target="<= 2 x", unit="s", ours="94 months, all partitioned assets", other="plain script, same work")
 def history() -> Comparison:
     """Filling a history costs at most twice what a script without orchestration, versions or checks costs."""
-    return alternate(lambda: platform("platform_history.py"), plain_script, repeats=3, same_work=ROW_COUNTS)
+    measured = alternate(lambda: platform("platform_history"), plain_script, repeats=3, same_work=ROW_COUNTS)
+    profile = platform("platform_history", "--profile").report()["profile"]
+    return replace(measured, profile=profile)
 
 
 @row("memory", target="<= 2 x", unit="MiB", ours="94 months, all partitioned assets", other="plain script, same work")
 def memory() -> Comparison:
     """Peak memory of the same."""
     return alternate(
-        lambda: platform("platform_history.py"), plain_script, repeats=2, figure="peak_rss_mib", same_work=ROW_COUNTS
+        lambda: platform("platform_history"), plain_script, repeats=2, figure="peak_rss_mib", same_work=ROW_COUNTS
     )
 
 
@@ -130,7 +133,7 @@ def month() -> Comparison:
     """
     ours, other = [], []
     for _ in range(2):
-        report = platform("platform_history.py").report()
+        report = platform("platform_history").report()
         timings = report["timings"]
         ours.append((timings["raw to profile"] + timings["predictions to decision"]) / report["months"])
         peer = by_the_book(12).report()
@@ -147,7 +150,7 @@ def month() -> Comparison:
 )
 def decision() -> Comparison:
     """A retraining starts within seconds of the decision; loading the code location is the floor of any run."""
-    waited = platform("platform_latency.py").report()["seconds"]
+    waited = platform("platform_latency").report()["seconds"]
     loading = "from ml_assets.definitions import defs; defs()"
     floor = [python("-c", loading, env={"ML_ASSETS_HOME": str(warm_home())}).seconds for _ in waited]
     return Comparison(tuple(waited), tuple(floor))

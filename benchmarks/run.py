@@ -66,6 +66,7 @@ def entry(row: Row, comparison: Comparison) -> dict[str, Any]:
         "ours_each": [round(value, 4) for value in comparison.ours_each],
         "other_each": [round(value, 4) for value in comparison.other_each],
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        **({"our_seconds_by_work": dict(comparison.profile)} if comparison.profile else {}),
     }
 
 
@@ -113,6 +114,10 @@ def show(measured: dict[str, Any], errors: dict[str, str]) -> None:
         table.add_row(name, "", "", ROWS[name].unit, "", ROWS[name].target, "[bold red]error[/]")
     console = Console()
     console.print(table)
+    for name, row in measured.items():
+        if "our_seconds_by_work" in row:
+            parts = ", ".join(f"{work} {seconds:.1f}" for work, seconds in row["our_seconds_by_work"].items())
+            console.print(f"{name}: where ours goes, in seconds of one run: {parts}")
     for name, error in errors.items():
         console.print(f"{name}: {error}", style="red", markup=False)
 

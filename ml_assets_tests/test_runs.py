@@ -14,7 +14,7 @@ from ml_assets.runs import OWNER_TAG, fail_orphaned_runs, open_instance, sole_da
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("DAGSTER_HOME", "DAGSTER_EVENT_BATCH_SIZE", "DAGSTER_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
         monkeypatch.setenv(name, "")
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "10000")
     monkeypatch.setenv("ML_ASSETS_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 

@@ -9,7 +9,7 @@ import dagster as dg
 import duckdb
 
 from ml_assets import settings
-from ml_assets.core.statement import check_select
+from ml_assets.core.statement import check_select, is_row_wise
 from ml_assets.lake.connection import Commit, columns_of
 from ml_assets.lake.origin import origin_warning
 from ml_assets.lake.tables import LINEAGE, PARTITION, run_select
@@ -154,8 +154,9 @@ def run_sql(cursor: duckdb.DuckDBPyConnection, path: str, sql: str, name: str, r
     import polars as pl
 
     check_select(sql, where=path, allowed=[name])
+    together = is_row_wise(sql, where=path, kept=LINEAGE)
     parts = []
-    for part in rows.partition_by(PARTITION, maintain_order=True) or [rows]:
+    for part in [rows] if together else rows.partition_by(PARTITION, maintain_order=True) or [rows]:
         cursor.register("_part", part)
         try:
             parts.append(run_select(cursor, sql, {name: "FROM _part"}))

@@ -14,7 +14,7 @@ from ml_assets.assets.rows import content_hash, of_partitions, read_partitions, 
 from ml_assets.core.evaluation import check_gate, regression_metrics
 from ml_assets.core.profiles import choose_bins, count_values
 from ml_assets.core.splitting import split_by_time
-from ml_assets.core.training import as_inputs, build_pipeline, fit, packages
+from ml_assets.core.training import as_inputs, build_pipeline, fit, packages, threads_for
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
 from ml_assets.registry.ledger import Draft, current_champion
@@ -107,6 +107,8 @@ def build_model(project: Project) -> dg.AssetsDefinition:
         pipeline = build_pipeline(training.estimator, training.parameters, kinds, training.seed)
         context.log.info("training on %d rows", train.height)
         fit(pipeline, train, kinds, project.target)
+        with threads_for(train.height):
+            predicted = pipeline.predict(as_inputs(train, kinds))
         entries = ledger(lake.lake).entries(project.name)
         fields = {
             "project": project.name,
@@ -121,7 +123,7 @@ def build_model(project: Project) -> dg.AssetsDefinition:
             "training_set": replace(training_set, run_id=context.run.run_id),
             "hashes": hashes(project),
             "packages": packages(),
-            "reference": prediction_reference(pipeline.predict(as_inputs(train, kinds))),
+            "reference": prediction_reference(predicted),
         }
         version = registry().register(pipeline, fields)
         ledger(lake.lake).append(

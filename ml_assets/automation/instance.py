@@ -56,9 +56,9 @@ def instance_environment(home: Path) -> dict[str, str]:
         "DAGSTER_EVENT_BATCH_SIZE": "500",
         "DAGSTER_DISABLE_TELEMETRY": "1",  # Dagster's upload
         "DO_NOT_TRACK": "1",  # Evidently
-        # Threads that wait for each other by spinning take the cores from those they wait for: on a machine with other
-        # work, training was measured five to eight times slower without it.
-        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+        # Threads of GNU OpenMP that wait for each other by spinning take the cores from those they wait for, and those
+        # that sleep at once take long to wake: a fit of seconds took eight times as long either way (core/training.py).
+        "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "10000"),
     }
 
 

@@ -66,6 +66,35 @@ def inputs_of(sql: str, *, where: str = "SQL") -> frozenset[str]:
     return frozenset(names.values())
 
 
+def is_row_wise(sql: str, *, where: str = "SQL", kept: Collection[str]) -> bool:
+    """Whether every output row of a SELECT depends on one input row alone, as far as its form shows.
+
+    Such a statement has the same result over many partitions at once and over one after another.
+
+    Args:
+        sql: One SELECT, DuckDB dialect.
+        where: The file's name, for the message.
+        kept: Columns that must be selected as they are: beside a plain column, and without GROUP BY, DuckDB takes no
+            aggregate, whatever its name.
+
+    Raises:
+        SqlError: As `check_select`.
+    """
+    from sqlglot import exp
+
+    tree = read_statement(sql, where).tree
+    clauses = {name for name, value in tree.args.items() if value}
+    if not isinstance(tree, exp.Select) or not clauses <= {"expressions", "from_", "where"}:
+        return False
+    table = tree.args["from_"].this
+    if not isinstance(table, exp.Table) or {name for name, value in table.args.items() if value} - {"this", "alias"}:
+        return False
+    if any(node is not tree and isinstance(node, exp.Query | exp.Window) for node in tree.walk()):
+        return False
+    plain = {each.name for each in tree.expressions if each.key == "column"}
+    return any(is_star(each) for each in tree.expressions) or plain.issuperset(kept)
+
+
 @dataclass(frozen=True)
 class Statement:
     """A parsed SELECT, with its text and the name of its file."""

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.core.training import as_inputs
+from ml_assets.core.training import as_inputs, threads_for
 
 if TYPE_CHECKING:
     import polars as pl
@@ -190,7 +190,8 @@ class Registry:
                 f"version {version.number} of {version.project} needs the feature {missing[0]!r}, which features.sql "
                 "no longer returns. Remedy: return it again, or train a new version"
             )
-        return self.load(version).predict(as_inputs(rows, version.features)).astype(float)
+        with threads_for(rows.height):
+            return self.load(version).predict(as_inputs(rows, version.features)).astype(float)
 
     def write_evaluation(self, version: Version, evaluation: dict[str, Any]) -> None:
         """Keep a version's evaluation beside it."""

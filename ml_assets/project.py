@@ -29,12 +29,32 @@ class Publisher(dg.Model, dg.Resolvable):
     dataset: str = Field(description="The publisher's id of the data set.")
 
 
+class Dialect(dg.Model, dg.Resolvable):
+    """How the text of a delimited file is to be read."""
+
+    delimiter: str | None = Field(default=None, description="One character between fields; `,`, or a tab for TSV.")
+    quote: str | None = Field(default='"', description="Character around fields; null where quotes mean nothing.")
+    escape: str | None = Field(default=None, description="Character before a quote that is part of a quoted field.")
+    header: bool = Field(default=True, description="Whether the first record names the columns.")
+    columns: list[str] = Field(default=[], description="Names of the columns, where there is no header.")
+    skip: int = Field(default=0, ge=0, description="Lines before the header, or before the first record.")
+    encoding: str = Field(default="utf-8", description="Encoding of the text: `utf-8`, `latin-1`, `utf-16` and others.")
+    trim_header: bool = Field(default=False, description="Whether blanks around the names in the header are cut off.")
+    blank_lines: Literal["quarantine", "skip"] = Field(
+        default="quarantine", description="What becomes of lines without any value; skipped ones are counted."
+    )
+
+
 class Source(dg.Model, dg.Resolvable):
     """Where raw rows come from."""
 
     files: str = Field(
         description="Path of a partition's CSV file under the data folder, with strftime codes: `sales/%Y-%m.csv`."
     )
+    format: Literal["csv", "tsv", "jsonl", "parquet"] | None = Field(
+        default=None, description="Format of the files; by the ending of their name where it is left out."
+    )
+    dialect: Dialect = Field(default=Dialect(), description="How delimited text is to be read.")
     ignore_in_duplicates: list[str] = Field(
         default=[], description="Columns, such as a running number, that do not tell two rows apart."
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,9 +17,9 @@ import dagster as dg
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from ml_assets import settings
+from ml_assets.core.partitioning import NO_START, Calendar, Grain
 from ml_assets.lake.sql import Table, Window
 
-FORMATS = {"month": "%Y-%m", "day": "%Y-%m-%d"}
 METRICS = ("mse", "rmse", "mae", "mape", "r2")
 
 
@@ -55,6 +55,11 @@ class Source(dg.Model, dg.Resolvable):
         default=None, description="Format of the files; by the ending of their name where it is left out."
     )
     dialect: Dialect = Field(default=Dialect(), description="How delimited text is to be read.")
+    time: str = Field(
+        default="",
+        description="SQL over the source's columns that yields a row's time, where one file holds several partitions: "
+        "a column's name, or `strptime(sold, '%d/%m/%Y')`. The column `partitions.time` where it is left out.",
+    )
     ignore_in_duplicates: list[str] = Field(
         default=[], description="Columns, such as a running number, that do not tell two rows apart."
     )
@@ -62,6 +67,16 @@ class Source(dg.Model, dg.Resolvable):
     simulation: str | None = Field(
         default=None, description="`module:function` that writes simulated files where nothing else can be had."
     )
+
+    @property
+    def kind(self) -> str:
+        """What Dagster shows as the kind of the source."""
+        return self.format or "csv"
+
+    @property
+    def words(self) -> str:
+        """What it is, in a word or two."""
+        return self.files
 
     @field_validator("files")
     @classmethod
@@ -72,16 +87,38 @@ class Source(dg.Model, dg.Resolvable):
 
 
 class Partitions(dg.Model, dg.Resolvable):
-    """How rows are cut into partitions."""
+    """How rows are cut into partitions: by time, in blocks of rows, or not at all."""
 
-    grain: Literal["month", "day"] = Field(description="Length of one partition.")
-    start: str = Field(description="Key of the first partition: `2017-01`, or `2017-01-31` for days.")
-    time: str = Field(description="Column of the schema that holds the row's time; it must lie in the partition.")
+    grain: Grain = Field(description="Length of one partition; `block` for rows in an order, `none` for those without.")
+    start: str = Field(
+        default="",
+        description="Key of the first partition: `2017-01`, `2017-01-31` for days and weeks (a Monday), "
+        "`2017-01-31-00:00` for hours. Left out without time.",
+    )
+    time: str = Field(
+        default="", description="Column of the schema that holds the row's time; it must lie in the partition."
+    )
+    timezone: str = Field(
+        default="UTC", description="Zone in which days, weeks and months begin, and that local times are meant in."
+    )
+    rows: PositiveInt = Field(default=1000, description="Rows of a block; the last block may have fewer.")
 
     @model_validator(mode="after")
-    def _starts_with_a_key(self) -> Self:
-        _parse_key(self.start, self.grain)
+    def _fits_its_grain(self) -> Self:
+        if self.grain in NO_START:
+            if self.time or self.start or self.timezone != "UTC":
+                raise ValueError(f"partitions of grain {self.grain} have no time, start or timezone: leave them out")
+            return self
+        if not self.time or not self.start:
+            missing = "start" if self.time else "time"
+            raise ValueError(f"partitions of grain {self.grain} need {missing}")
+        self.calendar.start_of(self.start)
         return self
+
+    @property
+    def calendar(self) -> Calendar:
+        """The partitions on their axis."""
+        return Calendar(self.grain, self.start or NO_START[self.grain], self.timezone, self.rows)
 
 
 class Validation(dg.Model, dg.Resolvable):
@@ -182,18 +219,24 @@ class Project:
         Raises:
             ValueError: naming the file and the partitions.
         """
-        start = self.start_of(self.partitions.start)
-        year = 12 if self.partitions.grain == "month" else 365
+        if "%" not in self.source.files:
+            return
+        start = self.start_of(self.first)
         named: dict[str, str] = {}
+        year = {"hour": 24 * 365, "day": 365, "week": 52, "month": 12}.get(self.partitions.grain, 0)
         for step in (0, 1, year):
             partition = self.step(start, step)
-            file = partition.strftime(self.source.files)
+            file = self.file_of(partition)
             if file in named:
                 raise ValueError(
                     f"source.files: {self.source.files!r} names the file {file!r} for the partitions {named[file]} and "
                     f"{self.key_of(partition)}. Remedy: write the date of the partition in it, as in `sales/%Y-%m.csv`"
                 )
             named[file] = self.key_of(partition)
+
+    def file_of(self, start: datetime) -> str:
+        """The name of the file, or files, of the partition that starts at a moment: strftime codes are local time."""
+        return start.replace(tzinfo=UTC).astimezone(self.calendar.zone).strftime(self.source.files)
 
     @property
     def folder(self) -> Path:
@@ -204,9 +247,19 @@ class Project:
         """A table of this project."""
         return Table(self.name, name)
 
+    @cached_property
+    def calendar(self) -> Calendar:
+        """The project's partitions."""
+        return self.partitions.calendar
+
+    @property
+    def first(self) -> str:
+        """The key of the first partition."""
+        return self.calendar.start
+
     def key_of(self, start: datetime) -> str:
         """The key of the partition that starts at a moment."""
-        return start.strftime(FORMATS[self.partitions.grain])
+        return self.calendar.key_of(start)
 
     def start_of(self, key: str) -> datetime:
         """The first moment of a partition, naive UTC.
@@ -215,32 +268,26 @@ class Project:
             ValueError: if the key is no partition's.
         """
         try:
-            return _parse_key(key, self.partitions.grain)
+            return self.calendar.start_of(key)
         except ValueError as error:
-            raise ValueError(
-                f"{key!r} is no partition of {self.name}: keys look like {self.partitions.start!r}"
-            ) from error
+            raise ValueError(f"{self.name}: {error}") from error
 
     def step(self, start: datetime, partitions: int) -> datetime:
         """The start of the partition so many after (or before) another."""
-        if self.partitions.grain == "day":
-            return start + timedelta(days=partitions)
-        month = start.year * 12 + start.month - 1 + partitions
-        return datetime(month // 12, month % 12 + 1, 1)  # noqa: DTZ001 - naive UTC throughout the lake
+        return self.calendar.step(start, partitions)
 
     def window(self, first: str, last: str) -> Window:
         """The window of a range of keys, both ends included."""
         return Window(self.start_of(first), self.step(self.start_of(last), 1))
 
     def newest_ended(self, now: datetime) -> datetime | None:
-        """The start of the newest partition that has ended, or None while the first has not.
+        """The start of the newest partition that has ended, or None while the first has not. Only where there is time.
 
         Args:
             now: naive UTC.
         """
-        current = datetime(now.year, now.month, now.day if self.partitions.grain == "day" else 1)  # noqa: DTZ001 - naive UTC
-        newest = self.step(current, -1)
-        return newest if newest >= self.start_of(self.partitions.start) else None
+        newest = self.step(self.calendar.holding(now), -1)
+        return newest if newest >= self.start_of(self.first) else None
 
     def starts(self, window: Window) -> list[datetime]:
         """The starts of a window's partitions, in order."""
@@ -268,17 +315,6 @@ class Project:
     def sql_hash(self) -> str:
         """SHA-256 over both statements."""
         return digest(self.clean_sql, self.features_sql)
-
-
-def _parse_key(key: str, grain: str) -> datetime:
-    try:
-        start = datetime.strptime(key, FORMATS[grain])  # noqa: DTZ007 - naive UTC throughout the lake
-    except ValueError as error:
-        raise ValueError(f"{key!r} is no key of a {grain}: {error}") from error
-    if start.strftime(FORMATS[grain]) != key:
-        # strptime also takes `2017-1`; keys are compared as text.
-        raise ValueError(f"{key!r} is no key of a {grain}: it is written {start.strftime(FORMATS[grain])!r}")
-    return start
 
 
 def digest(*parts: str) -> str:

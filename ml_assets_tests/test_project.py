@@ -74,7 +74,7 @@ def test_a_partition_has_a_key_and_a_start(grain: str, start: datetime, key: str
     ],
 )
 def test_a_text_that_is_no_key_is_refused_with_an_example(grain: str, key: str) -> None:
-    with pytest.raises(ValueError, match=f"is no partition of flats: keys look like '{START[grain]}'"):
+    with pytest.raises(ValueError, match=f"flats: .* is no key of a {grain}: keys look like '{START[grain]}'"):
         project(grain).start_of(key)
 
 
@@ -236,7 +236,7 @@ def test_a_first_partition_that_is_no_key_is_refused(grain: str, start: str) -> 
 @pytest.mark.parametrize(
     ("declare", "message"),
     [
-        (lambda: Partitions(grain="week", start="2017-01", time="month"), "grain"),
+        (lambda: Partitions(grain="quarter", start="2017-01", time="month"), "grain"),
         (lambda: Validation(quarantine_limit=1.1), "quarantine_limit"),
         (lambda: Validation(quarantine_limit=-0.1), "quarantine_limit"),
         (lambda: Training(estimator="e", window=0, test=1), "window"),
@@ -281,7 +281,7 @@ def test_a_name_that_does_not_import_is_refused_with_what_was_expected(path: str
     assert repr(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("files", ["sales.csv", "sales/%Y.csv", "sales/%m.csv"])
+@pytest.mark.parametrize("files", ["sales/%Y.csv", "sales/%m.csv"])
 def test_a_source_that_names_one_file_for_two_partitions_is_refused(files: str) -> None:
     with pytest.raises(ValueError, match=r"names the file 'sales.*for the partitions"):
         project(source=Source(files=files))

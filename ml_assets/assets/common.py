@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003 - asset modules have no postponed annotations
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import duckdb
 
 from ml_assets import settings
+from ml_assets.core.partitioning import FORMATS, ONLY
 from ml_assets.core.statement import check_select, is_row_wise
 from ml_assets.lake.connection import Commit, columns_of
 from ml_assets.lake.origin import origin_warning
+from ml_assets.lake.sql import Table, Window
 from ml_assets.lake.tables import LINEAGE, PARTITION, run_select
-from ml_assets.project import FORMATS, Project, digest
+from ml_assets.project import Project, digest
 from ml_assets.registry.ledger import Ledger
 from ml_assets.registry.models import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import polars as pl
 
     from ml_assets.core.lineage import ColumnRef
     from ml_assets.lake.connection import Lake
-    from ml_assets.lake.sql import Window
 
 DECISION_TAG = "ml_assets/decision"
 RETRAINING_TAG = "ml_assets/retraining"
@@ -33,6 +34,8 @@ REFRESH_TAG = "ml_assets/refresh"
 # A range of partitions runs in one process; the steps of a run follow each other, so starting a process for each would
 # only pay for the imports again.
 SINGLE_RUN = dg.BackfillPolicy.single_run()
+# Rows that are worked on at a time: some hundred megabytes of text.
+PIECE = 300_000
 
 
 class SqlFailure(Exception):  # noqa: N818 - says what happened
@@ -56,12 +59,25 @@ class Span:
     is_range: bool
 
 
-def partitions_of(project: Project) -> dg.TimeWindowPartitionsDefinition:
-    """The project's partitions, from its first to the newest that has ended."""
-    start, fmt = project.partitions.start, FORMATS[project.partitions.grain]
-    if project.partitions.grain == "day":
-        return dg.DailyPartitionsDefinition(start_date=start, fmt=fmt)
-    return dg.MonthlyPartitionsDefinition(start_date=start, fmt=fmt)
+def partitions_of(project: Project) -> dg.PartitionsDefinition[Any]:
+    """The project's partitions: by time up to the newest that has ended, blocks as they are found, or one."""
+    grain, start, zone = project.partitions.grain, project.partitions.start, project.partitions.timezone
+    if grain == "none":
+        return dg.StaticPartitionsDefinition([ONLY])
+    if grain == "block":
+        return dg.DynamicPartitionsDefinition(name=blocks_name(project))
+    if grain == "hour":
+        return dg.HourlyPartitionsDefinition(start_date=start, fmt=FORMATS[grain], timezone=zone)
+    if grain == "day":
+        return dg.DailyPartitionsDefinition(start_date=start, fmt=FORMATS[grain], timezone=zone)
+    if grain == "week":
+        return dg.WeeklyPartitionsDefinition(start_date=start, fmt=FORMATS[grain], timezone=zone, day_offset=1)
+    return dg.MonthlyPartitionsDefinition(start_date=start, fmt=FORMATS[grain], timezone=zone)
+
+
+def blocks_name(project: Project) -> str:
+    """Under which Dagster keeps the blocks that a project has."""
+    return f"{project.name}_blocks"
 
 
 def asset_key(project: Project, name: str) -> dg.AssetKey:
@@ -111,7 +127,7 @@ def spec(
 
 def span_of(context: dg.AssetExecutionContext, project: Project) -> Span:
     """The partitions that this run materializes."""
-    keys = context.partition_keys
+    keys = sorted(context.partition_keys, key=project.start_of)
     window = project.window(keys[0], keys[-1])
     tags = context.run.tags
     # A backfill of a job is one run for each partition, and no less a history.
@@ -176,7 +192,7 @@ def describe(
     project: Project,
     lake: Lake,
     name: str,
-    rows: pl.DataFrame,
+    counts: Mapping[datetime, int],
     *,
     snapshot: int,
     span: Span,
@@ -191,7 +207,7 @@ def describe(
         project: the project.
         lake: where the table is.
         name: the asset's and table's name.
-        rows: what was written, with `_partition`.
+        counts: start of a partition → rows that were written.
         snapshot: the lake's version that holds it: the data version.
         span: the partitions of this run.
         more: partition key → metadata of that partition.
@@ -199,7 +215,6 @@ def describe(
         extra: metadata of the whole run.
     """
     key = asset_key(project, name)
-    counts = dict(rows.group_by("_partition").len().iter_rows())
     origin = data_origin(project, lake)
     for start, partition in zip(span.starts, span.keys, strict=True):
         context.add_asset_metadata(
@@ -215,7 +230,7 @@ def describe(
     with lake.reader() as cursor:
         columns = columns_of(cursor, project.table(name))
     metadata: dict[str, Any] = {
-        "rows": rows.height,
+        "rows": sum(counts.values()),
         "dagster/column_schema": dg.TableSchema([dg.TableColumn(column, kind) for column, kind in columns.items()]),
         **origin,
         **(extra or {}),
@@ -223,6 +238,35 @@ def describe(
     if lineage:
         metadata["dagster/column_lineage"] = column_lineage(project, lineage)
     return dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=dg.DataVersion(str(snapshot)))
+
+
+def counts_of(rows: pl.DataFrame) -> dict[datetime, int]:
+    """Rows per partition of a frame."""
+    return dict(rows.group_by(PARTITION).len().iter_rows())
+
+
+def partition_counts(cursor: duckdb.DuckDBPyConnection, table: Table, span: Span) -> dict[datetime, int]:
+    """Rows per partition of a table, within a run's partitions."""
+    sql = f"SELECT {PARTITION}, count(*) FROM {table.path} WHERE {span.window.condition()} GROUP BY ALL ORDER BY ALL"
+    return dict(cursor.execute(sql).fetchall())
+
+
+def in_pieces(project: Project, cursor: duckdb.DuckDBPyConnection, table: Table, span: Span) -> Iterator[Span]:
+    """The partitions of a run, some at a time: as many as hold about `PIECE` rows, so that memory stays bounded."""
+    counts = partition_counts(cursor, table, span)
+    first, held = 0, 0
+    for number, start in enumerate(span.starts):
+        count = counts.get(start, 0)
+        if held and held + count > PIECE:
+            yield _piece(project, span, first, number)
+            first, held = number, 0
+        held += count
+    yield _piece(project, span, first, len(span.starts))
+
+
+def _piece(project: Project, span: Span, first: int, end: int) -> Span:
+    window = Window(span.starts[first], project.step(span.starts[end - 1], 1))
+    return Span(window, span.starts[first:end], span.keys[first:end], span.is_range)
 
 
 def column_lineage(project: Project, lineage: Mapping[str, Iterable[ColumnRef]]) -> dg.TableColumnLineage:

@@ -1,17 +1,28 @@
 """`features`: the project's features.sql over validated rows; and `profile`: counts of them in fixed bins."""
 
+from datetime import datetime  # noqa: TC003 - asset modules have no postponed annotations
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import duckdb
 
-from ml_assets.assets.common import SINGLE_RUN, SqlFailure, commit_of, describe, run_sql, span_of, spec
+from ml_assets.assets.common import (
+    SINGLE_RUN,
+    SqlFailure,
+    commit_of,
+    counts_of,
+    describe,
+    in_pieces,
+    run_sql,
+    span_of,
+    spec,
+)
 from ml_assets.core.lineage import ColumnRef, column_lineage
 from ml_assets.core.profiles import ColumnBins, as_frame, choose_bins, profile_sql, read_profile
 from ml_assets.core.training import feature_kinds
 from ml_assets.lake.connection import Transaction, create_schema, table_exists
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.tables import LINEAGE, read, replace_rows, window_of
+from ml_assets.lake.tables import LINEAGE, WindowWriter, described, read, replace_rows, window_of
 from ml_assets.project import Project
 
 if TYPE_CHECKING:
@@ -38,16 +49,20 @@ def build_features(project: Project) -> dg.AssetsDefinition:
     def features(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         span = span_of(context, project)
         table = project.table("validated")
+        counts: dict[datetime, int] = {}
         with lake.lake.transaction(commit_of(context, project, "features")) as transaction:
-            validated = read(transaction.cursor, table, span.window)
-            lineage = column_lineage(
-                project.features_sql, {"validated": validated.columns}, where=project.features_path
-            )
-            rows = run_sql(transaction.cursor, project.features_path, project.features_sql, "validated", validated)
-            _refuse_doubled_rows(project, validated, rows)
-            replace_rows(transaction, project.table("features"), rows, span.window)
+            cursor = transaction.cursor
+            columns = {"validated": described(cursor, table)}
+            lineage = column_lineage(project.features_sql, columns, where=project.features_path)
+            with WindowWriter(transaction, project.table("features"), span.window) as writer:
+                for piece in in_pieces(project, cursor, table, span):
+                    validated = read(cursor, table, piece.window)
+                    rows = run_sql(cursor, project.features_path, project.features_sql, "validated", validated)
+                    _refuse_doubled_rows(project, validated, rows)
+                    writer.add(rows)
+                    counts |= counts_of(rows)
         return describe(
-            context, project, lake.lake, "features", rows, snapshot=transaction.snapshot, span=span, lineage=lineage
+            context, project, lake.lake, "features", counts, snapshot=transaction.snapshot, span=span, lineage=lineage
         )
 
     return features
@@ -111,7 +126,7 @@ def build_profile(project: Project) -> dg.AssetsDefinition:
             project,
             lake.lake,
             "profile",
-            rows,
+            counts_of(rows),
             snapshot=transaction.snapshot,
             span=span,
             more=more,

@@ -14,6 +14,7 @@ from ml_assets.assets.common import (
     Span,
     asset_key,
     commit_of,
+    counts_of,
     data_origin,
     describe,
     ledger,
@@ -79,7 +80,7 @@ def build_drift(project: Project) -> dg.AssetsDefinition:
             project,
             lake.lake,
             "drift",
-            rows,
+            counts_of(rows),
             snapshot=snapshot,
             span=span,
             more=more,
@@ -152,7 +153,15 @@ def build_performance(project: Project) -> dg.AssetsDefinition:
         more = {keys[start]: dict(metrics) for (start, _), metrics in found.items()}
         lineage = {"value": {ColumnRef("predictions", PREDICTION), ColumnRef("features", project.target)}}
         return describe(
-            context, project, lake.lake, "performance", rows, snapshot=snapshot, span=span, more=more, lineage=lineage
+            context,
+            project,
+            lake.lake,
+            "performance",
+            counts_of(rows),
+            snapshot=snapshot,
+            span=span,
+            more=more,
+            lineage=lineage,
         )
 
     return performance

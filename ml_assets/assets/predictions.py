@@ -5,13 +5,23 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from ml_assets.assets.common import SINGLE_RUN, commit_of, describe, ledger, registry, span_of, spec
+from ml_assets.assets.common import (
+    SINGLE_RUN,
+    commit_of,
+    counts_of,
+    describe,
+    in_pieces,
+    ledger,
+    registry,
+    span_of,
+    spec,
+)
 from ml_assets.assets.rows import read_partitions
 from ml_assets.core.lineage import ColumnRef
 from ml_assets.core.profiles import ColumnBins, as_frame, profile_sql, read_profile
 from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.tables import LINEAGE, read, replace_rows
+from ml_assets.lake.tables import LINEAGE, WindowWriter, described, read, replace_rows
 from ml_assets.project import Project
 from ml_assets.registry.ledger import champion_at
 from ml_assets.registry.models import Version
@@ -47,21 +57,27 @@ def build_predictions(project: Project) -> dg.AssetsDefinition:
         }
         table, profile = project.table("predictions"), project.table("prediction_profile")
         with lake.lake.transaction(commit_of(context, project, "predictions")) as transaction:
-            features = read(transaction.cursor, project.table("features"), span.window)
-            parts = [_empty(features)]
-            for number, version in sorted(versions.items()):
-                starts = [start for start, champion in champions.items() if champion == number]
-                rows = features.filter(pl.col("_partition").is_in(starts))
-                if rows.height:
-                    context.log.info("scoring %d rows with version %d", rows.height, number)
-                    parts.append(score(lake.lake, project, version, rows))
-            scored = pl.concat(parts)
-            replace_rows(transaction, table, scored, span.window)
+            cursor, source = transaction.cursor, project.table("features")
+            counts: dict[datetime, int] = {}
+            described(cursor, source)
+            with WindowWriter(transaction, table, span.window) as writer:
+                for piece in in_pieces(project, cursor, source, span):
+                    features = read(cursor, source, piece.window)
+                    parts = [_empty(features)]
+                    for number, version in sorted(versions.items()):
+                        starts = [start for start in piece.starts if champions[start] == number]
+                        rows = features.filter(pl.col("_partition").is_in(starts))
+                        if rows.height:
+                            context.log.info("scoring %d rows with version %d", rows.height, number)
+                            parts.append(score(lake.lake, project, version, rows))
+                    scored = pl.concat(parts)
+                    writer.add(scored)
+                    counts |= counts_of(scored)
             profiles: dict[datetime, list[Any]] = {}
             for version in versions.values():
                 bins = prediction_bins(version)
-                source = f"FROM {table.path} WHERE {span.window.condition()} AND version = {version.number}"
-                profiles |= read_profile([bins], transaction.rows(profile_sql([bins], source)))
+                scored_by = f"FROM {table.path} WHERE {span.window.condition()} AND version = {version.number}"
+                profiles |= read_profile([bins], transaction.rows(profile_sql([bins], scored_by)))
             replace_rows(transaction, profile, as_frame(profiles), span.window)
         more = {
             key: {"version": champions[start] if champions[start] is not None else "none: there is no champion yet"}
@@ -70,7 +86,7 @@ def build_predictions(project: Project) -> dg.AssetsDefinition:
         inputs = {ColumnRef("features", name) for version in versions.values() for name in version.features}
         lineage = {PREDICTION: inputs} | {name: {ColumnRef("features", name)} for name in LINEAGE}
         return describe(
-            context, project, lake.lake, "predictions", scored,
+            context, project, lake.lake, "predictions", counts,
             snapshot=transaction.snapshot, span=span, more=more, lineage=lineage,
         )  # fmt: skip
 

@@ -4,16 +4,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+import duckdb
 
-from ml_assets import settings
-from ml_assets.assets.common import SINGLE_RUN, commit_of, describe, span_of, spec
+from ml_assets.assets.common import SINGLE_RUN, Span, commit_of, describe, partition_counts, span_of, spec
+from ml_assets.assets.source import open_source, parts_of
 from ml_assets.core.lineage import required_columns
 from ml_assets.lake.origin import SIMULATED
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.tables import LINEAGE, replace_window
+from ml_assets.lake.sql import quoted
+from ml_assets.lake.tables import LINEAGE, Spool, replace_from
 from ml_assets.project import Project
-from ml_assets.sources.files import MALFORMED, SourceFile, load_csv
 from ml_assets.sources.fill import read_origin
+from ml_assets.sources.month_files import ORIGIN_FILE
+from ml_assets.sources.placing import placed_frames
+from ml_assets.sources.reading import MALFORMED, Reading
 
 
 def build_raw(project: Project) -> dg.AssetsDefinition:
@@ -25,46 +29,74 @@ def build_raw(project: Project) -> dg.AssetsDefinition:
             spec(
                 project,
                 "raw",
-                f"Source rows as they came, all text, with where each stood. Source: `{project.source.files}`.",
-                kinds=["duckdb", "csv"],
+                f"Source rows as they came, all text, with where each stood. Source: `{project.source.words}`.",
+                kinds=["duckdb", project.source.kind],
                 code=[project.source.model_dump_json(), project.clean_sql],
             )
         ],
         backfill_policy=SINGLE_RUN,
     )
     def raw(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        import polars as pl
-
         span = span_of(context, project)
-        files = [source_file(project, start) for start in span.starts]
-        known = {*LINEAGE, MALFORMED, "_ingested_at", SIMULATED}
-        mentioned = required_columns(project.clean_sql, "raw", where=project.clean_path)
-        required = sorted(name for name in mentioned if name.lower() not in known)
-        context.log.info("reading %d files", len(files))
-        loaded = load_csv(files, required)
-        now = datetime.now(UTC).replace(tzinfo=None)
-        # Said with the rows themselves: the folder they came from may hold others tomorrow.
-        warning = read_origin(project.folder).warning
-        rows = loaded.rows.with_columns(
-            pl.lit(now).cast(pl.Datetime("us")).alias("_ingested_at"),
-            pl.lit(warning, dtype=pl.String).alias(SIMULATED),
-        )
-        snapshot = replace_window(
-            lake.lake, {project.table("raw"): rows}, span.window, commit_of(context, project, "raw")
-        )
-        more: dict[str, dict[str, Any]] = {
-            file.key: {"source": file.name, "sha256": loaded.digests[file.name]} for file in files
-        }
-        for file in files:
-            if file.name in loaded.unexpected:
-                extra = ", ".join(loaded.unexpected[file.name])
-                more[file.key]["unused_columns"] = extra
-        return describe(context, project, lake.lake, "raw", rows, snapshot=snapshot, span=span, more=more)
+        context.log.info("reading %d partitions of %s", len(span.keys), project.source.words)
+        reading = Reading()
+        cursor = lake.lake.cursor()
+        # All is read before the lake's writer lock is taken: a slow source makes nobody wait, one that fails changes
+        # nothing.
+        spool = read_source(project, span, cursor, reading)
+        with lake.lake.transaction(commit_of(context, project, "raw"), cursor) as transaction:
+            replace_from(transaction, project.table("raw"), spool.name, span.window)
+            counts = partition_counts(transaction.cursor, project.table("raw"), span)
+        more: dict[str, dict[str, Any]] = {key: dict(reading.facts.get(key, {})) for key in span.keys}
+        for key, facts in more.items():
+            extra = reading.unexpected.get(facts.get("source", ""), ())
+            if extra:
+                more[key]["unused_columns"] = ", ".join(extra)
+        return describe(
+            context, project, lake.lake, "raw", counts,
+            snapshot=transaction.snapshot, span=span, more=more, extra=reading.facts.get(""),
+        )  # fmt: skip
 
     return raw
 
 
-def source_file(project: Project, start: datetime) -> SourceFile:
-    """The file of the partition that starts at a moment."""
-    name = start.strftime(project.source.files)
-    return SourceFile(name, settings.data_root() / name, start, project.key_of(start))
+def read_source(project: Project, span: Span, cursor: duckdb.DuckDBPyConnection, reading: Reading) -> Spool:
+    """Read the partitions of a run.
+
+    Args:
+        project: the project.
+        span: the partitions.
+        cursor: the rows are kept in a temporary table of it.
+        reading: receives what else is to be told.
+
+    Returns:
+        The source's columns as text, with lineage and the platform's own columns.
+
+    Raises:
+        SourceError: if the source cannot be read.
+    """
+    import polars as pl
+
+    known = {*LINEAGE, MALFORMED, "_ingested_at", SIMULATED}
+    mentioned = required_columns(project.clean_sql, "raw", where=project.clean_path)
+    required = sorted(name for name in mentioned if name.lower() not in known)
+    # Said with the rows themselves: the folder they came from may hold others tomorrow.
+    folder = project.folder
+    warning = read_origin(folder).warning if (folder / ORIGIN_FILE).is_file() else None
+    now = datetime.now(UTC).replace(tzinfo=None)
+    own = [
+        pl.lit(now).cast(pl.Datetime("us")).alias("_ingested_at"),
+        pl.lit(warning, dtype=pl.String).alias(SIMULATED),
+    ]
+    reader, parts = open_source(project), parts_of(project, span.starts)
+    spool = Spool(cursor, "incoming rows")
+    for frame in placed_frames(
+        reader, project.calendar, project.source.time or quoted(project.partitions.time), parts, cursor,
+        required=required, reading=reading,
+    ):  # fmt: skip
+        spool.add(frame.with_columns(own))
+    if spool.empty:
+        empty = dict.fromkeys([*required, "_source", MALFORMED], pl.String)
+        frame = pl.DataFrame(schema={**empty, "_row": pl.Int64, "_partition": pl.Datetime("us")})
+        spool.add(frame.with_columns(own))
+    return spool

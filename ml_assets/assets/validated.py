@@ -1,17 +1,17 @@
 """`validated` and `quarantine`: raw rows made readable and judged; each is accounted for, or nothing is written."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from ml_assets.assets.common import SINGLE_RUN, Span, asset_key, commit_of, describe, run_sql, span_of, spec
+from ml_assets.assets.common import SINGLE_RUN, Span, asset_key, commit_of, describe, in_pieces, run_sql, span_of, spec
 from ml_assets.core.lineage import ColumnRef, column_lineage
 from ml_assets.core.validation import ACCOUNTED, MALFORMED, SHARE, Verdict, judge, reasons_in_words
 from ml_assets.lake.origin import SIMULATED
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.tables import LINEAGE, read, replace_rows
+from ml_assets.lake.tables import LINEAGE, WindowWriter, described, read
 from ml_assets.project import Project
 from ml_assets.schemas import forget_outline, load_schema, schema_outline, source_of
 
@@ -42,6 +42,32 @@ class Judged:
     duplicates: "pl.DataFrame"
     verdict: Verdict
     raw: "pl.DataFrame"
+
+
+@dataclass
+class Tally:
+    """What became of all rows of a run, added up piece by piece.
+
+    Attributes:
+        accounts: partition key → counts.
+        failures: check → rows that fail it.
+        samples: check → a few of them, as a table.
+    """
+
+    accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
+    samples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, judged: Judged, accounts: Mapping[str, dict[str, Any]]) -> None:
+        """Add a piece."""
+        self.accounts |= accounts
+        for name, count in judged.verdict.failures.items():
+            self.failures[name] = self.failures.get(name, 0) + count
+        self.samples = {**_samples(judged.quarantine), **self.samples}
+
+    def rows(self, name: str) -> int:
+        """All `raw`, `validated`, `quarantine` or `duplicates` rows."""
+        return sum(account[f"{name}_rows"] for account in self.accounts.values())
 
 
 def build_validated(project: Project) -> dg.AssetsDefinition:
@@ -85,34 +111,44 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
     def validated(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Any]:
         span = span_of(context, project)
         table = project.table("raw")
+        tally = Tally()
         # Read and written in one transaction: what is validated is what is raw, whoever else refreshes the partition.
         with lake.lake.transaction(commit_of(context, project, "validated")) as transaction:
-            raw = read(transaction.cursor, table, span.window)
-            lineage = column_lineage(project.clean_sql, {"raw": raw.columns}, where=project.clean_path)
-            cleaned = run_sql(transaction.cursor, project.clean_path, project.clean_sql, "raw", raw)
-            judged = judge_rows(project, raw, cleaned)
-            counts = account(project, span, judged)
-            results = list(check_results(project, key, judged, [check.name for check in outlined.checks]))
-            replace_rows(transaction, project.table("validated"), judged.validated, span.window)
-            replace_rows(transaction, project.table("quarantine"), judged.quarantine, span.window)
+            cursor = transaction.cursor
+            raw_columns = described(cursor, table)
+            lineage = column_lineage(project.clean_sql, {"raw": raw_columns}, where=project.clean_path)
+            with (
+                WindowWriter(transaction, project.table("validated"), span.window) as passed,
+                WindowWriter(transaction, project.table("quarantine"), span.window) as failed,
+            ):
+                for piece in in_pieces(project, cursor, table, span):
+                    raw = read(cursor, table, piece.window)
+                    cleaned = run_sql(cursor, project.clean_path, project.clean_sql, "raw", raw)
+                    judged = judge_rows(project, raw, cleaned)
+                    tally.add(judged, account(project, piece, judged))
+                    passed.add(judged.validated)
+                    failed.add(judged.quarantine)
+            results = list(check_results(project, key, tally, [check.name for check in outlined.checks]))
         snapshot = transaction.snapshot
         lineage = {name: refs for name, refs in lineage.items() if name in judged.validated.columns}
+        by_start = dict(zip(span.starts, tally.accounts.values(), strict=True))
         yield describe(
             context,
             project,
             lake.lake,
             "validated",
-            judged.validated,
+            {start: counts["validated_rows"] for start, counts in by_start.items()},
             snapshot=snapshot,
             span=span,
-            more=counts,
+            more=tally.accounts,
             lineage=lineage,
         )
-        kept = {name: frozenset({ColumnRef("raw", name)}) for name in judged.quarantine.columns if name in raw.columns}
-        words = {"reasons": reasons_in_words(judged.verdict.failures) or "none"}
+        kept = {name: frozenset({ColumnRef("raw", name)}) for name in raw_columns}
+        words = {"reasons": reasons_in_words(tally.failures) or "none"}
         yield describe(
-            context, project, lake.lake, "quarantine", judged.quarantine,
-            snapshot=snapshot, span=span, more=counts, lineage=kept, extra=words,
+            context, project, lake.lake, "quarantine",
+            {start: counts["quarantine_rows"] for start, counts in by_start.items()},
+            snapshot=snapshot, span=span, more=tally.accounts, lineage=kept, extra=words,
         )  # fmt: skip
         yield from results
 
@@ -150,7 +186,13 @@ def judge_rows(project: Project, raw: "pl.DataFrame", cleaned: "pl.DataFrame") -
         if ends
         else pl.lit(None, dtype=pl.Datetime("us")).alias("_partition_end"),
     )
-    verdict = judge(rows, load_schema(project.schema), time=project.partitions.time, carried=LINEAGE)
+    verdict = judge(
+        rows,
+        load_schema(project.schema),
+        time=project.partitions.time,
+        carried=LINEAGE,
+        timezone=project.partitions.timezone,
+    )
     # By position, not by a join: a source may have columns of any name.
     quarantine = kept[verdict.failed["index"]].with_columns(verdict.failed["reasons"].alias("_reasons"))
     return Judged(verdict.passed, quarantine, raw.filter(~first), verdict, raw)
@@ -181,32 +223,32 @@ def account(project: Project, span: Span, judged: Judged) -> dict[str, dict[str,
 
 
 def check_results(
-    project: Project, key: dg.AssetKey, judged: Judged, expected: list[str]
+    project: Project, key: dg.AssetKey, tally: Tally, expected: list[str]
 ) -> Iterator[dg.AssetCheckResult]:
     """One result for each check, also where nothing failed.
 
     Raises:
         AccountingError: if the schema has other checks than the graph was loaded with.
     """
-    found = judged.verdict.failures
+    found = tally.failures
     if list(found) != expected:
         changed = sorted(set(found) ^ set(expected))
         forget_outline(project.schema)
         raise AccountingError(
             f"{project.schema} has changed since the code location was loaded ({', '.join(changed)}). Remedy: reload it"
         )
-    samples = _samples(judged.quarantine)
     for name, count in found.items():
         metadata: dict[str, Any] = {"rows": count}
-        if name in samples:
-            metadata["sample"] = dg.MetadataValue.md(samples[name])
+        if name in tally.samples:
+            metadata["sample"] = dg.MetadataValue.md(tally.samples[name])
         yield dg.AssetCheckResult(
             check_name=name, asset_key=key, passed=count == 0, severity=dg.AssetCheckSeverity.WARN, metadata=metadata
         )
     yield dg.AssetCheckResult(
-        check_name=ACCOUNTED, asset_key=key, passed=True, metadata={"raw_rows": judged.raw.height}
+        check_name=ACCOUNTED, asset_key=key, passed=True, metadata={"raw_rows": tally.rows("raw")}
     )
-    share = judged.quarantine.height / judged.raw.height if judged.raw.height else 0.0
+    rows = tally.rows("raw")
+    share = tally.rows("quarantine") / rows if rows else 0.0
     limit = project.validation.quarantine_limit
     yield dg.AssetCheckResult(
         check_name=SHARE,

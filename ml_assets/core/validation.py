@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.core.partitioning import in_utc
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -105,15 +107,18 @@ def outline(model: type[DataFrameModel]) -> SchemaOutline:
     return SchemaOutline(columns, tuple(_checks(schema).values()))
 
 
-def judge(rows: pl.DataFrame, model: type[DataFrameModel], *, time: str, carried: Sequence[str]) -> Verdict:
+def judge(
+    rows: pl.DataFrame, model: type[DataFrameModel], *, time: str, carried: Sequence[str], timezone: str = "UTC"
+) -> Verdict:
     """Judge every row of a frame.
 
     Args:
         rows: one row per source row: the schema's columns, of any type that can be cast, and those carried along, with
             `_partition`, `_partition_end` (UTC datetimes) and `_malformed` (None, or what is wrong with the line).
         model: the schema.
-        time: the column whose value must lie in the row's partition.
+        time: the column whose value must lie in the row's partition; "" where partitions have no time.
         carried: columns outside the schema that passed rows keep.
+        timezone: the zone that times without one are meant in.
 
     Returns:
         The verdict. `passed.height + failed.height == rows.height`, always.
@@ -125,7 +130,7 @@ def judge(rows: pl.DataFrame, model: type[DataFrameModel], *, time: str, carried
 
     schema = model.to_schema()
     names = {key: check.name for key, check in _checks(schema).items()}
-    if time not in schema.columns:
+    if time and time not in schema.columns:
         raise FileFailure(f"the schema {model.__name__} has no column {time!r}, which holds the row's time")
     missing = [name for name in schema.columns if name not in rows.columns]
     if missing:
@@ -133,8 +138,8 @@ def judge(rows: pl.DataFrame, model: type[DataFrameModel], *, time: str, carried
             f"the schema {model.__name__} has the column {missing[0]!r}, which clean.sql does not return. "
             f"It returns: {', '.join(name for name in rows.columns if not name.startswith('_'))}"
         )
-    cast, reasons = _cast(rows, schema, names)
-    reasons += _line_reasons(rows, cast, time)
+    cast, reasons = _cast(rows, schema, names, timezone)
+    reasons += _line_reasons(rows, cast, time, timezone)
     reasons += _uniqueness_reasons(cast, rows, schema, names)
     not_cast = (
         pl.concat([frame.select("index", "column") for frame in reasons if frame.height], how="vertical")
@@ -161,7 +166,9 @@ def _REASON(pl: Any) -> Any:  # noqa: N802 - a constant that needs polars
     return pl.Struct({"check": pl.String, "column": pl.String, "value": pl.String})
 
 
-def _cast(rows: pl.DataFrame, schema: DataFrameSchema, names: CheckNames) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+def _cast(
+    rows: pl.DataFrame, schema: DataFrameSchema, names: CheckNames, timezone: str
+) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """The schema's columns in its types, null where a value does not cast, and a reason for each of those."""
     import polars as pl
 
@@ -170,7 +177,7 @@ def _cast(rows: pl.DataFrame, schema: DataFrameSchema, names: CheckNames) -> tup
     for name, column in schema.columns.items():
         old = rows[name]
         try:
-            new = cast[name] = cast_column(old, column.dtype.type)
+            new = cast[name] = cast_column(old, column.dtype.type, timezone)
         except pl.exceptions.InvalidOperationError as error:
             raise FileFailure(
                 f"schema {schema.name}, {name}: {old.dtype} is not read as {column.dtype}: {error}. "
@@ -182,19 +189,20 @@ def _cast(rows: pl.DataFrame, schema: DataFrameSchema, names: CheckNames) -> tup
     return pl.DataFrame(cast), reasons
 
 
-def cast_column(values: pl.Series, dtype: Any) -> pl.Series:
+def cast_column(values: pl.Series, dtype: Any, timezone: str = "UTC") -> pl.Series:
     """Values in another type; null where a value is not exactly one of that type.
 
     Nothing is rounded, cut off or wrapped: "12.7" is no integer, 2 no boolean, noon no date, and neither NaN nor
     infinity a number; only where fractions become floats is the nearest one taken. Dates and times are read as ISO
-    8601, without a zone as UTC; booleans as true/false, yes/no, t/f, y/n, 1/0 in any case.
+    8601, without an offset as local times of the zone; of a local time that comes twice the first is meant, one that
+    the clocks skip is none. Booleans are true/false, yes/no, t/f, y/n, 1/0 in any case.
     """
     import polars as pl
 
     if values.dtype == dtype:
         return _finite(values)
     if values.dtype == pl.String:
-        return _read(values.str.strip_chars(), dtype)
+        return _read(values.str.strip_chars(), dtype, timezone)
     if values.dtype.is_temporal() != dtype.is_temporal() and dtype != pl.String and values.dtype != pl.Null:
         # A number is no date: polars would take it for days since 1970.
         return pl.Series(values.name, [None] * len(values), dtype=dtype)
@@ -205,7 +213,7 @@ def cast_column(values: pl.Series, dtype: Any) -> pl.Series:
     return _finite(new)
 
 
-def _read(text: pl.Series, dtype: Any) -> pl.Series:
+def _read(text: pl.Series, dtype: Any, timezone: str) -> pl.Series:
     """Text in another type, each value by itself: polars would guess one format of a moment for the whole column."""
     import polars as pl
 
@@ -214,9 +222,17 @@ def _read(text: pl.Series, dtype: Any) -> pl.Series:
     if dtype == pl.Datetime:
         parts = text.str.extract_groups(MOMENT).struct
         written = parts.field("day") + "T" + parts.field("clock").fill_null("00:00")
-        written += parts.field("second").fill_null(":00") + parts.field("zone").fill_null("Z").replace("Z", "+00:00")
-        moment = written.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z", strict=False, time_unit="us", time_zone="UTC")
-        return cast_column(moment, dtype)
+        written += parts.field("second").fill_null(":00")
+        offset = parts.field("zone").replace("Z", "+00:00")
+        moment = (written + offset).str.to_datetime(
+            "%Y-%m-%dT%H:%M:%S%.f%z", strict=False, time_unit="us", time_zone="UTC"
+        )
+        local = written.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us")
+        local = _where(offset.is_null(), local).dt.replace_time_zone(
+            timezone, ambiguous="earliest", non_existent="null"
+        )
+        moment = moment.dt.convert_time_zone(timezone).fill_null(local)
+        return cast_column(moment if getattr(dtype, "time_zone", None) else moment.dt.replace_time_zone(None), dtype)
     if dtype == pl.Boolean:
         words = {"true": True, "t": True, "yes": True, "y": True, "1": True}
         words |= {"false": False, "f": False, "no": False, "n": False, "0": False}
@@ -238,20 +254,25 @@ def _finite(values: pl.Series) -> pl.Series:
     return _where(values.is_finite(), values) if values.dtype.is_float() else values
 
 
-def _line_reasons(rows: pl.DataFrame, cast: pl.DataFrame, time: str) -> list[pl.DataFrame]:
+def _line_reasons(rows: pl.DataFrame, cast: pl.DataFrame, time: str, timezone: str) -> list[pl.DataFrame]:
     """Reasons of the line itself: the wrong number of fields, or a time outside the partition of its file."""
     import polars as pl
 
     malformed = rows[MALFORMED].is_not_null()
-    when = cast[time].cast(pl.Datetime("us"))
-    outside = ((when < rows["_partition"]) | (when >= rows["_partition_end"])).fill_null(value=False)
     found = []
     if malformed.any():
         found.append(
             _reasons(pl.arg_where(malformed, eager=True), WELL_FORMED, None, rows[MALFORMED].filter(malformed))
         )
+    if not time:
+        return found
+    # A time that the schema itself takes, but that never was in this zone, is outside too.
+    when = in_utc(cast[time], timezone)
+    outside = ((when < rows["_partition"]) | (when >= rows["_partition_end"]) | when.is_null()) & cast[
+        time
+    ].is_not_null()
     if outside.any():
-        found.append(_reasons(pl.arg_where(outside, eager=True), IN_PARTITION, time, when.filter(outside)))
+        found.append(_reasons(pl.arg_where(outside, eager=True), IN_PARTITION, time, cast[time].filter(outside)))
     return found
 
 

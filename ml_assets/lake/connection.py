@@ -29,6 +29,8 @@ DUCKDB_SETTINGS = {
     "python_enable_replacements": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
+    # The rest of a process's memory is for frames and models. What does not fit is spilled to the lake's folder.
+    "memory_limit": os.environ.get("ML_ASSETS_DUCKDB_MEMORY", "1GiB"),
 }
 # The catalogue names its data folder absolutely: a home that was moved, or restored from a backup, is another one.
 ATTACH_OPTIONS = "OVERRIDE_DATA_PATH true, META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT 10000, DATA_INLINING_ROW_LIMIT 0"
@@ -93,16 +95,17 @@ class Lake:
             cursor.close()
 
     @contextmanager
-    def transaction(self, commit: Commit) -> Iterator[Transaction]:
+    def transaction(self, commit: Commit, cursor: duckdb.DuckDBPyConnection | None = None) -> Iterator[Transaction]:
         """One write transaction under the writer lock: all of it is visible at its end, or none of it.
 
         Args:
             commit: goes into the snapshot's commit message.
+            cursor: a cursor of this lake, with temporary tables to write from; a new one where it is left out.
 
         Yields:
             The transaction; after the block its `snapshot` is the version that holds what was written.
         """
-        cursor = self.cursor()
+        cursor = self.cursor() if cursor is None else cursor
         try:
             with self._lock():
                 before = _snapshot(cursor, "current_snapshot")
@@ -156,7 +159,7 @@ class Lake:
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         self.folder.mkdir(parents=True, exist_ok=True)
-        instance = duckdb.connect(":memory:", config=dict(DUCKDB_SETTINGS))
+        instance = duckdb.connect(":memory:", config={**DUCKDB_SETTINGS, "temp_directory": str(self.folder / "spill")})
         for extension in EXTENSIONS:
             load_extension(instance, extension)
         instance.execute(f"SET GLOBAL {ONE_STATE}")

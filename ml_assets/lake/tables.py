@@ -6,7 +6,7 @@ type is an error, because it would silently change what old rows mean.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
@@ -53,24 +53,135 @@ def replace_rows(transaction: Transaction, table: Table, rows: pl.DataFrame, win
     cursor = transaction.cursor
     cursor.register("incoming", rows)
     try:
-        incoming = {name: kind for name, kind, *_ in cursor.execute("DESCRIBE FROM incoming").fetchall()}
-        if window is not None:
-            outside = cursor.execute(
-                f"SELECT count(*) FROM incoming WHERE ({window.condition()}) IS NOT TRUE"
-            ).fetchone()
-            if outside is None or outside[0]:
-                raise LakeError(
-                    f"{outside and outside[0]} rows for {table} lie outside the window {window}: they would double"
-                )
-        present = columns_of(cursor, table)
-        if present:
-            _evolve(cursor, table, present, incoming)
-            cursor.execute(f"DELETE FROM {table.path} WHERE {window.condition() if window else 'true'}")
-        else:
-            _create(cursor, table, incoming)
-        cursor.execute(f"INSERT INTO {table.path} BY NAME FROM incoming")
+        replace_from(transaction, table, "incoming", window)
     finally:
         cursor.unregister("incoming")
+
+
+def replace_from(transaction: Transaction, table: Table, relation: str, window: Window | None) -> None:
+    """Replace a window's rows by those of a relation that the transaction's cursor knows by a plain name.
+
+    All rows come by one INSERT: after two in a transaction, the first of which had only nulls in a column, this
+    DuckLake forgets the values of the second when it next notes the column's minimum and maximum, and queries then
+    decode values to wrong ones.
+    """
+    cursor = transaction.cursor
+    incoming = _types(cursor, relation)
+    if window is not None:
+        sql = f"SELECT count(*) FROM {quoted(relation)} WHERE ({window.condition()}) IS NOT TRUE"
+        outside = cursor.execute(sql).fetchone()
+        if outside is None or outside[0]:
+            raise LakeError(
+                f"{outside and outside[0]} rows for {table} lie outside the window {window}: they would double"
+            )
+    present = columns_of(cursor, table)
+    columns = _evolved(table, present, incoming)
+    replaced = window.condition() if window else "true"
+    source = f"FROM {quoted(relation)}"
+    if any(columns[name] != kind for name, kind in present.items()):
+        # Not widened by ALTER … SET DATA TYPE: this DuckLake then keeps wrong minima and maxima of the column too
+        # (duckdb/ducklake#1307, #1308, #1397).
+        cursor.execute(f"CREATE TEMP TABLE kept AS FROM {table.path} WHERE ({replaced}) IS NOT TRUE")
+        cursor.execute(f"DROP TABLE {table.path}")
+        _create(cursor, table, columns)
+        cursor.execute(f"INSERT INTO {table.path} BY NAME FROM kept UNION ALL BY NAME {source}")
+        cursor.execute("DROP TABLE kept")
+        return
+    if present:
+        for name in list(columns)[len(present) :]:
+            cursor.execute(f"ALTER TABLE {table.path} ADD COLUMN {quoted(name)} {columns[name]}")
+        cursor.execute(f"DELETE FROM {table.path} WHERE {replaced}")
+    else:
+        _create(cursor, table, columns)
+    cursor.execute(f"INSERT INTO {table.path} BY NAME {source}")
+
+
+class Spool:
+    """Rows that come in pieces, kept in a temporary table of a cursor until they are written at once.
+
+    What does not fit in memory is spilled to the disk.
+
+    Args:
+        cursor: the table is this cursor's alone.
+        name: the table's name.
+    """
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, name: str) -> None:
+        self.name = name
+        self._cursor = cursor
+        self._columns: dict[str, str] = {}
+        cursor.execute(f"DROP TABLE IF EXISTS temp.{quoted(name)}")
+
+    @property
+    def empty(self) -> bool:
+        """Whether no piece has come, not even one without rows: then there is no table either."""
+        return not self._columns
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Add a piece. A column that some pieces lack is null there.
+
+        Raises:
+            LakeSchemaError: if a column has another type than in the pieces before.
+        """
+        self._cursor.register("piece", rows)
+        try:
+            incoming = _types(self._cursor, "piece")
+            if self.empty:
+                self._cursor.execute(f"CREATE TEMP TABLE {quoted(self.name)} AS FROM piece")
+            else:
+                self._fit(incoming)
+                self._cursor.execute(f"INSERT INTO temp.{quoted(self.name)} BY NAME FROM piece")
+            self._columns = incoming | self._columns
+        finally:
+            self._cursor.unregister("piece")
+
+    def drop(self) -> None:
+        """Drop the table."""
+        self._cursor.execute(f"DROP TABLE IF EXISTS temp.{quoted(self.name)}")
+        self._columns = {}
+
+    def _fit(self, incoming: Mapping[str, str]) -> None:
+        for name, kind in incoming.items():
+            known = self._columns.get(name)
+            if known is None:
+                self._cursor.execute(f"ALTER TABLE temp.{quoted(self.name)} ADD COLUMN {quoted(name)} {kind}")
+            elif not _fits(kind, known):
+                raise LakeSchemaError(
+                    f"{self.name}: column {name!r} is {kind} in some rows and {known} in others. "
+                    "Remedy: CAST it to one type in the SQL"
+                )
+
+
+class WindowWriter:
+    """Replaces a window of a table by rows that come in pieces, inside one open transaction. See `replace_window`.
+
+    A context manager: at its end all pieces are in the table, if there was one, even without rows.
+
+    Args:
+        transaction: it is all written by its end, or nothing is.
+        table: the table.
+        window: what is replaced; None for the whole table.
+    """
+
+    def __init__(self, transaction: Transaction, table: Table, window: Window | None) -> None:
+        self._transaction = transaction
+        self._table = table
+        self._window = window
+        self._spool = Spool(transaction.cursor, f"pieces of {table}")
+
+    def __enter__(self) -> Self:
+        """Begin; nothing is replaced before the end."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Replace the window, unless something failed: then the transaction rolls back."""
+        if kind is None and not self._spool.empty:
+            replace_from(self._transaction, self._table, self._spool.name, self._window)
+            self._spool.drop()
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Add rows of the window; pieces that have none say which columns there are."""
+        self._spool.add(rows)
 
 
 def read(
@@ -81,12 +192,7 @@ def read(
     Raises:
         LakeError: if the table does not exist (yet), naming it.
     """
-    try:
-        columns = [column[0] for column in cursor.execute(f"DESCRIBE FROM {table.at(snapshot)}").fetchall()]
-    except duckdb.CatalogException as error:
-        raise LakeError(
-            f"the lake holds no table {table}. Remedy: materialize the asset {table.project}/{table.name}"
-        ) from error
+    columns = described(cursor, table, snapshot)
     order = ", ".join(quoted(name) for name in LINEAGE if name in columns)
     sql = f"FROM {table.at(snapshot)}"
     if window is not None:
@@ -94,6 +200,20 @@ def read(
     if order:
         sql += f" ORDER BY {order}"
     return cursor.execute(sql).pl()
+
+
+def described(cursor: duckdb.DuckDBPyConnection, table: Table, snapshot: int | None = None) -> list[str]:
+    """The columns of a table, now or as a snapshot saw it.
+
+    Raises:
+        LakeError: if the table does not exist (yet), naming it.
+    """
+    try:
+        return [column[0] for column in cursor.execute(f"DESCRIBE FROM {table.at(snapshot)}").fetchall()]
+    except duckdb.CatalogException as error:
+        raise LakeError(
+            f"the lake holds no table {table}. Remedy: materialize the asset {table.project}/{table.name}"
+        ) from error
 
 
 def run_select(
@@ -118,18 +238,25 @@ def window_of(table: Table, window: Window | None, snapshot: int | None = None) 
     return f"{sql} WHERE {window.condition()}" if window else sql
 
 
+def _types(cursor: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
+    described = cursor.execute(f"DESCRIBE FROM {quoted(relation)}").fetchall()
+    return {name: kind for name, kind, *_ in described}
+
+
 def _create(cursor: duckdb.DuckDBPyConnection, table: Table, columns: Mapping[str, str]) -> None:
     create_schema(cursor, table.project)
-    listed = ", ".join(f"{quoted(name)} {kind}" for name, kind in columns.items())
-    cursor.execute(f"CREATE TABLE {table.path} ({listed})")
+    cursor.execute(f"CREATE TABLE {table.path} ({_listed(columns)})")
     if PARTITION in columns:
         # Months are coarse enough to keep files few and fine enough that a refresh rewrites little.
         cursor.execute(f"ALTER TABLE {table.path} SET PARTITIONED BY (year({PARTITION}), month({PARTITION}))")
 
 
-def _evolve(
-    cursor: duckdb.DuckDBPyConnection, table: Table, present: Mapping[str, str], incoming: Mapping[str, str]
-) -> None:
+def _listed(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"{quoted(name)} {kind}" for name, kind in columns.items())
+
+
+def _evolved(table: Table, present: Mapping[str, str], incoming: Mapping[str, str]) -> dict[str, str]:
+    """The columns that a table has after a write: those that are there, widened where needed, then new ones."""
     names = {name.casefold(): name for name in present}
     columns = dict(present)
     for name, kind in incoming.items():
@@ -144,21 +271,7 @@ def _evolve(
                     f"`ml-assets lake drop {table.project} {table.name}` and materialize all its partitions again"
                 )
             columns[old_name] = kind
-    if any(columns[name] != kind for name, kind in present.items()):
-        _widen(cursor, table, columns)
-        return
-    for name in list(columns)[len(present) :]:
-        cursor.execute(f"ALTER TABLE {table.path} ADD COLUMN {quoted(name)} {columns[name]}")
-
-
-def _widen(cursor: duckdb.DuckDBPyConnection, table: Table, columns: Mapping[str, str]) -> None:
-    # Not by ALTER … SET DATA TYPE: this DuckLake then keeps wrong minima and maxima of the column, by which queries
-    # prune rows that are there and decode others to wrong values (duckdb/ducklake#1307, #1308, #1397).
-    cursor.execute(f"CREATE TEMP TABLE kept AS FROM {table.path}")
-    cursor.execute(f"DROP TABLE {table.path}")
-    _create(cursor, table, columns)
-    cursor.execute(f"INSERT INTO {table.path} BY NAME FROM kept")
-    cursor.execute("DROP TABLE kept")
+    return columns
 
 
 def _fits(narrow: str, wide: str) -> bool:

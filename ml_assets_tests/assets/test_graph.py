@@ -145,7 +145,7 @@ def test_the_sensor_and_the_schedule_run_without_being_switched_on(declared: Mar
         ([], "2024-04-01", ["2024-03"]),
         (["2024-01"], "2024-02-01", "2024-01 is there"),
         (["2024-01"], "2024-04-01", ["2024-02", "2024-03"]),
-        (["2024-01", "2024-02", "2024-03"], "2024-05-17", "sales/2024-04.csv is not there yet"),
+        (["2024-01", "2024-02", "2024-03"], "2024-05-17", "the source has no 2024-04 yet"),
     ],
 )
 def test_the_schedule_refreshes_what_has_ended_and_has_its_file_and_is_not_there(

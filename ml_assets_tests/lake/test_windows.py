@@ -11,7 +11,7 @@ from small_lake import COMMIT, as_days, day, days, held, new_table, rows_of, wri
 
 from ml_assets.lake.connection import Lake, LakeError, columns_of, table_exists
 from ml_assets.lake.sql import Table, Window, literal, quoted
-from ml_assets.lake.tables import LakeSchemaError, read, replace_window, run_select, window_of
+from ml_assets.lake.tables import LakeSchemaError, WindowWriter, read, replace_window, run_select, window_of
 
 HOSTILE = [
     'a "quoted" name',
@@ -367,3 +367,40 @@ def test_a_frame_that_was_written_is_not_in_reach_of_later_statements(lake: Lake
         replace_rows(transaction, table, rows_of({0: [1]}), days(0, 1))
         with pytest.raises(duckdb.CatalogException, match="incoming does not exist"):
             transaction.rows("FROM incoming")
+
+
+@pytest.mark.parametrize("there", [[], [{}], [{0: [7]}]], ids=["a new table", "an empty one", "one with rows"])
+def test_rows_that_come_in_pieces_keep_their_values_beside_earlier_nulls(
+    lake: Lake, there: list[dict[int, list[int]]]
+) -> None:
+    table = new_table()
+
+    def piece(number: int, value: int | None) -> pl.DataFrame:
+        rows = pl.DataFrame({"_partition": [day(number)], "x": [value]}, schema_overrides={"x": pl.Int64})
+        return rows.cast({"_partition": pl.Datetime("us")})
+
+    for before in there:
+        replace_window(lake, {table: rows_of(before, pl.Int64)}, days(0, 1), COMMIT)
+    with lake.transaction(COMMIT) as transaction, WindowWriter(transaction, table, days(0, 2)) as writer:
+        writer.add(piece(0, None))
+        writer.add(piece(1, -32768))
+    replace_window(lake, {table: piece(2, -128)}, days(2, 3), COMMIT)
+
+    with lake.reader() as cursor:
+        found = cursor.execute(f"SELECT x FROM {table.path} ORDER BY ALL").fetchall()
+    assert found == [(-32768,), (-128,), (None,)]
+
+
+def test_pieces_of_different_types_are_refused_and_change_nothing(lake: Lake) -> None:
+    table = new_table()
+
+    def write_both() -> None:
+        with lake.transaction(COMMIT) as transaction, WindowWriter(transaction, table, None) as writer:
+            writer.add(pl.DataFrame({"x": [1]}))
+            writer.add(pl.DataFrame({"x": [0.5]}))
+
+    with pytest.raises(LakeSchemaError, match=r"column 'x' is DOUBLE in some rows and BIGINT in others.*CAST"):
+        write_both()
+
+    with lake.reader() as cursor:
+        assert columns_of(cursor, table) == {}

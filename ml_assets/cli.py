@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from ml_assets.project import Project
 
 Project_ = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's name.")]
-Key = Annotated[str, typer.Argument(help="A partition's key, such as 2021-03.")]
+Key = Annotated[str, typer.Argument(metavar="PARTITION", help="A partition's key, such as 2021-03.")]
+Key_ = Annotated[str, typer.Argument(help="A partition's key, such as 2021-03; all that the source holds without one.")]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,27 +43,66 @@ def demo() -> None:
 
 
 @app.command()
-def backfill(project: Project_, first: Key, last: Key) -> None:
-    """Fill a range of a project's history, and train a first version where there is none."""
+def backfill(project: Project_, first: Key_ = "", last: Key_ = "") -> None:
+    """Fill a range of a project's history, or all that its source holds; train a first version where there is none."""
+    from ml_assets.assets.source import held_by_source  # noqa: PLC0415
+    from ml_assets.history import backfill as run  # noqa: PLC0415
+    from ml_assets.history import check_range  # noqa: PLC0415
     from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
     from ml_assets.registry.ledger import Ledger  # noqa: PLC0415
-    from ml_assets.runs import backfill as run  # noqa: PLC0415
     from ml_assets.runs import load_definitions, open_instance  # noqa: PLC0415
 
     declared = _project(project)
-    declared.window(first, last)
+    if not first:
+        held = list(held_by_source(declared, shared_lake().lake))
+        if not held:
+            raise ValueError(f"the source of {project} holds no row yet: {declared.source.words}")
+        first, last = declared.key_of(held[0]), declared.key_of(held[-1])
+        _say(f"{project}: {declared.source.words} holds {len(held)} partitions, {first} … {last}")
+    last = last or first
+    check_range(declared, first, last)
     instance = open_instance()
-    run(instance, load_definitions(), Ledger(shared_lake().lake), project, first=first, last=last, say=_say)
+    run(instance, load_definitions(), Ledger(shared_lake().lake), declared, first=first, last=last, say=_say)
+
+
+@app.command(name="catch-up")
+def catch_up(
+    project: Project_,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which partitions are touched.")] = False,  # noqa: FBT002
+) -> None:
+    """Find late, corrected and removed rows, materialize the partitions that they touch, and say what they changed."""
+    from ml_assets.assets.source import touched  # noqa: PLC0415
+    from ml_assets.history import catch_up as run  # noqa: PLC0415
+    from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
+    from ml_assets.registry.ledger import Ledger  # noqa: PLC0415
+    from ml_assets.runs import load_definitions, open_instance  # noqa: PLC0415
+
+    declared = _project(project)
+    changes = touched(declared, shared_lake().lake)
+    _say("\n".join(map(str, changes)) or f"{project}: the lake holds what the source holds")
+    present = [one for one in changes if one.source]
+    if present and not dry_run:
+        run(open_instance(), load_definitions(), Ledger(shared_lake().lake), declared, changes=present, say=_say)
 
 
 @app.command()
 def refresh(project: Project_, partition: Key) -> None:
     """Run a project's refresh job: one partition, from the source to the decision."""
+    from ml_assets.history import check_range, downstream, register_blocks  # noqa: PLC0415
+    from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
+    from ml_assets.registry.ledger import Ledger  # noqa: PLC0415
     from ml_assets.runs import load_definitions, open_instance, run_job  # noqa: PLC0415
 
-    _project(project).start_of(partition)
-    run = run_job(open_instance(), load_definitions(), f"{project}_refresh", partition=partition)
-    _say(f"{project}, {partition}: run {run}")
+    declared = _project(project)
+    check_range(declared, partition, partition)
+    instance = open_instance()
+    register_blocks(instance, declared, [partition])
+    run = run_job(instance, load_definitions(), f"{project}_refresh", partition=partition)
+    found = downstream(shared_lake().lake, declared, [partition])[partition]
+    counts = ", ".join(f"{count:,.0f} {name.removesuffix(' rows')}" for name, count in found.items() if " " in name)
+    _say(f"{project}, {partition}: run {run}: {counts}")
+    decisions = [one for one in Ledger(shared_lake().lake).entries(project, "decision") if one.partition == partition]
+    _say(f"{decisions[-1].action}: {decisions[-1].reason}")
 
 
 @app.command()

@@ -19,14 +19,15 @@ from ml_assets.automation.instance import instance_environment
 from ml_assets.automation.processes import Supervisor
 from ml_assets.automation.sensors import ATTEMPTS
 from ml_assets.errors import RunFailedError
+from ml_assets.history import backfill
 from ml_assets.lake.connection import table_exists
 from ml_assets.lake.origin import origin_warning
 from ml_assets.lake.resource import open_lake
 from ml_assets.lake.sql import Table
 from ml_assets.project import load_object
+from ml_assets.projects import load_projects
 from ml_assets.registry.ledger import Entry, Ledger
 from ml_assets.runs import (
-    backfill,
     daemon_command,
     fail_orphaned_runs,
     load_definitions,
@@ -74,7 +75,7 @@ def demo(say: Callable[[str], None], *, months: Sequence[str] = MONTHS, history:
     if set(history) <= decided:
         say(f"history {history[0]} … {history[1]} is there")
     else:
-        backfill(instance, defs, ledger, PROJECT, first=history[0], last=history[1], say=say)
+        backfill(instance, defs, ledger, load_projects()[PROJECT], first=history[0], last=history[1], say=say)
     with _daemon(instance, home, say):
         say(f"\n{HEADER}\n{'-' * len(HEADER)}")
         for month in months:

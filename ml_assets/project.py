@@ -60,6 +60,12 @@ class Source(dg.Model, dg.Resolvable):
         description="SQL over the source's columns that yields a row's time, where one file holds several partitions: "
         "a column's name, or `strptime(sold, '%d/%m/%Y')`. The column `partitions.time` where it is left out.",
     )
+    lookback: int = Field(
+        default=3,
+        ge=0,
+        description="Newest partitions that the schedule compares with the source every day, for late and corrected "
+        "rows. `ml-assets catch-up` compares all.",
+    )
     ignore_in_duplicates: list[str] = Field(
         default=[], description="Columns, such as a running number, that do not tell two rows apart."
     )

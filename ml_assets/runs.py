@@ -16,13 +16,11 @@ from filelock import FileLock, Timeout
 from ml_assets import settings
 from ml_assets.automation.instance import instance_environment, write_instance
 from ml_assets.errors import RunFailedError
-from ml_assets.registry.ledger import champion_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from ml_assets.registry.ledger import Ledger
 
 LOCATION = "ml_assets"
 # Names the lock that the process executing a run holds.
@@ -153,50 +151,6 @@ def materialize_range(
     job = defs.resolve_implicit_global_asset_job_def()
     keys = [dg.AssetKey([project, name]) for name in names]
     return _execute(job, instance, tags, asset_selection=keys, run_config=QUIET)
-
-
-def backfill(
-    instance: dg.DagsterInstance,
-    defs: dg.Definitions,
-    ledger: Ledger,
-    project: str,
-    *,
-    first: str,
-    last: str,
-    say: Callable[[str], None],
-) -> None:
-    """Fill a range of a project's history: one run up to the profiles, a first version if there is none, one run after.
-
-    Args:
-        instance: where the runs are recorded.
-        defs: the code location's definitions.
-        ledger: says whether there is a champion.
-        project: the project's name.
-        first: key of the first partition.
-        last: key of the last one.
-        say: receives progress.
-
-    Raises:
-        RunFailedError: if a run fails.
-    """
-
-    def timed(what: str, action: Callable[[], str]) -> None:
-        say(what)
-        before = time.monotonic()
-        run = action()
-        say(f"  run {run[:8]}, {time.monotonic() - before:.1f} s")
-
-    def part(names: Sequence[str]) -> None:
-        timed(
-            f"{project}, {first} … {last}: {', '.join(names)} in one run",
-            lambda: materialize_range(instance, defs, project, names, first=first, last=last),
-        )
-
-    part(PREPARING)
-    if champion_at(ledger.entries(project), last) is None:
-        timed(f"{project}: training the first version", lambda: run_job(instance, defs, f"{project}_retrain"))
-        say(f"  {ledger.entries(project)[-1].reason}")
-    part(JUDGING)
 
 
 def run_job(

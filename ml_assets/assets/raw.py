@@ -7,16 +7,14 @@ import dagster as dg
 import duckdb
 
 from ml_assets.assets.common import SINGLE_RUN, Span, commit_of, describe, partition_counts, span_of, spec
-from ml_assets.assets.source import open_source, parts_of
+from ml_assets.assets.source import parts_of, source_frames
 from ml_assets.core.lineage import required_columns
 from ml_assets.lake.origin import SIMULATED
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.sql import quoted
 from ml_assets.lake.tables import LINEAGE, Spool, replace_from
 from ml_assets.project import Project
 from ml_assets.sources.fill import read_origin
 from ml_assets.sources.month_files import ORIGIN_FILE
-from ml_assets.sources.placing import placed_frames
 from ml_assets.sources.reading import MALFORMED, Reading
 
 
@@ -88,12 +86,8 @@ def read_source(project: Project, span: Span, cursor: duckdb.DuckDBPyConnection,
         pl.lit(now).cast(pl.Datetime("us")).alias("_ingested_at"),
         pl.lit(warning, dtype=pl.String).alias(SIMULATED),
     ]
-    reader, parts = open_source(project), parts_of(project, span.starts)
     spool = Spool(cursor, "incoming rows")
-    for frame in placed_frames(
-        reader, project.calendar, project.source.time or quoted(project.partitions.time), parts, cursor,
-        required=required, reading=reading,
-    ):  # fmt: skip
+    for frame in source_frames(project, parts_of(project, span.starts), cursor, reading, required):
         spool.add(frame.with_columns(own))
     if spool.empty:
         empty = dict.fromkeys([*required, "_source", MALFORMED], pl.String)

@@ -1,13 +1,21 @@
 """From a declared source to its reader."""
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import duckdb
+
 from ml_assets import settings
+from ml_assets.lake.connection import Lake, table_exists
+from ml_assets.lake.sql import Window, quoted
+from ml_assets.lake.tables import read
 from ml_assets.project import Project
 from ml_assets.sources.files import SourceFile, load_csv
+from ml_assets.sources.placing import placed_frames
 from ml_assets.sources.reading import Part, Reader, Reading
+from ml_assets.sources.survey import Content, survey
 
 if TYPE_CHECKING:
     import polars as pl
@@ -16,6 +24,89 @@ if TYPE_CHECKING:
 def open_source(project: Project) -> Reader:
     """The reader of a project's source."""
     return MonthFiles(project)
+
+
+@dataclass(frozen=True)
+class Touched:
+    """A partition whose rows in the source are others than those in the lake.
+
+    Attributes:
+        key: its key.
+        lake: rows in the lake's `raw`; None where it has not been materialized.
+        source: rows in the source now.
+    """
+
+    key: str
+    lake: int | None
+    source: int
+
+    def __str__(self) -> str:
+        """In words."""
+        if self.lake is None:
+            return f"{self.key}: new, {self.source:,} rows"
+        if not self.source:
+            return f"{self.key}: {self.lake:,} rows, gone from the source"
+        late = self.source - self.lake
+        return f"{self.key}: {self.lake:,} rows" + (f", now {self.source:,}" if late else ", some of them corrected")
+
+
+def touched(project: Project, lake: Lake, starts: Sequence[datetime] | None = None) -> list[Touched]:
+    """The partitions in which late, corrected or removed rows make the source differ from the lake, and new ones.
+
+    Args:
+        project: the project.
+        lake: its lake.
+        starts: which partitions to compare, neighbours; all where it is left out.
+    """
+    now = held_by_source(project, lake, starts)
+    before = held_by_lake(project, lake)
+    if starts is not None:
+        before = {start: content for start, content in before.items() if start in set(starts)}
+    nothing = Content(0, 0)
+    return [
+        Touched(project.key_of(start), before[start].rows if start in before else None, now.get(start, nothing).rows)
+        for start in sorted(before.keys() | now.keys())
+        if before.get(start) != now.get(start)
+    ]
+
+
+def held_by_source(project: Project, lake: Lake, starts: Sequence[datetime] | None = None) -> dict[datetime, Content]:
+    """The content of each partition that the source holds, in order; of those named, or of all.
+
+    Raises:
+        SourceError: if the source cannot be read, or holds no row.
+    """
+    parts = None if starts is None else parts_of(project, starts)
+    with lake.reader() as cursor:
+        return survey(source_frames(project, parts, cursor, Reading()))
+
+
+def held_by_lake(project: Project, lake: Lake) -> dict[datetime, Content]:
+    """The content of each partition of `raw`, in order; nothing where there is no such table yet."""
+    table = project.table("raw")
+    with lake.reader() as cursor:
+        if not table_exists(cursor, table):
+            return {}
+        starts = cursor.execute(f"SELECT DISTINCT _partition FROM {table.path} ORDER BY 1").fetchall()
+        return survey(read(cursor, table, Window(start, project.step(start, 1))) for (start,) in starts)
+
+
+def source_frames(
+    project: Project,
+    parts: Sequence[Part] | None,
+    cursor: duckdb.DuckDBPyConnection,
+    reading: Reading,
+    required: Collection[str] = (),
+) -> Iterator["pl.DataFrame"]:
+    """The raw rows of some partitions, or of all that there are, with their `_partition`. See `placed_frames`."""
+    time = project.source.time or quoted(project.partitions.time)
+    if parts is None and "%" in project.source.files:
+        newest = project.newest_ended(datetime.now(UTC).replace(tzinfo=None))
+        starts = [] if newest is None else project.starts(project.window(project.first, project.key_of(newest)))
+        parts = open_source(project).there(parts_of(project, starts))
+    return placed_frames(
+        open_source(project), project.calendar, time, parts, cursor, required=required, reading=reading
+    )
 
 
 def parts_of(project: Project, starts: Sequence[datetime]) -> list[Part]:

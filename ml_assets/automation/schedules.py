@@ -1,12 +1,14 @@
 """The refresh of a project's newest partition, and the upkeep of the lake."""
 
-from datetime import UTC, timedelta
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
-from ml_assets.assets.common import REFRESH_TAG, asset_key, registry
-from ml_assets.assets.source import open_source, parts_of
+from ml_assets.assets.common import REFRESH_TAG, asset_key, blocks_name, registry
+from ml_assets.assets.source import open_source, parts_of, touched
+from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sql import Window
 from ml_assets.lake.upkeep import compact
@@ -25,6 +27,7 @@ PARTITIONED = (
 )
 # Every morning, also for months: a file may come days after its partition has ended.
 CRON = "0 6 * * *"
+HOURLY_CRON = "15 * * * *"
 KEEP = timedelta(days=7)
 
 
@@ -40,36 +43,54 @@ def build_refresh(project: Project) -> Any:
 
 
 def build_schedule(project: Project, job: Any) -> dg.ScheduleDefinition:
-    """The schedule `<project>_refresh`: every partition that has ended, is not there yet and whose file is.
+    """The schedule `<project>_refresh`: partitions that have ended and are not there yet, and those with late rows.
 
-    Only those newer than the newest that is there: a history is filled by hand, as one run.
+    Of new ones only those that the source holds and that are newer than the newest that is there: a history is filled
+    by hand, as one run. Of old ones the newest few, where the source now holds other rows than the lake.
     """
 
     @dg.schedule(
         name=f"{project.name}_refresh",
         job=job,
-        cron_schedule=CRON,
+        cron_schedule=HOURLY_CRON if project.partitions.grain == "hour" else CRON,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Refreshes the partitions of {project.name} that have ended and whose files are there.",
+        description=f"Refreshes the partitions of {project.name} that have ended, and those with late rows.",
     )
-    def refresh(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+    def refresh(context: dg.ScheduleEvaluationContext, lake: LakeResource) -> dg.SkipReason | list[dg.RunRequest]:
         now = context.scheduled_execution_time.astimezone(UTC).replace(tzinfo=None)
-        newest = project.newest_ended(now)
-        if newest is None:
-            return dg.SkipReason(f"no partition of {project.name} has ended yet: the first is {project.first}")
         done = context.instance.get_materialized_partitions(asset_key(project, "decision"))
-        start = project.step(project.start_of(max(done)), 1) if done else newest
-        due = parts_of(project, project.starts(Window(start, project.step(newest, 1))))
-        there = open_source(project).there(due)
-        if not there:
-            missing = ", ".join(part.key for part in due)
-            return dg.SkipReason(f"the source has no {missing} yet" if due else f"{max(done)} is there")
+        if project.calendar.has_time:
+            newest = project.newest_ended(now)
+            if newest is None:
+                return dg.SkipReason(f"no partition of {project.name} has ended yet: the first is {project.first}")
+            last = max(map(project.start_of, done)) if done else project.step(newest, -1)
+            due = parts_of(project, project.starts(Window(project.step(last, 1), project.step(newest, 1))))
+            there = open_source(project).there(due)
+            keys = [part.key for part in there] + late_keys(project, lake.lake, last, done)
+            missing = ", ".join(part.key for part in due) or "newer partition"
+        else:
+            changed = touched(project, lake.lake)
+            keys, missing = [one.key for one in changed if one.source], "other rows"
+            if project.partitions.grain == "block" and keys:
+                context.instance.add_dynamic_partitions(blocks_name(project), keys)
+        if not keys:
+            return dg.SkipReason(f"the source has no {missing} yet")
         # In their order, and one after another (dagster.yaml), so that each is decided as the newest of its time.
-        return [
-            dg.RunRequest(run_key=f"{project.name}-{part.key}-{now:%Y-%m-%d}", partition_key=part.key) for part in there
-        ]
+        tick = f"{now:%Y-%m-%d-%H}" if project.partitions.grain == "hour" else f"{now:%Y-%m-%d}"
+        return [dg.RunRequest(run_key=f"{project.name}-{key}-{tick}", partition_key=key) for key in sorted(keys)]
 
     return refresh
+
+
+def late_keys(project: Project, lake: Lake, last: datetime, done: Collection[str]) -> list[str]:
+    """The newest of the partitions that are there in which the source now holds other rows than the lake."""
+    first = max(project.step(last, 1 - project.source.lookback), project.start_of(project.first))
+    if not done or first > last:
+        return []
+    compared = project.starts(Window(first, project.step(last, 1)))
+    return [
+        one.key for one in touched(project, lake, compared) if one.lake is not None and one.source and one.key in done
+    ]
 
 
 def build_upkeep() -> dg.Definitions:

@@ -143,7 +143,7 @@ def test_the_sensor_and_the_schedule_run_without_being_switched_on(declared: Mar
         ([], "2024-01-31", "no partition of flats has ended yet: the first is 2024-01"),
         ([], "2024-02-01", ["2024-01"]),
         ([], "2024-04-01", ["2024-03"]),
-        (["2024-01"], "2024-02-01", "2024-01 is there"),
+        (["2024-01"], "2024-02-01", "the source has no newer partition yet"),
         (["2024-01"], "2024-04-01", ["2024-02", "2024-03"]),
         (["2024-01", "2024-02", "2024-03"], "2024-05-17", "the source has no 2024-04 yet"),
     ],
@@ -158,7 +158,8 @@ def test_the_schedule_refreshes_what_has_ended_and_has_its_file_and_is_not_there
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance, declared.settings():
         for month in decided:
             instance.report_runless_asset_event(dg.AssetMaterialization([NAME, "decision"], partition=month))
-        with dg.build_schedule_context(instance=instance, scheduled_execution_time=now) as tick:
+        resources = {"lake": declared.defs.resources["lake"]}
+        with dg.build_schedule_context(instance=instance, scheduled_execution_time=now, resources=resources) as tick:
             asked = schedule(tick)
 
     if isinstance(asked, dg.SkipReason):

@@ -1,0 +1,181 @@
+"""Filling a project's history, and bringing it up to date where its source has changed since."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ml_assets import settings
+from ml_assets.assets.common import blocks_name
+from ml_assets.lake.connection import table_exists
+from ml_assets.lake.resource import shared_lake
+from ml_assets.registry.ledger import champion_at
+from ml_assets.registry.models import Registry
+from ml_assets.runs import JUDGING, PREPARING, materialize_range, run_job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import dagster as dg
+
+    from ml_assets.assets.source import Touched
+    from ml_assets.lake.connection import Lake
+    from ml_assets.project import Project
+    from ml_assets.registry.ledger import Ledger
+
+
+def backfill(
+    instance: dg.DagsterInstance,
+    defs: dg.Definitions,
+    ledger: Ledger,
+    project: Project,
+    *,
+    first: str,
+    last: str,
+    say: Callable[[str], None],
+) -> None:
+    """Fill a range of a project's history: one run up to the profiles, a first version if there is none, one run after.
+
+    Args:
+        instance: where the runs are recorded.
+        defs: the code location's definitions.
+        ledger: says whether there is a champion.
+        project: the project.
+        first: key of the first partition.
+        last: key of the last one.
+        say: receives progress.
+
+    Raises:
+        RunFailedError: if a run fails.
+        ValueError: if the range is empty or not of the project's partitions.
+    """
+    keys = check_range(project, first, last)
+    register_blocks(instance, project, keys)
+
+    def timed(what: str, action: Callable[[], str]) -> None:
+        say(what)
+        before = time.monotonic()
+        run = action()
+        say(f"  run {run[:8]}, {time.monotonic() - before:.1f} s")
+
+    def part(names: Sequence[str]) -> None:
+        timed(
+            f"{project.name}, {first} … {last}: {', '.join(names)} in one run",
+            lambda: materialize_range(instance, defs, project.name, names, first=first, last=last),
+        )
+
+    part(PREPARING)
+    if champion_at(ledger.entries(project.name), last) is None:
+        timed(f"{project.name}: training the first version", lambda: run_job(instance, defs, f"{project.name}_retrain"))
+        verdict = ledger.entries(project.name)[-1]
+        say(f"  version {verdict.version} {verdict.kind}: {verdict.reason}")
+    part(JUDGING)
+
+
+def check_range(project: Project, first: str, last: str) -> list[str]:
+    """The keys from a partition to another.
+
+    Raises:
+        ValueError: if they are not the project's, in the wrong order, or have not ended.
+    """
+    start, end = project.start_of(first), project.start_of(last)
+    if start > end:
+        raise ValueError(f"{first} is after {last}: give the earlier partition first")
+    for key, moment in ((first, start), (last, end)):
+        check_ended(project, key, moment)
+    return [project.key_of(one) for one in project.starts(project.window(first, last))]
+
+
+def check_ended(project: Project, key: str, start: datetime) -> None:
+    """Refuse a partition before the first, or one that has not ended.
+
+    Raises:
+        ValueError: naming the partitions that there are.
+    """
+    if not project.calendar.has_time:
+        return
+    newest = project.newest_ended(datetime.now(UTC).replace(tzinfo=None))
+    if newest is None or not project.start_of(project.first) <= start <= newest:
+        until = "none has ended yet" if newest is None else f"they run from {project.first} to {project.key_of(newest)}"
+        raise ValueError(f"{key} is no partition of {project.name}: {until}")
+
+
+def register_blocks(instance: dg.DagsterInstance, project: Project, keys: Sequence[str]) -> None:
+    """Tell Dagster which blocks there are; partitions of other grains are known by their definition."""
+    if project.partitions.grain == "block":
+        instance.add_dynamic_partitions(blocks_name(project), list(keys))
+
+
+def catch_up(
+    instance: dg.DagsterInstance,
+    defs: dg.Definitions,
+    ledger: Ledger,
+    project: Project,
+    *,
+    changes: Sequence[Touched],
+    say: Callable[[str], None],
+) -> None:
+    """Materialize the partitions that late, corrected or removed rows have touched, and say what that changed.
+
+    Only those. Neighbours are one run. Their decisions are recorded as made again; they launch nothing.
+
+    Args:
+        instance: where the runs are recorded.
+        defs: the code location's definitions.
+        ledger: the project's ledger.
+        project: the project.
+        changes: what `assets.source.touched` found.
+        say: receives progress and the report.
+
+    Raises:
+        RunFailedError: if a run fails.
+    """
+    keys = [one.key for one in changes]
+    register_blocks(instance, project, keys)
+    before = downstream(shared_lake().lake, project, keys)
+    for first, last in neighbours(project, keys):
+        backfill(instance, defs, ledger, project, first=first, last=last, say=say)
+    after = downstream(shared_lake().lake, project, keys)
+    for key in keys:
+        for name in before[key] | after[key]:
+            old, new = before[key].get(name, 0), after[key].get(name, 0)
+            if old != new:
+                say(f"  {key}: {name} {old:,.6g} → {new:,.6g}")
+    old_rows = {one.key for one in changes if one.lake is not None}
+    stored = Registry(settings.home() / "registry")
+    for number in stored.numbers(project.name):
+        learnt = sorted(old_rows & {*stored.version(project.name, number).training_set.train})
+        if learnt:
+            say(f"  version {number} had learnt from {', '.join(learnt)} as it was before")
+
+
+def neighbours(project: Project, keys: Sequence[str]) -> list[tuple[str, str]]:
+    """Ranges, first and last key, that together are some partitions and no others."""
+    ranges: list[tuple[str, str]] = []
+    for key in sorted(keys, key=project.start_of):
+        if ranges and project.step(project.start_of(ranges[-1][1]), 1) == project.start_of(key):
+            ranges[-1] = (ranges[-1][0], key)
+        else:
+            ranges.append((key, key))
+    return ranges
+
+
+def downstream(lake: Lake, project: Project, keys: Sequence[str]) -> dict[str, dict[str, float]]:
+    """What stands in the lake about some partitions: rows of each table, and the metrics of their predictions."""
+    found: dict[str, dict[str, float]] = {key: {} for key in keys}
+    with lake.reader() as cursor:
+        for name in ("raw", "validated", "quarantine", "features", "predictions"):
+            table = project.table(name)
+            if table_exists(cursor, table):
+                counted = cursor.execute(f"SELECT _partition, count(*) FROM {table.path} GROUP BY ALL").fetchall()
+                for start, count in counted:
+                    if (key := project.key_of(start)) in found:
+                        found[key][f"{name} rows"] = count
+        table = project.table("performance")
+        if table_exists(cursor, table):
+            sql = f"SELECT _partition, metric, value FROM {table.path} WHERE metric <> 'rows'"
+            for start, metric, value in cursor.execute(sql).fetchall():
+                if (key := project.key_of(start)) in found:
+                    found[key][metric] = value
+    return found

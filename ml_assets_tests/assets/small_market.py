@@ -172,8 +172,11 @@ class Market:
     def registry(self) -> Registry:
         return Registry(self.folder / "home" / "registry")
 
+    def book(self) -> Ledger:
+        return Ledger(self.lake)
+
     def ledger(self, *kinds: str) -> list[Entry]:
-        return [entry for entry in Ledger(self.lake).entries(NAME) if not kinds or entry.kind in kinds]
+        return [entry for entry in self.book().entries(NAME) if not kinds or entry.kind in kinds]
 
     def decision(self, month: str) -> Entry:
         return [entry for entry in self.ledger("decision") if entry.partition == month][-1]

@@ -134,7 +134,7 @@ def build_performance(project: Project) -> dg.AssetsDefinition:
         specs=[
             spec(
                 project, "performance", "Metrics on rows that have a label and that the champion has not learnt from.",
-                deps=["predictions", "features"], kinds=["duckdb"], code=[project.target],
+                deps=["predictions", "features"], kinds=["duckdb"], code=[project.target, project.task],
             )
         ],
         backfill_policy=SINGLE_RUN,
@@ -143,8 +143,13 @@ def build_performance(project: Project) -> dg.AssetsDefinition:
         span = span_of(context, project)
         predictions, features = project.table("predictions"), project.table("features")
         with lake.lake.transaction(commit_of(context, project, "performance")) as transaction:
-            sql = performance_sql(window_of(predictions, span.window), window_of(features, span.window), project.target)
-            found = read_performance(transaction.rows(sql))
+            scored = window_of(predictions, span.window)
+            numbers = transaction.rows(f"SELECT DISTINCT version FROM ({scored})")
+            classes = {number: registry().version(project.name, number).classes for (number,) in numbers}
+            sql = performance_sql(
+                scored, window_of(features, span.window), project.target, task=project.task, classes=classes
+            )
+            found = read_performance(transaction.rows(sql), project.task)
             rows = _performance_frame(found)
             replace_rows(transaction, project.table("performance"), rows, span.window)
         snapshot = transaction.snapshot
@@ -262,7 +267,7 @@ def _evidence(
     measured: "pl.DataFrame",
     retrained: str | None,
 ) -> Evidence:
-    metric, key = project.retraining.metric, project.key_of(start)
+    metric, key = project.watched, project.key_of(start)
     of_drift = drifted.filter(drifted["_partition"] == start)
     of_metrics = measured.filter(measured["_partition"] == start)
     values = dict(of_metrics.select("metric", "value").iter_rows())

@@ -243,7 +243,7 @@ def test_a_first_partition_that_is_no_key_is_refused(grain: str, start: str) -> 
         (lambda: Training(estimator="e", window=2, test=0), "test"),
         (lambda: Training(estimator="e", window=2, test=2), "2 of 2 partitions in the window leave none to learn from"),
         (lambda: Training(estimator="e", window=2, test=3), "leave none to learn from"),
-        (lambda: Gate(metric="accuracy", at_most=1), "metric"),
+        (lambda: Gate(metric="acuracy", at_most=1), "metric"),
         (lambda: Gate(metric="mape"), "gate mape: give at_most, at_least or both"),
         (lambda: Retraining(tolerance=1.0), "tolerance"),
         (lambda: Retraining(cooldown=-1), "cooldown"),

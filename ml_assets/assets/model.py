@@ -10,7 +10,7 @@ import dagster as dg
 from ml_assets.assets.common import DECISION_TAG, asset_key, commit_of, data_origin, ledger, registry, spec
 from ml_assets.assets.features import current_kinds
 from ml_assets.assets.provenance import hashes
-from ml_assets.assets.rows import content_hash, read_partitions, test_rows, train_rows, training_rows
+from ml_assets.assets.rows import content_hash, read_partitions, rows_held_out, rows_to_learn, training_rows
 from ml_assets.core.evaluation import check_gate, measure
 from ml_assets.core.profiles import choose_bins, count_values
 from ml_assets.core.splitting import Split, split_by_time
@@ -73,10 +73,10 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             test_share=training.test_share if training.by_chance else 0.0,
             seed=training.seed,
         )
-        held_out = test_rows(project, rows, chosen).height
+        held_out = rows_held_out(project, rows, chosen).height
         if held_out in {0, rows.height}:
             raise TrainingError(
-                f"{keys[-1]} has {rows.height} rows, of which {held_out} are held out: some must be left on both sides. "
+                f"{keys[-1]} has {rows.height} rows, of which {held_out} are held out: both sides need some. "
                 "Remedy: train on more rows, or change training.test_share"
             )
         registry().keep_training_set(project.name, chosen)
@@ -113,7 +113,7 @@ def build_model(project: Project) -> dg.AssetsDefinition:
     def model(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         training_set = registry().training_set(project.name, context.run.run_id)
         rows = training_rows(lake.lake, project, training_set)
-        train = train_rows(project, rows, training_set)
+        train = rows_to_learn(project, rows, training_set)
         with lake.lake.reader() as cursor:
             kinds = current_kinds(cursor, project)
         training = project.training
@@ -195,8 +195,8 @@ def build_evaluation(project: Project) -> dg.AssetsDefinition:
         version = registry().newest(project.name, context.run.run_id)
         rows = training_rows(lake.lake, project, version.training_set)
         metrics = {
-            "train": _metrics(version, train_rows(project, rows, version.training_set)),
-            "test": _metrics(version, test_rows(project, rows, version.training_set)),
+            "train": _metrics(version, rows_to_learn(project, rows, version.training_set)),
+            "test": _metrics(version, rows_held_out(project, rows, version.training_set)),
         }
         results = [check_gate(gate.metric, gate.at_most, gate.at_least, metrics["test"]) for gate in project.gates]
         registry().write_evaluation(version, {"metrics": metrics, "gates": [asdict(result) for result in results]})

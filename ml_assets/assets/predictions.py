@@ -70,7 +70,9 @@ def build_predictions(project: Project) -> dg.AssetsDefinition:
             for start, key in zip(span.starts, span.keys, strict=True)
         }
         inputs = {ColumnRef("features", name) for version in versions.values() for name in version.features}
-        lineage = dict.fromkeys(set(scored.columns) & SAID, inputs) | {name: {ColumnRef("features", name)} for name in LINEAGE}
+        lineage = dict.fromkeys(set(scored.columns) & SAID, inputs) | {
+            name: {ColumnRef("features", name)} for name in LINEAGE
+        }
         return describe(
             context, project, lake.lake, "predictions", scored,
             snapshot=transaction.snapshot, span=span, more=more, lineage=lineage,
@@ -123,7 +125,7 @@ def _empty(project: Project, features: "pl.DataFrame") -> "pl.DataFrame":
     import polars as pl
 
     columns = {name: features.schema[name] for name in LINEAGE}
-    of_classes = {"predicted_class": pl.String, "probabilities": pl.List(pl.Float64)}
+    of_classes: dict[str, Any] = {"predicted_class": pl.String, "probabilities": pl.List(pl.Float64)}
     return pl.DataFrame(
         schema={
             **columns,

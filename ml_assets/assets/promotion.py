@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ml_assets.assets.common import commit_of, data_origin, ledger, registry, spec
-from ml_assets.assets.rows import learnt_from, test_rows, training_rows
+from ml_assets.assets.rows import learnt_from, rows_held_out, training_rows
 from ml_assets.core.evaluation import Comparison, compare
 from ml_assets.core.tasks import align, as_actual, title_of
 from ml_assets.lake.connection import Lake
@@ -126,9 +126,11 @@ def judge(project: Project, lake: Lake, version: Version, champion: int | None) 
         raise RegistryError(f"{project.name} version {version.number} already serves")
     incumbent = registry().version(project.name, champion)
     if not _comparable(version, incumbent):
-        reason = f"the first version that passes the gates as {version.task}: version {champion} answers another question"
+        reason = (
+            f"the first version that passes the gates as {version.task}: version {champion} answers another question"
+        )
         return Draft(project.name, "promoted", reason, facts, version=version.number)
-    rows = test_rows(project, training_rows(lake, project, version.training_set), version.training_set)
+    rows = rows_held_out(project, training_rows(lake, project, version.training_set), version.training_set)
     # What the incumbent says of rows older than its own would be hindsight.
     rows = rows.filter(rows["_partition"] >= project.start_of(incumbent.training_set.train[-1]))
     rows = rows.filter(~learnt_from(lake, project, incumbent, rows))

@@ -52,13 +52,13 @@ def training_rows(lake: Lake, project: Project, training_set: TrainingSet) -> pl
     return rows
 
 
-def train_rows(project: Project, rows: pl.DataFrame, training_set: TrainingSet) -> pl.DataFrame:
+def rows_to_learn(project: Project, rows: pl.DataFrame, training_set: TrainingSet) -> pl.DataFrame:
     """Of a training set's rows, those that a model learns from."""
     chosen = of_partitions(project, rows, training_set.train)
     return chosen.filter(~_by_chance(chosen, training_set)) if training_set.test_share else chosen
 
 
-def test_rows(project: Project, rows: pl.DataFrame, training_set: TrainingSet) -> pl.DataFrame:
+def rows_held_out(project: Project, rows: pl.DataFrame, training_set: TrainingSet) -> pl.DataFrame:
     """Of a training set's rows, those that judge the model."""
     chosen = of_partitions(project, rows, training_set.test)
     return chosen.filter(_by_chance(chosen, training_set)) if training_set.test_share else chosen
@@ -85,18 +85,18 @@ def learnt_from(lake: Lake, project: Project, version: Version, rows: pl.DataFra
     if not trained.any():
         return trained
     learnt = read_partitions(lake, project, training_set.train, training_set.snapshot)
-    learnt = train_rows(project, learnt, training_set)
+    learnt = rows_to_learn(project, learnt, training_set)
     place, values = ["_source", "_row"], ["_partition", *version.features, project.target]
     # Rows of equal values are told apart by counting them.
     copy = pl.int_range(pl.len()).over(values).alias("_copy")
     new, old = rows.with_columns(copy), learnt.cast({name: rows.schema[name] for name in values}).with_columns(copy)
     corrected = old.join(new, on=[*values, "_copy"], how="anti", nulls_equal=True)
-    known = pl.lit(value=True).alias("known")
+    known = pl.lit(value=True).alias("_known")
     same = new.join(
         old.select(*values, "_copy", known), on=[*values, "_copy"], how="left", nulls_equal=True, maintain_order="left"
     )
     replaced = new.join(corrected.select(*place, known), on=place, how="left", maintain_order="left")
-    return same["known"].fill_null(value=False) | replaced["known"].fill_null(value=False)
+    return same["_known"].fill_null(value=False) | replaced["_known"].fill_null(value=False)
 
 
 def content_hash(rows: pl.DataFrame) -> str:

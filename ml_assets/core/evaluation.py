@@ -97,9 +97,9 @@ def binary_metrics(actual: Values, predicted: Values) -> dict[str, float]:
         predicted: shape (n,), probability of the positive label. Above 0.5 the positive label is predicted.
 
     Returns:
-        `log_loss` (nats), `brier`, `error_rate`, `accuracy`, `precision`, `recall`, `f1`, `roc_auc` and `pr_auc` (average
-        precision). What these rows leave undefined is left out: `precision` where nothing is predicted positive,
-        `recall` and `pr_auc` where nothing is, `f1` where neither is, `roc_auc` where all labels are equal.
+        `log_loss` (nats), `brier`, `error_rate`, `accuracy`, `precision`, `recall`, `f1`, `roc_auc` and `pr_auc`
+        (average precision). What these rows leave undefined is left out: `precision` where nothing is predicted
+        positive, `recall` and `pr_auc` where nothing is, `f1` where neither is, `roc_auc` where all labels are equal.
 
     Raises:
         ValueError: if there are no rows, the shapes differ, or a value is not finite.
@@ -186,10 +186,11 @@ def row_losses(metric: str, actual: Values, predicted: Values) -> Values:
     import numpy as np  # noqa: PLC0415
 
     if metric == "log_loss":
-        return -np.log(np.clip(_chance_of_actual(actual, predicted), EPSILON, 1 - EPSILON))
+        chance = np.clip(_chance_of_actual(actual, predicted), EPSILON, 1 - EPSILON)
+        return np.asarray(-np.log(chance))
     if metric == "error_rate":
         said = predicted > 0.5 if predicted.ndim == 1 else predicted.argmax(axis=1)  # noqa: PLR2004 - the likelier of two
-        return (said != actual).astype(float)
+        return np.asarray(said != actual, dtype=float)
     error = predicted - actual
     if metric in {"mse", "rmse", "brier"}:
         return error**2

@@ -56,12 +56,12 @@ def read_performance(
 
     Returns:
         (partition, version) → `rows`, and metrics as in `evaluation.measure`. regression: all of them. binary:
-        `log_loss`, `brier`, `error_rate`, `accuracy`, `precision`, `recall`, `f1`. multiclass: `log_loss`, `error_rate`,
-        `accuracy`, and `unseen_rows` where there are any. What a partition leaves undefined is left out.
+        `log_loss`, `brier`, `error_rate`, `accuracy`, `precision`, `recall`, `f1`. multiclass: `log_loss`,
+        `error_rate`, `accuracy`, and `unseen_rows` where there are any. What a partition leaves undefined is left out.
     """
-    metrics = {"regression": _regression_metrics, "binary": _binary_metrics, "multiclass": _multiclass_metrics}[task]
+    by_task = {"regression": _regression_metrics, "binary": _binary_metrics, "multiclass": _multiclass_metrics}
     return {
-        (partition, version): {"rows": float(rows), **metrics(rows, *sums)}
+        (partition, version): {"rows": float(rows), **by_task[task](rows, sums)}
         for partition, version, rows, *sums in result
     }
 
@@ -77,9 +77,8 @@ def _regression_sums(label: str) -> list[str]:
     ]
 
 
-def _regression_metrics(
-    rows: int, squares: float, absolute: float, relative: float, zeros: int, variance: float
-) -> dict[str, float]:
+def _regression_metrics(rows: int, sums: Sequence[float]) -> dict[str, float]:
+    squares, absolute, relative, zeros, variance = sums
     metrics = {"mse": squares / rows, "rmse": math.sqrt(squares / rows), "mae": absolute / rows}
     if not zeros:
         metrics["mape"] = relative / rows
@@ -100,9 +99,8 @@ def _binary_sums(label: str, classes: Mapping[int, Sequence[str]]) -> list[str]:
     ]
 
 
-def _binary_metrics(
-    rows: int, log_losses: float, squares: float, hits: int, false_alarms: int, misses: int
-) -> dict[str, float]:
+def _binary_metrics(rows: int, sums: Sequence[float]) -> dict[str, float]:
+    log_losses, squares, hits, false_alarms, misses = sums
     metrics = {"log_loss": log_losses / rows, "brier": squares / rows} | _of_errors(rows, false_alarms + misses)
     if hits + false_alarms:
         metrics["precision"] = hits / (hits + false_alarms)
@@ -123,12 +121,13 @@ def _multiclass_sums(label: str, classes: Mapping[int, Sequence[str]]) -> list[s
     ]
 
 
-def _multiclass_metrics(rows: int, log_losses: float, errors: int, unseen: int) -> dict[str, float]:
+def _multiclass_metrics(rows: int, sums: Sequence[float]) -> dict[str, float]:
+    log_losses, errors, unseen = sums
     told = {"unseen_rows": float(unseen)} if unseen else {}
     return {"log_loss": log_losses / rows} | _of_errors(rows, errors) | told
 
 
-def _of_errors(rows: int, errors: int) -> dict[str, float]:
+def _of_errors(rows: int, errors: float) -> dict[str, float]:
     return {"error_rate": errors / rows, "accuracy": 1 - errors / rows}
 
 

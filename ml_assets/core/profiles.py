@@ -106,7 +106,12 @@ def choose_bins(rows: pl.DataFrame, kinds: Mapping[str, str]) -> list[ColumnBins
             numbers = numbers_of(values, kind)
             chosen.append(ColumnBins(name, kind, edges=_edges(numbers.filter(numbers.is_finite()).to_numpy())))
         else:
-            counts = values.cast(pl.String).alias("value").value_counts(name="rows").sort("rows", "value", descending=[True, False])
+            counts = (
+                values.cast(pl.String)
+                .alias("value")
+                .value_counts(name="rows")
+                .sort("rows", "value", descending=[True, False])
+            )
             known = tuple(counts["value"].head(CATEGORIES).to_list()) if counts.height > CATEGORIES else ()
             chosen.append(ColumnBins(name, "category", categories=known))
     return chosen
@@ -226,4 +231,3 @@ def _edges(numbers: NDArray[np.float64]) -> tuple[float, ...]:
     if edges[0] == numbers.min():
         edges = np.concatenate([np.nextafter(edges[:1], -np.inf), edges])
     return tuple(float(edge) for edge in edges)
-

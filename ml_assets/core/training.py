@@ -62,32 +62,17 @@ def feature_kinds(
         text: columns that hold text to be read word by word; other text is a category.
 
     Returns:
-        Name → `number` (booleans too), `category`, `date` (days since 1970, as a number) or `text`, in the table's order.
+        Name → `number` (booleans too), `category`, `date` (a number: days since 1970) or `text`, in the table's order.
 
     Raises:
         TrainingError: if the target is not there or does not fit the task, or a feature has a type that no model takes.
     """
-    import polars as pl
-
     returned = f"features.sql returns no column {{!r}}. It returns: {', '.join(columns)}"
     if target not in columns:
         raise TrainingError(f"target: {returned.format(target)}")
     _refuse_target(target, columns[target], task)
-    kinds = {}
-    for name, dtype in columns.items():
-        if name in {target, time, *LINEAGE}:
-            continue
-        if dtype.is_numeric() or dtype == pl.Boolean:
-            kinds[name] = "number"
-        elif dtype == pl.String:
-            kinds[name] = "text" if name in text else "category"
-        elif dtype in {pl.Date, pl.Datetime}:
-            kinds[name] = "date"
-        else:
-            raise TrainingError(
-                f"features.sql: {name!r} is {dtype}; a feature is a number, a boolean, a date or text. "
-                "Remedy: convert it"
-            )
+    others = {target, time, *LINEAGE}
+    kinds = {name: _kind(name, dtype, text) for name, dtype in columns.items() if name not in others}
     for name in text:
         if name not in columns:
             raise TrainingError(f"training.text: {returned.format(name)}")
@@ -106,7 +91,7 @@ def build_pipeline(
     seed: int,
     *,
     task: Task = "regression",
-    words: Words = Words(),  # noqa: B008 - frozen
+    words: Words = Words(),
 ) -> Pipeline:
     """An unfitted pipeline: the columns as the estimator needs them, then the estimator.
 
@@ -135,8 +120,8 @@ def build_pipeline(
     made = model(**arguments)
     if task != "regression" and not hasattr(made, "predict_proba"):
         raise TrainingError(
-            f"training.estimator: {estimator} gives no probabilities with these parameters, and metrics and predictions "
-            "need them. Remedy: an estimator that does, such as sklearn.linear_model.LogisticRegression"
+            f"training.estimator: {estimator} gives no probabilities with these parameters, and metrics and "
+            "predictions need them. Remedy: an estimator that does, such as sklearn.linear_model.LogisticRegression"
         )
     return Pipeline([("columns", _columns(made, kinds, words)), ("estimator", made)])
 
@@ -165,7 +150,7 @@ def _columns(estimator: Any, kinds: Mapping[str, str], words: Words) -> Any:
             scaling = make_pipeline(scaling, MinMaxScaler(clip=True))
         elif not type(estimator).__module__.startswith(("sklearn.tree.", "sklearn.ensemble.")):
             scaling = make_pipeline(scaling, StandardScaler())
-    parts = [("categories", encoder, categories), ("numbers", scaling, numbers)]
+    parts: list[Any] = [("categories", encoder, categories), ("numbers", scaling, numbers)]
     vectorizer = CountVectorizer if words.counts else TfidfVectorizer
     for name in (name for name, kind in kinds.items() if kind == "text"):
         most = None if takes.sparse else DENSE_WORDS
@@ -277,6 +262,20 @@ def packages() -> dict[str, str]:
     return {name: version(name) for name in ("scikit-learn", "numpy", "scipy", "pandas", "polars", "duckdb", "skops")}
 
 
+def _kind(name: str, dtype: Any, text: Sequence[str]) -> str:
+    import polars as pl
+
+    if dtype.is_numeric() or dtype == pl.Boolean:
+        return "number"
+    if dtype == pl.String:
+        return "text" if name in text else "category"
+    if dtype.is_temporal() and dtype not in (pl.Time, pl.Duration):
+        return "date"
+    raise TrainingError(
+        f"features.sql: {name!r} is {dtype}; a feature is a number, a boolean, a date or text. Remedy: convert it"
+    )
+
+
 def _refuse_target(target: str, dtype: Any, task: Task) -> None:
     import polars as pl
 
@@ -285,7 +284,7 @@ def _refuse_target(target: str, dtype: Any, task: Task) -> None:
             f"target: {target!r} is {dtype}, a regression needs a number. Remedy: convert it, or declare "
             "`task: binary` or `task: multiclass`"
         )
-    if task != "regression" and not (dtype.is_integer() or dtype in {pl.Boolean, pl.String}):
+    if task != "regression" and not (dtype.is_integer() or dtype in (pl.Boolean, pl.String)):
         raise TrainingError(
             f"target: {target!r} is {dtype}, a classification needs text, a boolean or an integer. "
             "Remedy: convert it in features.sql, or declare `task: regression`"
@@ -308,7 +307,5 @@ def _estimator_class(path: str, task: Task) -> Any:
     except TypeError as error:
         raise TrainingError(f"training.estimator: {path!r} cannot be made without arguments: {error}") from error
     if not usable:
-        raise TrainingError(
-            f"training.estimator: {path!r} is no {kind} class of scikit-learn, and the task is {task}"
-        )
+        raise TrainingError(f"training.estimator: {path!r} is no {kind} class of scikit-learn, and the task is {task}")
     return model

@@ -83,8 +83,8 @@ class Version:
         artefact: SHA-256 of the model file.
         reference: profile of the predictions on its training rows: `edges`, and `bins` with rows per bin.
         task: what it was trained for.
-        classes: labels as text, in the order of its probabilities: for `binary` the negative one, then the positive one;
-            empty for a regression.
+        classes: labels as text, in the order of its probabilities: for `binary` the negative one, then the positive
+            one; empty for a regression.
     """
 
     project: str
@@ -196,8 +196,8 @@ class Registry:
         """Predictions of a version for rows of `features`.
 
         Returns:
-            regression: values in the target's unit, shape (n,). binary: probabilities of the positive label, shape (n,).
-            multiclass: probabilities, shape (n, classes), in the order of the version's classes.
+            regression: values in the target's unit, shape (n,). binary: probabilities of the positive label, shape
+            (n,). multiclass: probabilities, shape (n, classes), in the order of the version's classes.
 
         Raises:
             RegistryError: if the rows lack a feature that it needs, or its model cannot be trusted.

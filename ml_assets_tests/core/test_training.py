@@ -73,7 +73,7 @@ def test_features_are_the_numbers_booleans_and_texts_beside_target_time_and_line
         ({"area": pl.Float64}, r"target: features\.sql returns no column 'price'. It returns: area"),
         ({"price": pl.String, "area": pl.Float64}, "target: 'price' is String, a regression needs a number"),
         ({"price": pl.Boolean, "area": pl.Float64}, "target: 'price' is Boolean"),
-        ({"price": pl.Int64, "sold": pl.Date}, r"features\.sql: 'sold' is Date; a feature is .*convert it"),
+        ({"price": pl.Int64, "sold": pl.Time}, r"features\.sql: 'sold' is Time; a feature is .*convert it"),
         ({"price": pl.Int64, "parts": pl.List(pl.Int64)}, "'parts' is List"),
         ({"price": pl.Int64, "month": pl.Date, "_row": pl.Int64}, "no feature beside the target and the time"),
     ],

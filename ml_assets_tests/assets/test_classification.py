@@ -296,3 +296,46 @@ def test_a_version_of_another_task_does_not_serve(binary: Market) -> None:
     other = replace(binary.project, task="multiclass", positive=None, gates=())
     with pytest.raises(RegistryError, match="was trained for binary and the project's task is now multiclass"):
         score(binary.lake, other, version, binary.table("features", "2024-05"))
+
+
+# What is shown
+
+
+@pytest.mark.parametrize("which", ["binary", "multiclass"])
+def test_the_pages_show_the_watched_error_and_the_metrics_of_the_task(
+    request: pytest.FixtureRequest, which: str
+) -> None:
+    from ml_assets.serving.chart import draw, series_of
+    from ml_assets.serving.queries import read_state
+    from ml_assets.serving.site import build_site
+
+    market: Market = request.getfixturevalue(which)
+    with market.settings():
+        site = build_site({NAME: market.project})
+    with market.lake.reader() as cursor:
+        state = read_state(cursor, site.registry, market.project)
+    page = site.page(
+        "project.html", warnings=[], state=state, project=market.project, shown=24, alerts=()
+    ).body.decode()  # fmt: skip
+    title = {"binary": "Log loss", "multiclass": "Error rate"}[which]
+
+    assert f'<th scope="col" class="n">{title}</th>' in page
+    assert f"</strong> {title} in 2024-06" in page
+    assert "MAPE" not in page
+    assert ("ROC AUC" in page) == (which == "binary")
+    assert ("F1, macro" in page) == (which == "multiclass")
+    assert title in draw(series_of(state, None))
+
+
+@pytest.mark.slow
+def test_evidently_reports_on_a_classification_and_says_that_text_is_left_out(multiclass: Market) -> None:
+    from ml_assets.serving.reports import read_subject, render
+
+    with multiclass.lake.reader() as cursor:
+        start = multiclass.project.start_of("2024-06")
+        subject = read_subject(cursor, multiclass.registry, multiclass.project, start, None)
+    assert subject is not None
+    content = render(subject, multiclass.lake, multiclass.registry)
+
+    assert "Left out, because it is text: words." in content
+    assert "90 rows that version 1 learnt from" in content

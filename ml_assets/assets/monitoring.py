@@ -114,7 +114,10 @@ def measure_drift(
 
 
 def reference_of(project: Project, lake: Lake, version: Version) -> dict[str, Counts]:
-    """The profile of what a version learnt from, summed over its partitions, and of its predictions on it."""
+    """The profile of what a version learnt from, summed over its partitions, and of its predictions on it.
+
+    Where rows were held out by chance, they are counted too: a profile knows partitions, not rows.
+    """
     train = version.training_set.train
     with lake.reader() as cursor:
         window = project.window(train[0], train[-1])

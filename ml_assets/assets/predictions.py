@@ -117,7 +117,7 @@ def score(lake: Lake, project: Project, version: Version, rows: "pl.DataFrame") 
     likeliest = pl.Series(version.classes, dtype=pl.String).gather(predicted.argmax(axis=1))
     return scored.with_columns(
         likeliest.alias("predicted_class"),
-        pl.Series(predicted.tolist(), dtype=pl.List(pl.Float64)).alias("probabilities"),
+        pl.Series(predicted).arr.to_list().alias("probabilities"),
     )
 
 

@@ -227,7 +227,7 @@ def as_inputs(rows: pl.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
     """The feature columns as the pipeline takes them.
 
     Numbers are float64; dates are days since 1970-01-01, with a fraction where they have a time of day; categories are
-    text; all are NaN where missing. Text is itself, empty where missing.
+    text; all are NaN where missing, and so is what is infinite. Text is itself, empty where missing.
     """
     import numpy as np  # noqa: PLC0415
     import pandas as pd
@@ -235,7 +235,8 @@ def as_inputs(rows: pl.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
 
     def values(name: str, kind: str) -> Any:
         if kind == "number":
-            return rows[name].cast(pl.Float64).to_numpy()
+            numbers = rows[name].cast(pl.Float64).to_numpy()
+            return np.where(np.isinf(numbers), np.nan, numbers)
         if kind == "date":
             return (rows[name].dt.epoch("us") / DAY).to_numpy()
         column = rows[name].cast(pl.String)

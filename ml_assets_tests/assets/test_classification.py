@@ -327,7 +327,8 @@ def test_the_pages_show_the_watched_error_and_the_metrics_of_the_task(
     assert title in draw(series_of(state, None))
 
 
-@pytest.mark.slow
+# Evidently and the server that it imports use what numpy and litestar call deprecated.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_evidently_reports_on_a_classification_and_says_that_text_is_left_out(multiclass: Market) -> None:
     from ml_assets.serving.reports import read_subject, render
 

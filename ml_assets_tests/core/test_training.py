@@ -352,6 +352,14 @@ def test_a_classifier_learns_from_every_kind_of_column_with_gaps_and_predicts_wh
     assert ((chances >= 0) & (chances <= 1)).all()
 
 
+@pytest.mark.parametrize("estimator", [LOGISTIC, "sklearn.ensemble.HistGradientBoostingClassifier"])
+def test_an_infinite_number_is_a_missing_one(estimator: str) -> None:
+    model = classifier(estimator)
+    missing, infinite = (notices(5).with_columns(pl.lit(value).alias("area")) for value in (math.nan, -math.inf))
+
+    np.testing.assert_array_equal(predict(model, infinite, MIXED, "binary"), predict(model, missing, MIXED, "binary"))
+
+
 def fitted_columns(estimator: str, words: Words = TF_IDF) -> Any:
     return classifier(estimator, words)["columns"]
 

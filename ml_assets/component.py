@@ -17,6 +17,7 @@ from ml_assets.assets.raw import build_raw
 from ml_assets.assets.validated import build_validated
 from ml_assets.automation.schedules import build_refresh, build_schedule
 from ml_assets.automation.sensors import build_retraining, build_retraining_sensor
+from ml_assets.core.tasks import Task
 from ml_assets.lake.resource import shared_lake
 from ml_assets.project import Gate, Monitoring, Partitions, Project, Retraining, Source, Training, Validation
 
@@ -39,6 +40,11 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
     clean: str = Field(description="Path of clean.sql: one row for each row of `raw`, made readable.")
     features: str = Field(description="Path of features.sql: features and target from `validated`.")
     target: str = Field(description="The column of features.sql that is predicted.")
+    task: Task = Field(default="regression", description="What the target is predicted as.")
+    positive: str | bool | int | None = Field(
+        default=None,
+        description="The label that counts as positive in a binary task; by default the one that says true, yes or 1.",
+    )
     validation: Validation = Field(default=Validation(), description="How much may be wrong with a partition.")
     training: Training = Field(description="How a model is trained.")
     gates: list[Gate] = Field(default=[], description="What a model must reach on its test partitions.")
@@ -74,6 +80,8 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
             gates=tuple(self.gates),
             monitoring=self.monitoring,
             retraining=self.retraining,
+            task=self.task,
+            positive=_label(self.positive),
         )
 
 
@@ -107,6 +115,11 @@ def _read(path: str) -> str:
     if not file.is_file():
         raise ValueError(f"{path}: there is no such file. Remedy: write it, or correct the path in defs.yaml")
     return file.read_text(encoding="utf-8").strip().rstrip(";")
+
+
+def _label(value: str | bool | int | None) -> str | None:  # noqa: FBT001 - a label of any type
+    """A label as the lake writes it as text."""
+    return str(value).lower() if isinstance(value, bool) else None if value is None else str(value)
 
 
 def _shown(path: str, root: Path) -> str:

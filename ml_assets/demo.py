@@ -18,6 +18,7 @@ from ml_assets.assets.common import DECISION_TAG
 from ml_assets.automation.instance import instance_environment
 from ml_assets.automation.processes import Supervisor
 from ml_assets.automation.sensors import ATTEMPTS
+from ml_assets.core.tasks import BY_NAME, title_of
 from ml_assets.errors import RunFailedError
 from ml_assets.history import backfill
 from ml_assets.lake.connection import table_exists
@@ -51,7 +52,6 @@ PROJECT = "house_prices"
 HISTORY = ("2017-01", "2020-12")
 MONTHS = tuple(f"2021-{month:02}" for month in range(1, 13))
 RETRAINING_SECONDS = 240.0
-HEADER = f"{'month':8} {'rows':>6} {'quarantined':>11} {'alarms':>6} {'MAPE':>7}  {'decision':9} {'champion':8}"
 
 
 def demo(say: Callable[[str], None], *, months: Sequence[str] = MONTHS, history: tuple[str, str] = HISTORY) -> None:
@@ -77,7 +77,8 @@ def demo(say: Callable[[str], None], *, months: Sequence[str] = MONTHS, history:
     else:
         backfill(instance, defs, ledger, load_projects()[PROJECT], first=history[0], last=history[1], say=say)
     with _daemon(instance, home, say):
-        say(f"\n{HEADER}\n{'-' * len(HEADER)}")
+        header = _header(load_projects()[PROJECT].watched)
+        say(f"\n{header}\n{'-' * len(header)}")
         for month in months:
             entry = _live_decision(ledger, month)
             if entry is None or _is_unheard(instance, ledger, entry):
@@ -166,6 +167,11 @@ def _await_retraining(instance: dg.DagsterInstance, ledger: Ledger, entry: Entry
     say(f"         {done.reason}")
 
 
+def _header(metric: str) -> str:
+    title = title_of(metric)
+    return f"{'month':8} {'rows':>6} {'quarantined':>11} {'alarms':>6} {title:>7}  {'decision':9} {'champion':8}"
+
+
 def _row(lake: Lake, month: str, entry: Entry | None) -> str:
     facts = entry.facts if entry else {}
     start = f"TIMESTAMP '{month}-01'"
@@ -180,7 +186,8 @@ def _row(lake: Lake, month: str, entry: Entry | None) -> str:
             )
             counts.append(found[0] if found else 0)
     error = facts.get("error")
-    shown = f"{error:7.2%}" if error is not None else "      -"
+    is_share = bool(facts) and BY_NAME[facts["metric"]].is_share
+    shown = f"{'-':>7}" if error is None else f"{error:7.2%}" if is_share else f"{error:7.4g}"
     champion = f"v{facts['champion']}" if facts.get("champion") else "none"
     action = entry.action if entry else "-"
     return f"{month:8} {counts[0]:6,} {counts[1]:11,} {len(facts.get('alarms', ())):6} {shown}  {action:9} {champion:8}"

@@ -18,9 +18,8 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from ml_assets import settings
 from ml_assets.core.partitioning import NO_START, Calendar, Grain
+from ml_assets.core.tasks import METRICS, Task, watched_metrics
 from ml_assets.lake.sql import Table, Window
-
-METRICS = ("mse", "rmse", "mae", "mape", "r2")
 
 
 class Publisher(dg.Model, dg.Resolvable):
@@ -141,15 +140,33 @@ class Validation(dg.Model, dg.Resolvable):
 class Training(dg.Model, dg.Resolvable):
     """How a model is trained."""
 
-    estimator: str = Field(description="Import path of a scikit-learn regressor.")
+    estimator: str = Field(description="Import path of a scikit-learn regressor, or classifier, as the task demands.")
     parameters: dict[str, Any] = Field(default={}, description="Arguments of the estimator.")
     window: PositiveInt = Field(description="Partitions in a training window, the test partitions included.")
-    test: PositiveInt = Field(description="Newest partitions of the window that are held out to judge the model.")
+    test: PositiveInt = Field(
+        default=1, description="Newest partitions of the window that are held out to judge the model."
+    )
+    test_share: float = Field(
+        default=0.2, gt=0, lt=1, description="Share of rows that is held out instead, by chance, where the window is 1."
+    )
     seed: int = Field(default=0, description="Seed of everything random.")
+    text: list[str] = Field(
+        default=[], description="Columns of features.sql that are read word by word; other text is a category."
+    )
+    text_features: Literal["tfidf", "counts"] = Field(
+        default="tfidf",
+        description="What becomes of words, in lower case and without punctuation: weighed by TF-IDF, or counted.",
+    )
+    stop_words: Literal["english"] | None = Field(default=None, description="Common words that are dropped.")
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether rows are held out by chance: a single partition has no order of time."""
+        return self.window == 1
 
     @model_validator(mode="after")
     def _leaves_rows_to_learn_from(self) -> Self:
-        if self.test >= self.window:
+        if self.test >= self.window and not self.by_chance:
             raise ValueError(f"test: {self.test} of {self.window} partitions in the window leave none to learn from")
         return self
 
@@ -157,7 +174,11 @@ class Training(dg.Model, dg.Resolvable):
 class Gate(dg.Model, dg.Resolvable):
     """What a model must reach on its test partitions."""
 
-    metric: Literal["mse", "rmse", "mae", "mape", "r2"] = Field(description="The metric.")
+    metric: Literal[
+        "mse", "rmse", "mae", "mape", "r2",
+        "log_loss", "brier", "error_rate", "accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc",
+        "precision_macro", "recall_macro", "f1_macro",
+    ] = Field(description="The metric; it must be one of the task's.")  # fmt: skip
     at_most: float | None = Field(default=None, description="Greatest value that passes.")
     at_least: float | None = Field(default=None, description="Smallest value that passes.")
 
@@ -181,7 +202,10 @@ class Retraining(dg.Model, dg.Resolvable):
     policy: Literal["performance"] = Field(
         default="performance", description="Retrain when the champion's error has grown."
     )
-    metric: Literal["mse", "rmse", "mae", "mape"] = Field(default="mape", description="The error that is watched.")
+    metric: Literal["mse", "rmse", "mae", "mape", "log_loss", "brier", "error_rate"] | None = Field(
+        default=None,
+        description="The error that is watched: a mean over rows. By default mape, or log_loss for a classification.",
+    )
     tolerance: float = Field(
         default=1.25, gt=1, description="Growth of the error over the champion's test error that is accepted."
     )
@@ -200,6 +224,8 @@ class Project:
         schema: `module:Class` of the pandera model.
         target: the column that is predicted.
         clean_sql, features_sql: the statements.
+        task: what the target is predicted as.
+        positive: the label, as text, that counts as positive in a binary task; None where the labels tell.
     """
 
     name: str
@@ -218,13 +244,17 @@ class Project:
     gates: tuple[Gate, ...]
     monitoring: Monitoring
     retraining: Retraining
+    task: Task = "regression"
+    positive: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a source that names one file for two partitions: each would hold the rows of both.
+        """Refuse what does not fit together.
 
         Raises:
-            ValueError: naming the file and the partitions.
+            ValueError: naming a metric that is none of the task's; or the file that a source names for two partitions:
+                each would hold the rows of both.
         """
+        self._refuse_other_tasks()
         if "%" not in self.source.files:
             return
         start = self.start_of(self.first)
@@ -243,6 +273,26 @@ class Project:
     def file_of(self, start: datetime) -> str:
         """The name of the file, or files, of the partition that starts at a moment: strftime codes are local time."""
         return start.replace(tzinfo=UTC).astimezone(self.calendar.zone).strftime(self.source.files)
+
+    def _refuse_other_tasks(self) -> None:
+        for gate in self.gates:
+            if gate.metric not in METRICS[self.task]:
+                raise ValueError(
+                    f"gates: {gate.metric} is no metric of a {self.task} task. Remedy: one of "
+                    f"{', '.join(METRICS[self.task])}"
+                )
+        if self.retraining.metric not in {None, *watched_metrics(self.task)}:
+            raise ValueError(
+                f"retraining.metric: {self.retraining.metric} cannot be watched in a {self.task} task. Remedy: one of "
+                f"{', '.join(watched_metrics(self.task))}"
+            )
+        if self.positive is not None and self.task != "binary":
+            raise ValueError(f"positive: {self.positive!r} means nothing in a {self.task} task. Remedy: leave it out")
+
+    @property
+    def watched(self) -> str:
+        """The metric whose growth is watched and by which versions are compared."""
+        return self.retraining.metric or watched_metrics(self.task)[0]
 
     @property
     def folder(self) -> Path:
@@ -315,7 +365,8 @@ class Project:
             self.retraining,
             *self.gates,
         ]
-        return digest(self.schema, self.target, *(part.model_dump_json() for part in parts))
+        positive = self.positive or ""
+        return digest(self.schema, self.target, self.task, positive, *(part.model_dump_json() for part in parts))
 
     @cached_property
     def sql_hash(self) -> str:

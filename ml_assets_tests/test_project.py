@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from ml_assets.component import ModelProject
 from ml_assets.project import (
     Gate,
     Monitoring,
@@ -243,7 +245,7 @@ def test_a_first_partition_that_is_no_key_is_refused(grain: str, start: str) -> 
         (lambda: Training(estimator="e", window=2, test=0), "test"),
         (lambda: Training(estimator="e", window=2, test=2), "2 of 2 partitions in the window leave none to learn from"),
         (lambda: Training(estimator="e", window=2, test=3), "leave none to learn from"),
-        (lambda: Gate(metric="accuracy", at_most=1), "metric"),
+        (lambda: Gate(metric="acuracy", at_most=1), "metric"),
         (lambda: Gate(metric="mape"), "gate mape: give at_most, at_least or both"),
         (lambda: Retraining(tolerance=1.0), "tolerance"),
         (lambda: Retraining(cooldown=-1), "cooldown"),
@@ -264,6 +266,78 @@ def test_limits_of_what_is_accepted_are_accepted() -> None:
     assert Training(estimator="e", window=2, test=1).window == 2
     assert Gate(metric="r2", at_least=0).at_least == 0
     assert Retraining(cooldown=0, minimum_rows=1).cooldown == 0
+
+
+# Tasks
+
+
+BINARY: dict[str, Any] = {"task": "binary", "gates": ()}
+
+
+def test_the_error_that_is_watched_is_the_declared_one_else_that_of_the_task() -> None:
+    assert project().watched == "mape"
+    assert project(retraining=Retraining(metric="rmse")).watched == "rmse"
+    assert project(**BINARY).watched == "log_loss"
+    assert project(**BINARY | {"task": "multiclass"}).watched == "log_loss"
+    assert project(**BINARY, retraining=Retraining(metric="brier")).watched == "brier"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            BINARY | {"gates": (Gate(metric="mape", at_most=0.1),)},
+            r"gates: mape is no metric of a binary task\. Remedy: one of log_loss, brier, .*accuracy.*pr_auc",
+        ),
+        ({"gates": (Gate(metric="f1", at_least=0.5),)}, "gates: f1 is no metric of a regression task"),
+        (
+            BINARY | {"task": "multiclass", "gates": (Gate(metric="f1", at_least=0.5),)},
+            "gates: f1 is no metric of a multiclass task.*f1_macro",
+        ),
+        (
+            BINARY | {"retraining": Retraining(metric="mape")},
+            r"retraining\.metric: mape cannot be watched in a binary task\. Remedy: one of log_loss, brier, error_rate",
+        ),
+        ({"positive": "yes"}, "positive: 'yes' means nothing in a regression task"),
+    ],
+)
+def test_what_does_not_fit_the_task_is_refused_with_what_does(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        project(**changed)
+
+
+def test_the_hash_tells_a_changed_task_and_a_changed_positive_label() -> None:
+    hashes = {
+        project(gates=()).declaration_hash,
+        project(**BINARY).declaration_hash,
+        project(**BINARY, positive="no").declaration_hash,
+        project(**BINARY | {"task": "multiclass"}).declaration_hash,
+    }
+
+    assert len(hashes) == 4
+
+
+def test_a_window_of_one_partition_holds_rows_out_by_chance() -> None:
+    assert Training(estimator="e", window=1).by_chance
+    assert not Training(estimator="e", window=2).by_chance
+    for share in (0, 1):
+        with pytest.raises(ValidationError, match="test_share"):
+            Training(estimator="e", window=1, test_share=share)
+
+
+@pytest.mark.parametrize(("written", "label"), [(True, "true"), (1, "1"), ("yes", "yes"), (None, None)])
+def test_a_positive_label_is_written_as_in_the_data(tmp_path: Path, written: Any, label: str | None) -> None:
+    for name in ("clean.sql", "features.sql"):
+        (tmp_path / name).write_text("SELECT 1")
+    declared = {
+        "description": "Whether it is.", "source": {"files": "%Y-%m.csv"}, "target": "y", "schema": "a:B",
+        "partitions": {"grain": "month", "start": "2017-01", "time": "month"}, "training": TRAINING,
+        "clean": str(tmp_path / "clean.sql"), "features": str(tmp_path / "features.sql"),
+        "task": "binary", "positive": written,
+    }  # fmt: skip
+    resolved = ModelProject.model_validate(declared).resolve_project("it", tmp_path)
+
+    assert (resolved.task, resolved.positive) == ("binary", label)
 
 
 # Importing by name

@@ -75,7 +75,13 @@ def current_kinds(cursor: duckdb.DuckDBPyConnection, project: Project) -> dict[s
     """
     empty = cursor.execute(f"FROM {project.table('validated').path} LIMIT 0").pl()
     columns = run_sql(cursor, project.features_path, project.features_sql, "validated", empty).schema
-    return feature_kinds(columns, target=project.target, time=project.partitions.time)
+    return feature_kinds(
+        columns,
+        target=project.target,
+        time=project.partitions.time,
+        task=project.task,
+        text=project.training.text,
+    )
 
 
 def _refuse_doubled_rows(project: Project, validated: "pl.DataFrame", rows: "pl.DataFrame") -> None:
@@ -103,7 +109,7 @@ def build_profile(project: Project) -> dg.AssetsDefinition:
                 "Per column, rows in bins that were fixed when the first rows were profiled. Profiles add up.",
                 deps=["features"],
                 kinds=["duckdb"],
-                code=[project.target],
+                code=[project.target, project.task, *project.training.text],
             )
         ],
         backfill_policy=SINGLE_RUN,
@@ -151,7 +157,7 @@ def fixed_bins(transaction: Transaction, project: Project) -> list[ColumnBins]:
     }
     features = project.table("features")
     kinds = current_kinds(cursor, project)
-    kinds[project.target] = "number"
+    kinds[project.target] = "number" if project.task == "regression" else "category"
     new = {name: kind for name, kind in kinds.items() if name not in kept}
     if new:
         rows = read(cursor, features).select(list(new))

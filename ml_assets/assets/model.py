@@ -1,6 +1,6 @@
 """`training_set`, `model`, `evaluation`: from the lake's rows to a version and what it is worth."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,12 @@ import dagster as dg
 from ml_assets.assets.common import DECISION_TAG, asset_key, commit_of, data_origin, ledger, registry, spec
 from ml_assets.assets.features import current_kinds
 from ml_assets.assets.provenance import hashes
-from ml_assets.assets.rows import content_hash, of_partitions, read_partitions, training_rows
-from ml_assets.core.evaluation import check_gate, regression_metrics
+from ml_assets.assets.rows import content_hash, read_partitions, rows_held_out, rows_to_learn, training_rows
+from ml_assets.core.evaluation import check_gate, measure
 from ml_assets.core.profiles import choose_bins, count_values
-from ml_assets.core.splitting import split_by_time
-from ml_assets.core.training import as_inputs, build_pipeline, fit, packages, threads_for
+from ml_assets.core.splitting import Split, split_by_time
+from ml_assets.core.tasks import as_actual, as_number, classes_of
+from ml_assets.core.training import TrainingError, Words, build_pipeline, fit, packages, predict
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
 from ml_assets.registry.ledger import Draft, current_champion
@@ -34,7 +35,9 @@ class TrainingSetConfig(dg.Config):
 def build_training_set(project: Project) -> dg.AssetsDefinition:
     """The asset `training_set`."""
     training = project.training
-    text = f"The newest {training.window} partitions, {training.test} of them held out: a snapshot, not a copy."
+    held_out = f"{training.test_share:.0%} of its rows" if training.by_chance else f"{training.test} of them"
+    window = "newest partition" if training.by_chance else f"newest {training.window} partitions"
+    text = f"The {window}, {held_out} held out: a snapshot, not a copy."
 
     @dg.multi_asset(
         name=f"{project.name}__training_set",
@@ -55,7 +58,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             starts = [
                 start for (start,) in cursor.execute(f"SELECT DISTINCT _partition FROM {table.path} {last}").fetchall()
             ]
-            split = split_by_time(starts, window=project.training.window, test=project.training.test)
+            split = _split(project, starts)
             keys = tuple(project.key_of(start) for start in (*split.train, *split.test))
             rows = read_partitions(lake.lake, project, keys, snapshot)
         chosen = TrainingSet(
@@ -67,7 +70,15 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             run_id=context.run.run_id,
             decision=int(context.run.tags.get(DECISION_TAG, "0")),
             through=keys[-1],
+            test_share=training.test_share if training.by_chance else 0.0,
+            seed=training.seed,
         )
+        held_out = rows_held_out(project, rows, chosen).height
+        if held_out in {0, rows.height}:
+            raise TrainingError(
+                f"{keys[-1]} has {rows.height} rows, of which {held_out} are held out: both sides need some. "
+                "Remedy: train on more rows, or change training.test_share"
+            )
         registry().keep_training_set(project.name, chosen)
         return dg.MaterializeResult(
             metadata={
@@ -75,6 +86,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
                 "snapshot": snapshot,
                 "train": f"{chosen.train[0]} … {chosen.train[-1]}",
                 "test": f"{chosen.test[0]} … {chosen.test[-1]}",
+                "rows_held_out": held_out,
                 "content_hash": chosen.content_hash,
                 **data_origin(project, lake.lake),
             },
@@ -93,22 +105,26 @@ def build_model(project: Project) -> dg.AssetsDefinition:
             spec(
                 project, "model", f"A new, immutable version: `{project.training.estimator}` in a pipeline.",
                 deps=["training_set"], kinds=["scikitlearn"],
-                code=[project.training.model_dump_json(), project.target], partitioned=False,
+                code=[project.training.model_dump_json(), project.target, project.task, project.positive or ""],
+                partitioned=False,
             )
         ],
     )  # fmt: skip
     def model(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         training_set = registry().training_set(project.name, context.run.run_id)
         rows = training_rows(lake.lake, project, training_set)
-        train = of_partitions(project, rows, training_set.train)
+        train = rows_to_learn(project, rows, training_set)
         with lake.lake.reader() as cursor:
             kinds = current_kinds(cursor, project)
         training = project.training
-        pipeline = build_pipeline(training.estimator, training.parameters, kinds, training.seed)
+        words = Words(counts=training.text_features == "counts", stop_words=training.stop_words)
+        pipeline = build_pipeline(
+            training.estimator, training.parameters, kinds, training.seed, task=project.task, words=words
+        )
         context.log.info("training on %d rows", train.height)
-        fit(pipeline, train, kinds, project.target)
-        with threads_for(train.height):
-            predicted = pipeline.predict(as_inputs(train, kinds))
+        classes = classes_of(train[project.target].drop_nulls(), project.task, project.positive)
+        fit(pipeline, train, kinds, project.target, task=project.task, classes=classes)
+        predicted = as_number(predict(pipeline, train, kinds, project.task))
         entries = ledger(lake.lake).entries(project.name)
         fields = {
             "project": project.name,
@@ -124,6 +140,8 @@ def build_model(project: Project) -> dg.AssetsDefinition:
             "hashes": hashes(project),
             "packages": packages(),
             "reference": prediction_reference(predicted),
+            "task": project.task,
+            "classes": classes,
         }
         version = registry().register(pipeline, fields)
         ledger(lake.lake).append(
@@ -143,6 +161,7 @@ def build_model(project: Project) -> dg.AssetsDefinition:
                 "training_snapshot": training_set.snapshot,
                 "parent": version.parent,
                 "features": ", ".join(kinds),
+                **({"classes": ", ".join(classes)} if classes else {}),
                 **data_origin(project, lake.lake),
             },
             data_version=dg.DataVersion(version.artefact[:16]),
@@ -176,8 +195,8 @@ def build_evaluation(project: Project) -> dg.AssetsDefinition:
         version = registry().newest(project.name, context.run.run_id)
         rows = training_rows(lake.lake, project, version.training_set)
         metrics = {
-            "train": _metrics(project, version, of_partitions(project, rows, version.training_set.train)),
-            "test": _metrics(project, version, of_partitions(project, rows, version.training_set.test)),
+            "train": _metrics(version, rows_to_learn(project, rows, version.training_set)),
+            "test": _metrics(version, rows_held_out(project, rows, version.training_set)),
         }
         results = [check_gate(gate.metric, gate.at_most, gate.at_least, metrics["test"]) for gate in project.gates]
         registry().write_evaluation(version, {"metrics": metrics, "gates": [asdict(result) for result in results]})
@@ -214,5 +233,16 @@ def prediction_reference(predicted: Any) -> dict[str, Any]:
     return {"edges": list(bins.edges), "bins": dict(counts.bins), "total": counts.total}
 
 
-def _metrics(project: Project, version: Version, rows: "pl.DataFrame") -> Mapping[str, float]:
-    return regression_metrics(rows[project.target].to_numpy().astype(float), registry().predict(version, rows))
+def _metrics(version: Version, rows: "pl.DataFrame") -> Mapping[str, float]:
+    actual = as_actual(rows[version.target], version.task, version.classes)
+    return measure(version.task, actual, registry().predict(version, rows))
+
+
+def _split(project: Project, starts: Sequence[datetime]) -> Split:
+    """By time; a window of one partition stands on both sides, and its rows are split by chance."""
+    training = project.training
+    if not training.by_chance:
+        return split_by_time(starts, window=training.window, test=training.test)
+    if not starts:
+        raise TrainingError(f"no partition holds rows. Remedy: materialize {project.name}/features")
+    return Split((max(starts),), (max(starts),))

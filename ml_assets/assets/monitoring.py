@@ -115,7 +115,10 @@ def measure_drift(
 
 
 def reference_of(project: Project, lake: Lake, version: Version) -> dict[str, Counts]:
-    """The profile of what a version learnt from, summed over its partitions, and of its predictions on it."""
+    """The profile of what a version learnt from, summed over its partitions, and of its predictions on it.
+
+    Where rows were held out by chance, they are counted too: a profile knows partitions, not rows.
+    """
     train = version.training_set.train
     with lake.reader() as cursor:
         window = project.window(train[0], train[-1])
@@ -135,7 +138,7 @@ def build_performance(project: Project) -> dg.AssetsDefinition:
         specs=[
             spec(
                 project, "performance", "Metrics on rows that have a label and that the champion has not learnt from.",
-                deps=["predictions", "features"], kinds=["duckdb"], code=[project.target],
+                deps=["predictions", "features"], kinds=["duckdb"], code=[project.target, project.task],
             )
         ],
         backfill_policy=SINGLE_RUN,
@@ -144,8 +147,13 @@ def build_performance(project: Project) -> dg.AssetsDefinition:
         span = span_of(context, project)
         predictions, features = project.table("predictions"), project.table("features")
         with lake.lake.transaction(commit_of(context, project, "performance")) as transaction:
-            sql = performance_sql(window_of(predictions, span.window), window_of(features, span.window), project.target)
-            found = read_performance(transaction.rows(sql))
+            scored = window_of(predictions, span.window)
+            numbers = transaction.rows(f"SELECT DISTINCT version FROM ({scored})")
+            classes = {number: registry().version(project.name, number).classes for (number,) in numbers}
+            sql = performance_sql(
+                scored, window_of(features, span.window), project.target, task=project.task, classes=classes
+            )
+            found = read_performance(transaction.rows(sql), project.task)
             rows = _performance_frame(found)
             replace_rows(transaction, project.table("performance"), rows, span.window)
         snapshot = transaction.snapshot
@@ -247,7 +255,13 @@ def decide(
                 partition=key,
                 version=evidence.champion or 0,
                 action=verdict.action,
-                standing=standing(key, is_range=span.is_range, decided=key in live, newest=newest),
+                # A table without partitions is decided anew with every state of its rows.
+                standing=standing(
+                    key,
+                    is_range=span.is_range,
+                    decided=key in live and project.partitions.grain != "none",
+                    newest=newest,
+                ),
             )
         )
     return drafts
@@ -271,7 +285,7 @@ def _evidence(
     measured: "pl.DataFrame",
     retrained: str | None,
 ) -> Evidence:
-    metric, key = project.retraining.metric, project.key_of(start)
+    metric, key = project.watched, project.key_of(start)
     of_drift = drifted.filter(drifted["_partition"] == start)
     of_metrics = measured.filter(measured["_partition"] == start)
     values = dict(of_metrics.select("metric", "value").iter_rows())

@@ -16,20 +16,22 @@ from ml_assets.assets.common import (
     span_of,
     spec,
 )
-from ml_assets.assets.rows import read_partitions
+from ml_assets.assets.rows import learnt_from
 from ml_assets.core.lineage import ColumnRef
 from ml_assets.core.profiles import ColumnBins, as_frame, profile_sql, read_profile
+from ml_assets.core.tasks import as_number
 from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.tables import LINEAGE, WindowWriter, described, read, replace_rows
 from ml_assets.project import Project
 from ml_assets.registry.ledger import champion_at
-from ml_assets.registry.models import Version
+from ml_assets.registry.models import RegistryError, Version
 
 if TYPE_CHECKING:
     import polars as pl
 
 PREDICTION = "prediction"
+SAID = frozenset({PREDICTION, "predicted_class", "probabilities"})
 
 
 def build_predictions(project: Project) -> dg.AssetsDefinition:
@@ -41,7 +43,7 @@ def build_predictions(project: Project) -> dg.AssetsDefinition:
             spec(
                 project, "predictions",
                 "Features scored by the champion of that time; `in_sample` where it has learnt from the row.",
-                deps=["features", "champion"], kinds=["duckdb", "scikitlearn"], code=[project.target],
+                deps=["features", "champion"], kinds=["duckdb", "scikitlearn"], code=[project.target, project.task],
             )
         ],
         backfill_policy=SINGLE_RUN,
@@ -63,7 +65,7 @@ def build_predictions(project: Project) -> dg.AssetsDefinition:
             with WindowWriter(transaction, table, span.window) as writer:
                 for piece in in_pieces(project, cursor, source, span):
                     features = read(cursor, source, piece.window)
-                    parts = [_empty(features)]
+                    parts = [_empty(project, features)]
                     for number, version in sorted(versions.items()):
                         starts = [start for start in piece.starts if champions[start] == number]
                         rows = features.filter(pl.col("_partition").is_in(starts))
@@ -84,7 +86,9 @@ def build_predictions(project: Project) -> dg.AssetsDefinition:
             for start, key in zip(span.starts, span.keys, strict=True)
         }
         inputs = {ColumnRef("features", name) for version in versions.values() for name in version.features}
-        lineage = {PREDICTION: inputs} | {name: {ColumnRef("features", name)} for name in LINEAGE}
+        lineage = dict.fromkeys(set(scored.columns) & SAID, inputs) | {
+            name: {ColumnRef("features", name)} for name in LINEAGE
+        }
         return describe(
             context, project, lake.lake, "predictions", counts,
             snapshot=transaction.snapshot, span=span, more=more, lineage=lineage,
@@ -99,48 +103,45 @@ def prediction_bins(version: Version) -> ColumnBins:
 
 
 def score(lake: Lake, project: Project, version: Version, rows: "pl.DataFrame") -> "pl.DataFrame":
-    """Score rows of `features` with a version: lineage, `prediction`, `version`, `in_sample`, `hindsight`."""
-    import polars as pl
+    """Score rows of `features` with a version.
 
-    return rows.select(LINEAGE).with_columns(
-        pl.Series(PREDICTION, registry().predict(version, rows), dtype=pl.Float64),
-        pl.lit(version.number, dtype=pl.Int64).alias("version"),
-        _seen(lake, project, version, rows).alias("in_sample"),
-        # What a model says of a time before all that it has learnt from is hindsight: it is told, and judges nothing.
-        (rows["_partition"] < project.start_of(version.training_set.train[0])).alias("hindsight"),
-    )
+    Returns:
+        Lineage, `prediction`, `version`, `in_sample`, `hindsight`. Of a classification, `prediction` is the probability
+        of the positive label, or of the likeliest of many classes; then there are also `predicted_class`, and
+        `probabilities` in the order of the classes in the version's record.
 
-
-def _seen(lake: Lake, project: Project, version: Version, rows: "pl.DataFrame") -> "pl.Series":
-    """Which rows the version has learnt from, whatever has become of them since.
-
-    A row is known by its values, because one that comes late moves the others to other lines of the file; one whose
-    values were corrected is known by its place. So a late row may judge the model, a moved or corrected one may not.
+    Raises:
+        RegistryError: if the version was trained for another task than the project's.
     """
     import polars as pl
 
-    training_set = version.training_set
-    trained = rows["_partition"].is_in([project.start_of(key) for key in training_set.train])
-    if not trained.any():
-        return trained
-    learnt = read_partitions(lake, project, training_set.train, training_set.snapshot)
-    place, values = ["_source", "_row"], ["_partition", *version.features, project.target]
-    # Rows of equal values are told apart by counting them.
-    copy = pl.int_range(pl.len()).over(values).alias("_copy")
-    new, old = rows.with_columns(copy), learnt.cast({name: rows.schema[name] for name in values}).with_columns(copy)
-    corrected = old.join(new, on=[*values, "_copy"], how="anti", nulls_equal=True)
-    known = pl.lit(value=True).alias("known")
-    same = new.join(
-        old.select(*values, "_copy", known), on=[*values, "_copy"], how="left", nulls_equal=True, maintain_order="left"
+    if version.task != project.task:
+        raise RegistryError(
+            f"version {version.number} of {project.name} was trained for {version.task} and the project's task is now "
+            f"{project.task}. Remedy: declare the other task as a project of its own"
+        )
+    predicted = registry().predict(version, rows)
+    scored = rows.select(LINEAGE).with_columns(
+        pl.Series(PREDICTION, as_number(predicted), dtype=pl.Float64),
+        pl.lit(version.number, dtype=pl.Int64).alias("version"),
+        learnt_from(lake, project, version, rows).alias("in_sample"),
+        # What a model says of a time before all that it has learnt from is hindsight: it is told, and judges nothing.
+        (rows["_partition"] < project.start_of(version.training_set.train[0])).alias("hindsight"),
     )
-    replaced = new.join(corrected.select(*place, known), on=place, how="left", maintain_order="left")
-    return same["known"].fill_null(value=False) | replaced["known"].fill_null(value=False)
+    if project.task != "multiclass":
+        return scored
+    likeliest = pl.Series(version.classes, dtype=pl.String).gather(predicted.argmax(axis=1))
+    return scored.with_columns(
+        likeliest.alias("predicted_class"),
+        pl.Series(predicted).arr.to_list().alias("probabilities"),
+    )
 
 
-def _empty(features: "pl.DataFrame") -> "pl.DataFrame":
+def _empty(project: Project, features: "pl.DataFrame") -> "pl.DataFrame":
     import polars as pl
 
     columns = {name: features.schema[name] for name in LINEAGE}
+    of_classes: dict[str, Any] = {"predicted_class": pl.String, "probabilities": pl.List(pl.Float64)}
     return pl.DataFrame(
         schema={
             **columns,
@@ -148,5 +149,6 @@ def _empty(features: "pl.DataFrame") -> "pl.DataFrame":
             "version": pl.Int64,
             "in_sample": pl.Boolean,
             "hindsight": pl.Boolean,
+            **(of_classes if project.task == "multiclass" else {}),
         }
     )

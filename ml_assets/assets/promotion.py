@@ -3,18 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from ml_assets.assets.common import commit_of, data_origin, ledger, registry, spec
-from ml_assets.assets.rows import of_partitions, training_rows
-from ml_assets.core.evaluation import compare
+from ml_assets.assets.rows import learnt_from, rows_held_out, training_rows
+from ml_assets.core.evaluation import Comparison, compare
+from ml_assets.core.tasks import align, as_actual, title_of
 from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
 from ml_assets.registry.ledger import Draft, Entry, current_champion, stages
 from ml_assets.registry.models import RegistryError, Version
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def build_champion(project: Project) -> dg.AssetsDefinition:
@@ -77,13 +81,15 @@ def _unless_overtaken(
 def _from_now_on(project: Project, version: Version, draft: Draft, entries: Sequence[Entry]) -> Draft:
     """A promotion serves from the first partition that is newer than its rows and than all that was decided already.
 
-    So a partition that another version has scored and that was decided on keeps its champion.
+    So a partition that another version has scored and that was decided on keeps its champion. Where rows were held out
+    by chance, those of its own partition have not been learnt from: it serves from there.
     """
     if draft.kind != "promoted":
         return draft
-    decided = [entry.partition for entry in entries if entry.kind == "decision"]
-    newest = max([version.training_set.through, *decided])
-    return replace(draft, partition=project.key_of(project.step(project.start_of(newest), 1)))
+    through, by_chance = project.start_of(version.training_set.through), version.training_set.test_share > 0
+    decided = [project.start_of(entry.partition) for entry in entries if entry.kind == "decision"]
+    starts = [through if by_chance else project.step(through, 1), *(project.step(start, 1) for start in decided)]
+    return replace(draft, partition=project.key_of(max(starts)))
 
 
 def judge(project: Project, lake: Lake, version: Version, champion: int | None) -> Draft:
@@ -119,17 +125,22 @@ def judge(project: Project, lake: Lake, version: Version, champion: int | None) 
     if champion == version.number:
         raise RegistryError(f"{project.name} version {version.number} already serves")
     incumbent = registry().version(project.name, champion)
-    keys = [key for key in version.training_set.test if key > incumbent.training_set.train[-1]]
-    rows = of_partitions(project, training_rows(lake, project, version.training_set), keys)
+    if not _comparable(version, incumbent):
+        reason = (
+            f"the first version that passes the gates as {version.task}: version {champion} answers another question"
+        )
+        return Draft(project.name, "promoted", reason, facts, version=version.number)
+    rows = rows_held_out(project, training_rows(lake, project, version.training_set), version.training_set)
+    # What the incumbent says of rows older than its own would be hindsight.
+    rows = rows.filter(rows["_partition"] >= project.start_of(incumbent.training_set.train[-1]))
+    rows = rows.filter(~learnt_from(lake, project, incumbent, rows))
     if not rows.height:
         reason = f"there are no rows that neither it nor version {champion} has learnt from"
         return Draft(project.name, "rejected", reason, facts, version=version.number)
-    actual = rows[project.target].to_numpy().astype(float)
-    result = compare(
-        project.retraining.metric, actual, registry().predict(version, rows), registry().predict(incumbent, rows)
-    )
+    result = _compare(project, version, incumbent, rows)
+    keys = [project.key_of(start) for start in rows["_partition"].unique().sort()]
     facts["comparison"] = asdict(result)
-    name = result.metric.upper()
+    name = title_of(result.metric)
     words = (
         f"{name} {result.challenger:.4g} against {result.champion:.4g} of version {champion} on {result.rows} rows of "
         f"{keys[0]} … {keys[-1]} that neither has learnt from, p = {result.p_value:.2g}"
@@ -137,3 +148,20 @@ def judge(project: Project, lake: Lake, version: Version, champion: int | None) 
     if result.better:
         return Draft(project.name, "promoted", words, facts, version=version.number)
     return Draft(project.name, "rejected", f"not better by more than noise: {words}", facts, version=version.number)
+
+
+def _comparable(version: Version, other: Version) -> bool:
+    """Whether two versions predict the same thing: many classes may have become more or fewer."""
+    return version.task == other.task and (version.task != "binary" or version.classes == other.classes)
+
+
+def _compare(project: Project, version: Version, incumbent: Version, rows: "pl.DataFrame") -> Comparison:
+    classes = list(version.classes)
+    classes += [label for label in incumbent.classes if label not in classes]
+
+    def predicted(one: Version) -> Any:
+        found = registry().predict(one, rows)
+        return align(found, one.classes, classes) if one.task == "multiclass" else found
+
+    actual = as_actual(rows[project.target], version.task, classes)
+    return compare(project.watched, actual, predicted(version), predicted(incumbent))

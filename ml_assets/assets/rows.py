@@ -6,6 +6,7 @@ import hashlib
 import io
 from typing import TYPE_CHECKING
 
+from ml_assets.core.splitting import split_rows
 from ml_assets.lake.tables import read
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from ml_assets.lake.connection import Lake
     from ml_assets.project import Project
-    from ml_assets.registry.models import TrainingSet
+    from ml_assets.registry.models import TrainingSet, Version
 
 
 class TrainingDataError(Exception):
@@ -49,6 +50,53 @@ def training_rows(lake: Lake, project: Project, training_set: TrainingSet) -> pl
             f"Remedy: materialize {project.name}/training_set again"
         )
     return rows
+
+
+def rows_to_learn(project: Project, rows: pl.DataFrame, training_set: TrainingSet) -> pl.DataFrame:
+    """Of a training set's rows, those that a model learns from."""
+    chosen = of_partitions(project, rows, training_set.train)
+    return chosen.filter(~_by_chance(chosen, training_set)) if training_set.test_share else chosen
+
+
+def rows_held_out(project: Project, rows: pl.DataFrame, training_set: TrainingSet) -> pl.DataFrame:
+    """Of a training set's rows, those that judge the model."""
+    chosen = of_partitions(project, rows, training_set.test)
+    return chosen.filter(_by_chance(chosen, training_set)) if training_set.test_share else chosen
+
+
+def _by_chance(rows: pl.DataFrame, training_set: TrainingSet) -> pl.Series:
+    """Which rows are held out where train and test are the same partition."""
+    import polars as pl
+
+    ids = rows.select("_source", "_row").iter_rows()
+    return pl.Series(split_rows(ids, training_set.test_share, training_set.seed), dtype=pl.Boolean)
+
+
+def learnt_from(lake: Lake, project: Project, version: Version, rows: pl.DataFrame) -> pl.Series:
+    """Which rows the version has learnt from, whatever has become of them since.
+
+    A row is known by its values, because one that comes late moves the others to other lines of the file; one whose
+    values were corrected is known by its place. So a late row may judge the model, a moved or corrected one may not.
+    """
+    import polars as pl
+
+    training_set = version.training_set
+    trained = rows["_partition"].is_in([project.start_of(key) for key in training_set.train])
+    if not trained.any():
+        return trained
+    learnt = read_partitions(lake, project, training_set.train, training_set.snapshot)
+    learnt = rows_to_learn(project, learnt, training_set)
+    place, values = ["_source", "_row"], ["_partition", *version.features, project.target]
+    # Rows of equal values are told apart by counting them.
+    copy = pl.int_range(pl.len()).over(values).alias("_copy")
+    new, old = rows.with_columns(copy), learnt.cast({name: rows.schema[name] for name in values}).with_columns(copy)
+    corrected = old.join(new, on=[*values, "_copy"], how="anti", nulls_equal=True)
+    known = pl.lit(value=True).alias("_known")
+    same = new.join(
+        old.select(*values, "_copy", known), on=[*values, "_copy"], how="left", nulls_equal=True, maintain_order="left"
+    )
+    replaced = new.join(corrected.select(*place, known), on=place, how="left", maintain_order="left")
+    return same["_known"].fill_null(value=False) | replaced["_known"].fill_null(value=False)
 
 
 def content_hash(rows: pl.DataFrame) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ml_assets.core.tasks import Task
+
     Values = NDArray[np.float64]
 
 # Chance of promoting a challenger that is no better, at each comparison.
 SIGNIFICANCE = 0.05
+# A probability counts as at least this in a log loss, and at most one minus this: as in scikit-learn.
+EPSILON = sys.float_info.epsilon
 
 
 @dataclass(frozen=True)
@@ -84,12 +89,110 @@ def regression_metrics(actual: Values, predicted: Values) -> dict[str, float]:
     return metrics
 
 
+def binary_metrics(actual: Values, predicted: Values) -> dict[str, float]:
+    """Metrics of a binary classification.
+
+    Args:
+        actual: shape (n,), 1 for the positive label and 0 for the other.
+        predicted: shape (n,), probability of the positive label. Above 0.5 the positive label is predicted.
+
+    Returns:
+        `log_loss` (nats), `brier`, `error_rate`, `accuracy`, `precision`, `recall`, `f1`, `roc_auc` and `pr_auc`
+        (average precision). What these rows leave undefined is left out: `precision` where nothing is predicted
+        positive, `recall` and `pr_auc` where nothing is, `f1` where neither is, `roc_auc` where all labels are equal.
+
+    Raises:
+        ValueError: if there are no rows, the shapes differ, or a value is not finite.
+
+    Source:
+        sklearn.metrics.
+    """
+    import numpy as np  # noqa: PLC0415
+    from sklearn import metrics
+
+    _refuse_unusable(actual, predicted)
+    said = (predicted > 0.5).astype(float)  # noqa: PLR2004 - the likelier of two
+    undefined = {"zero_division": np.nan}
+    found = {
+        "log_loss": metrics.log_loss(actual, predicted, labels=[0, 1]),
+        "brier": np.mean((predicted - actual) ** 2),
+        "error_rate": np.mean(said != actual),
+        "accuracy": metrics.accuracy_score(actual, said),
+        "precision": metrics.precision_score(actual, said, **undefined),
+        "recall": metrics.recall_score(actual, said, **undefined),
+        "f1": metrics.f1_score(actual, said, **undefined),
+    }
+    if actual.any():
+        found["pr_auc"] = metrics.average_precision_score(actual, predicted)
+        if not actual.all():
+            found["roc_auc"] = metrics.roc_auc_score(actual, predicted)
+    return {name: float(value) for name, value in found.items() if not math.isnan(value)}
+
+
+def multiclass_metrics(actual: Values, predicted: Values) -> dict[str, float]:
+    """Metrics of a classification into many classes.
+
+    Args:
+        actual: shape (n,), the position of each row's class; -1 for a class that the model has never seen.
+        predicted: shape (n, classes), probabilities. The likeliest class is predicted.
+
+    Returns:
+        `log_loss` (nats), `error_rate`, `accuracy`, and `precision_macro`, `recall_macro`, `f1_macro`: means over the
+        classes that the model knows and that occur or are predicted here, 0 where one is undefined, as in scikit-learn.
+        A row of a class that the model has never seen is wrong and had probability 0, which a log loss takes for
+        2.2e-16; how many there are is told as `unseen_rows`, where there are any.
+
+    Raises:
+        ValueError: if there are no rows, the shapes differ, or a value is not finite.
+
+    Source:
+        sklearn.metrics.
+    """
+    import numpy as np  # noqa: PLC0415
+    from sklearn import metrics
+
+    _refuse_unusable(actual, predicted)
+    said = predicted.argmax(axis=1).astype(float)
+    known = sorted({*actual.tolist(), *said.tolist()} - {-1.0})
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        actual, said, labels=known, average="macro", zero_division=0
+    )
+    found = {
+        "log_loss": np.mean(row_losses("log_loss", actual, predicted)),
+        "error_rate": np.mean(said != actual),
+        "accuracy": metrics.accuracy_score(actual, said),
+        "precision_macro": precision,
+        "recall_macro": recall,
+        "f1_macro": f1,
+    }
+    unseen = int((actual < 0).sum())
+    return {name: float(value) for name, value in found.items()} | ({"unseen_rows": float(unseen)} if unseen else {})
+
+
+def measure(task: Task, actual: Values, predicted: Values) -> dict[str, float]:
+    """The metrics of a task; see the function of each for what it takes."""
+    by_task = {"regression": regression_metrics, "binary": binary_metrics, "multiclass": multiclass_metrics}
+    return by_task[task](actual, predicted)
+
+
 def row_losses(metric: str, actual: Values, predicted: Values) -> Values:
-    """The loss of each row whose mean is the metric (for `rmse`: whose mean is its square)."""
+    """The loss of each row whose mean is the metric (for `rmse`: whose mean is its square), shape (n,).
+
+    Args:
+        metric: one that can be watched: see `tasks.METRICS`.
+        actual: shape (n,): values; for a classification as in `tasks.as_actual`.
+        predicted: shape (n,), or (n, classes) for a classification into many.
+    """
     import numpy as np  # noqa: PLC0415
 
+    if metric == "log_loss":
+        chance = np.clip(_chance_of_actual(actual, predicted), EPSILON, 1 - EPSILON)
+        return np.asarray(-np.log(chance))
+    if metric == "error_rate":
+        said = predicted > 0.5 if predicted.ndim == 1 else predicted.argmax(axis=1)  # noqa: PLR2004 - the likelier of two
+        return np.asarray(said != actual, dtype=float)
     error = predicted - actual
-    if metric in {"mse", "rmse"}:
+    if metric in {"mse", "rmse", "brier"}:
         return error**2
     if metric == "mae":
         return np.abs(error)
@@ -97,17 +200,27 @@ def row_losses(metric: str, actual: Values, predicted: Values) -> Values:
         if not (actual != 0).all():
             raise ValueError("mape is undefined where an actual value is zero. Remedy: compare by mae or rmse")
         return np.abs(error / actual)
-    raise ValueError(f"{metric!r} is no mean over rows; expected mse, rmse, mae or mape")
+    raise ValueError(f"{metric!r} is no mean over rows; expected mse, rmse, mae, mape, log_loss, brier or error_rate")
+
+
+def _chance_of_actual(actual: Values, predicted: Values) -> Values:
+    """The probability that was given to what then was; 0 for a class that the model has never seen."""
+    import numpy as np  # noqa: PLC0415
+
+    if predicted.ndim == 1:
+        return np.where(actual == 1, predicted, 1 - predicted)
+    code = actual.astype(int)
+    return np.where(code < 0, 0.0, predicted[np.arange(len(code)), code])
 
 
 def compare(metric: str, actual: Values, challenger: Values, champion: Values) -> Comparison:
     """Compare two models by a paired one-sided t-test on their losses row by row.
 
     Args:
-        metric: `mse`, `rmse`, `mae` or `mape`.
-        actual: shape (n,), rows that neither model has learnt from.
-        challenger: shape (n,), its predictions.
-        champion: shape (n,), its predictions.
+        metric: one that can be watched: see `tasks.METRICS`.
+        actual: shape (n,), rows that neither model has learnt from, as in `row_losses`.
+        challenger: its predictions, shape (n,) or (n, classes).
+        champion: its predictions, of the same shape.
 
     Raises:
         ValueError: if there are no rows, the shapes differ, a value is not finite, or the metric is undefined.
@@ -145,7 +258,7 @@ def check_gate(metric: str, at_most: float | None, at_least: float | None, metri
 def _refuse_unusable(actual: Values, predicted: Values) -> None:
     import numpy as np  # noqa: PLC0415
 
-    if actual.shape != predicted.shape or actual.size == 0:
+    if actual.shape != predicted.shape[:1] or actual.size == 0:
         raise ValueError(
             f"metrics need as many predictions as actual values, and at least one: {actual.shape}, {predicted.shape}"
         )

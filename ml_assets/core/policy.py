@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ml_assets.core.tasks import title_of
+
 Action = Literal["hold", "retrain"]
 Standing = Literal["live", "backfill", "again"]
 
@@ -51,7 +53,7 @@ def decide_by_performance(evidence: Evidence, *, tolerance: float, cooldown: int
         cooldown: partitions to wait after a retraining was decided.
         minimum_rows: labelled rows below which nothing is decided.
     """
-    name = evidence.metric.upper()
+    name = title_of(evidence.metric)
     if evidence.champion is None:
         return Decision("hold", "there is no champion yet")
     if evidence.error is None or evidence.reference is None or evidence.rows < minimum_rows:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from ml_assets.core.quoting import literal, quoted
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
@@ -22,6 +24,9 @@ CATEGORIES = 200
 OTHER = "(other)"
 
 Kind = Literal["number", "category"]
+SECONDS_OF_A_DAY = 86_400
+# What is counted of a column that is no number: days since 1970 of a date, as a model sees them; of text its length.
+COUNTED_AS = {"date": f"epoch({{}}) / {SECONDS_OF_A_DAY}", "text": "length({})::DOUBLE"}
 
 
 @dataclass(frozen=True)
@@ -30,13 +35,14 @@ class ColumnBins:
 
     Attributes:
         name: the column.
-        kind: `number` or `category`.
-        edges: for numbers, ascending: bin i holds `edges[i-1] < x <= edges[i]`; the first and the last bin are open.
+        kind: `number`, `category`, `date` (counted as days since 1970) or `text` (its length in characters is counted).
+        edges: for all but categories, ascending: bin i holds `edges[i-1] < x <= edges[i]`; the first and the last bin
+            are open.
         categories: for categories with too many values, those that are counted by name; empty where all are.
     """
 
     name: str
-    kind: Kind
+    kind: str
     edges: tuple[float, ...] = ()
     categories: tuple[str, ...] = ()
 
@@ -47,7 +53,7 @@ class Counts:
 
     Attributes:
         column: the column.
-        kind: `number` or `category`.
+        kind: `number`, also for what is counted as one, or `category`.
         missing: rows without a value; neither NaN nor infinity is one.
         total: sum of the values; 0 for categories.
         bins: bin (its index as text, or the category) → rows.
@@ -81,21 +87,31 @@ def choose_bins(rows: pl.DataFrame, kinds: Mapping[str, str]) -> list[ColumnBins
 
     Args:
         rows: the first rows that are profiled.
-        kinds: column → `number` or `category`.
+        kinds: column → `number`, `category`, `date` or `text`.
 
     Returns:
         One for each column: up to 100 bins at the quantiles of a number, or at its values where those are fewer.
     """
     import polars as pl
 
+    def numbers_of(values: pl.Series, kind: str) -> pl.Series:
+        if kind == "date":
+            return values.dt.epoch("us") / (SECONDS_OF_A_DAY * 1e6)
+        return (values.str.len_chars() if kind == "text" else values).cast(pl.Float64)
+
     chosen = []
     for name, kind in kinds.items():
         values = rows[name].drop_nulls()
-        if kind == "number":
-            numbers = values.cast(pl.Float64)
-            chosen.append(ColumnBins(name, "number", edges=_edges(numbers.filter(numbers.is_finite()).to_numpy())))
+        if kind != "category":
+            numbers = numbers_of(values, kind)
+            chosen.append(ColumnBins(name, kind, edges=_edges(numbers.filter(numbers.is_finite()).to_numpy())))
         else:
-            counts = values.alias("value").value_counts(name="rows").sort("rows", "value", descending=[True, False])
+            counts = (
+                values.cast(pl.String)
+                .alias("value")
+                .value_counts(name="rows")
+                .sort("rows", "value", descending=[True, False])
+            )
             known = tuple(counts["value"].head(CATEGORIES).to_list()) if counts.height > CATEGORIES else ()
             chosen.append(ColumnBins(name, "category", categories=known))
     return chosen
@@ -114,16 +130,17 @@ def profile_sql(bins: Sequence[ColumnBins], source: str) -> str:
     """
     parts = ["_partition"]
     for column in bins:
-        name = _quoted(column.name)
-        if column.kind == "number":
+        name = quoted(column.name)
+        if column.kind != "category":
+            number = COUNTED_AS.get(column.kind, "{}::DOUBLE").format(name)
             # From text: DuckDB reads 0.1 in a statement as a decimal, and its double may then be a neighbour of ours.
             edges = f"'{list(column.edges)}'::DOUBLE[]"
-            value = f"CASE WHEN isfinite({name}::DOUBLE) THEN {name}::DOUBLE END"
+            value = f"CASE WHEN isfinite({number}) THEN {number} END"
             parts += [f"count(*) - count({value})", f"coalesce(sum({value}), 0)", f"histogram({value}, {edges})"]
         else:
             value = f"{name}::VARCHAR"
             if column.categories:
-                listed = ", ".join(_literal(text) for text in column.categories)
+                listed = ", ".join(literal(text) for text in column.categories)
                 value = f"CASE WHEN {name} IS NULL THEN NULL WHEN {value} IN ({listed}) THEN {value} ELSE '{OTHER}' END"
             parts += [f"count(*) - count({name})", "0::DOUBLE", f"histogram({value})"]
     return f"SELECT {', '.join(parts)} FROM ({source}) GROUP BY _partition ORDER BY _partition"
@@ -136,7 +153,7 @@ def read_profile(bins: Sequence[ColumnBins], result: Iterable[tuple[Any, ...]]) 
         counts = []
         for position, column in enumerate(bins):
             missing, total, histogram = cells[3 * position : 3 * position + 3]
-            if column.kind == "number":
+            if column.kind != "category":
                 names = {edge: str(index) for index, edge in enumerate(column.edges)}
                 # DuckDB puts what lies above the last edge under infinity.
                 found = {
@@ -144,7 +161,7 @@ def read_profile(bins: Sequence[ColumnBins], result: Iterable[tuple[Any, ...]]) 
                 }
             else:
                 found = dict(histogram or {})
-            counts.append(Counts(column.name, column.kind, missing, total, found))
+            counts.append(Counts(column.name, _counted(column), missing, total, found))
         profiles[partition] = counts
     return profiles
 
@@ -156,7 +173,11 @@ def count_values(column: ColumnBins, values: NDArray[np.float64]) -> Counts:
     present = values[np.isfinite(values)]
     index = np.searchsorted(np.asarray(column.edges), present, side="left")
     found = {str(position): int(count) for position, count in enumerate(np.bincount(index, minlength=0)) if count}
-    return Counts(column.name, column.kind, int(values.size - present.size), float(present.sum()), found)
+    return Counts(column.name, _counted(column), int(values.size - present.size), float(present.sum()), found)
+
+
+def _counted(column: ColumnBins) -> Kind:
+    return "category" if column.kind == "category" else "number"
 
 
 def add_up(profiles: Iterable[Counts]) -> dict[str, Counts]:
@@ -210,12 +231,3 @@ def _edges(numbers: NDArray[np.float64]) -> tuple[float, ...]:
     if edges[0] == numbers.min():
         edges = np.concatenate([np.nextafter(edges[:1], -np.inf), edges])
     return tuple(float(edge) for edge in edges)
-
-
-def _literal(text: str) -> str:
-    """A string literal; DuckDB's parser takes a NUL for the statement's end."""
-    return "'" + text.replace("'", "''").replace("\0", "' || chr(0) || '") + "'"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -1,12 +1,16 @@
-"""Cutting a training window into the rows a model learns from and those that judge it, in the order of time."""
+"""Cutting a training window into the rows a model learns from and those that judge it.
+
+In the order of time where there is one; by chance, row by row, where the window is a single partition.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
 
@@ -41,3 +45,26 @@ def split_by_time(partitions: Sequence[datetime], *, window: int, test: int) -> 
             "Remedy: materialize more history, or lower training.test"
         )
     return Split(tuple(newest[:-test]), tuple(newest[-test:]))
+
+
+def split_rows(row_ids: Iterable[tuple[str, int]], test_share: float, seed: int) -> list[bool]:
+    """Which rows are held out, by chance, the same at every call.
+
+    A row's lot hangs on nothing but the row and the seed: a row that comes late changes no other's, and two models with
+    one seed hold out the same rows.
+
+    Args:
+        row_ids: `_source` and `_row` of each row.
+        test_share: expected share of rows that are held out, 0 to 1. The share found varies as chance does.
+        seed: of the draw.
+
+    Returns:
+        One for each row: whether it is held out.
+    """
+    limit = test_share * 2.0**64
+
+    def drawn(source: str, row: int) -> int:
+        digest = hashlib.blake2b(f"{seed}\0{row}\0{source}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big")
+
+    return [drawn(source, row) < limit for source, row in row_ids]

@@ -5,14 +5,19 @@ from __future__ import annotations
 import importlib
 import math
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.core.tasks import as_actual
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pandas as pd
     import polars as pl
     from sklearn.pipeline import Pipeline
+
+    from ml_assets.core.tasks import Task, Values
 
 # Only classes of this library are built from a declaration: an import path is code that runs.
 ALLOWED = "sklearn."
@@ -20,67 +25,89 @@ LINEAGE = ("_partition", "_source", "_row")
 # Up to here a second OpenMP thread gains next to nothing on gradient boosting (44,000 rows of 9 features: 0.69 s, not
 # 0.76 s), and beside other work threads that wait for each other lose by far more (3.3 to 7 s, not 2.0 s).
 ROWS_FOR_ONE_THREAD = 100_000
+# A word is a run of letters and digits of any script: punctuation parts words and is dropped.
+WORD = r"[^\W_]+"
+# An estimator that takes no sparse matrix gets the most frequent words only: 10,000 rows of them are 80 MB.
+DENSE_WORDS = 1_000
+DAY = 86_400e6
 
 
 class TrainingError(ValueError):
     """A model cannot be trained as declared; the message names the column or the setting."""
 
 
-def feature_kinds(columns: Mapping[str, Any], *, target: str, time: str) -> dict[str, str]:
+@dataclass(frozen=True)
+class Words:
+    """How text becomes numbers.
+
+    Attributes:
+        counts: whether words are counted; else they are weighed by TF-IDF.
+        stop_words: `english` drops its most common words; None drops none.
+    """
+
+    counts: bool = False
+    stop_words: str | None = None
+
+
+def feature_kinds(
+    columns: Mapping[str, Any], *, target: str, time: str | None, task: Task = "regression", text: Sequence[str] = ()
+) -> dict[str, str]:
     """Which columns of a feature table are features, and of which kind.
 
     Args:
         columns: name → polars type.
         target: the target's name.
         time: the time column: it orders rows and is no feature.
+        task: what the target is predicted as.
+        text: columns that hold text to be read word by word; other text is a category.
 
     Returns:
-        Name → `number` or `category`, in the table's order.
+        Name → `number` (booleans too), `category`, `date` (a number: days since 1970) or `text`, in the table's order.
 
     Raises:
-        TrainingError: if the target is not there or not a number, or a feature has a type that no model takes.
+        TrainingError: if the target is not there or does not fit the task, or a feature has a type that no model takes.
     """
-    import polars as pl
-
+    returned = f"features.sql returns no column {{!r}}. It returns: {', '.join(columns)}"
     if target not in columns:
-        raise TrainingError(f"target: features.sql returns no column {target!r}. It returns: {', '.join(columns)}")
-    if not columns[target].is_numeric():
-        raise TrainingError(f"target: {target!r} is {columns[target]}, a regression needs a number")
-    kinds = {}
-    for name, dtype in columns.items():
-        if name in {target, time, *LINEAGE}:
-            continue
-        if dtype.is_numeric() or dtype == pl.Boolean:
-            kinds[name] = "number"
-        elif dtype == pl.String:
-            kinds[name] = "category"
-        else:
-            raise TrainingError(
-                f"features.sql: {name!r} is {dtype}; a feature is a number, a boolean or text. Remedy: convert it"
-            )
+        raise TrainingError(f"target: {returned.format(target)}")
+    _refuse_target(target, columns[target], task)
+    others = {target, time, *LINEAGE}
+    kinds = {name: _kind(name, dtype, text) for name, dtype in columns.items() if name not in others}
+    for name in text:
+        if name not in columns:
+            raise TrainingError(f"training.text: {returned.format(name)}")
+        if kinds.get(name) != "text":
+            what = columns[name] if name in kinds else "no feature"
+            raise TrainingError(f"training.text: {name!r} is {what}. Remedy: name a text column of features.sql")
     if not kinds:
         raise TrainingError("features.sql returns no feature beside the target and the time")
     return kinds
 
 
-def build_pipeline(estimator: str, parameters: Mapping[str, Any], kinds: Mapping[str, str], seed: int) -> Pipeline:
-    """An unfitted pipeline: categories as integers, numbers as they are, then the estimator.
+def build_pipeline(
+    estimator: str,
+    parameters: Mapping[str, Any],
+    kinds: Mapping[str, str],
+    seed: int,
+    *,
+    task: Task = "regression",
+    words: Words = Words(),
+) -> Pipeline:
+    """An unfitted pipeline: the columns as the estimator needs them, then the estimator.
 
-    A category that training never saw is missing, not an error: new ones do appear.
+    Histogram gradient boosting takes numbers as they are, missing ones too, and categories as integers. All others get
+    the median for a missing number and a column for each category; numbers are scaled for those that compare or add up
+    features: to the unit of their spread, or to 0 … 1 where an estimator refuses what is negative (naive Bayes on
+    counts). Text becomes a column for each word. A category or a word that training never saw is no error: new ones do
+    appear.
 
     Raises:
-        TrainingError: if the estimator is outside the allow-list, does not import or refuses its parameters.
+        TrainingError: if the estimator is outside the allow-list, does not import, does not fit the task or refuses its
+            parameters.
     """
-    import numpy as np  # noqa: PLC0415
-    from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import OrdinalEncoder
 
-    categories = [name for name, kind in kinds.items() if kind == "category"]
-    numbers = [name for name, kind in kinds.items() if kind == "number"]
-    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan)
-    columns = ColumnTransformer([("categories", encoder, categories), ("numbers", "passthrough", numbers)])
-    model = _regressor_class(estimator)
+    model = _estimator_class(estimator, task)
     arguments = dict(parameters)
     known = model().get_params()
     if "random_state" in known:
@@ -90,28 +117,101 @@ def build_pipeline(estimator: str, parameters: Mapping[str, Any], kinds: Mapping
         raise TrainingError(
             f"training.parameters: {estimator} has no parameter {unknown[0]!r}. It has: {', '.join(sorted(known))}"
         )
-    return Pipeline([("columns", columns), ("estimator", model(**arguments))])
+    made = model(**arguments)
+    if task != "regression" and not hasattr(made, "predict_proba"):
+        raise TrainingError(
+            f"training.estimator: {estimator} gives no probabilities with these parameters, and metrics and "
+            "predictions need them. Remedy: an estimator that does, such as sklearn.linear_model.LogisticRegression"
+        )
+    return Pipeline([("columns", _columns(made, kinds, words)), ("estimator", made)])
 
 
-def fit(pipeline: Pipeline, rows: pl.DataFrame, kinds: Mapping[str, str], target: str) -> Pipeline:
-    """Fit a pipeline on rows, in their order. Rows without a target, and features without any value, are errors."""
+def _columns(estimator: Any, kinds: Mapping[str, str], words: Words) -> Any:
+    """What turns the columns of `as_inputs` into what an estimator takes."""
+    import numpy as np  # noqa: PLC0415
+    from sklearn.compose import ColumnTransformer
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
+
+    categories = [name for name, kind in kinds.items() if kind == "category"]
+    numbers = [name for name, kind in kinds.items() if kind in {"number", "date"}]
+    takes = estimator.__sklearn_tags__().input_tags
+    encoder: Any
+    scaling: Any
+    if type(estimator).__name__.startswith("HistGradientBoosting"):
+        encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan)
+        scaling = "passthrough"
+    else:
+        encoder, scaling = OneHotEncoder(handle_unknown="ignore"), SimpleImputer(strategy="median")
+        if takes.positive_only:
+            # Clipped: a later value may lie below the least of the training rows.
+            scaling = make_pipeline(scaling, MinMaxScaler(clip=True))
+        elif not type(estimator).__module__.startswith(("sklearn.tree.", "sklearn.ensemble.")):
+            scaling = make_pipeline(scaling, StandardScaler())
+    parts: list[Any] = [("categories", encoder, categories), ("numbers", scaling, numbers)]
+    vectorizer = CountVectorizer if words.counts else TfidfVectorizer
+    for name in (name for name, kind in kinds.items() if kind == "text"):
+        most = None if takes.sparse else DENSE_WORDS
+        reader = vectorizer(token_pattern=WORD, stop_words=words.stop_words, max_features=most)
+        parts.append((f"words of {name}", reader, name))
+    return ColumnTransformer(parts, sparse_threshold=0.3 if takes.sparse else 0)
+
+
+def fit(
+    pipeline: Pipeline,
+    rows: pl.DataFrame,
+    kinds: Mapping[str, str],
+    target: str,
+    *,
+    task: Task = "regression",
+    classes: Sequence[str] = (),
+) -> Pipeline:
+    """Fit a pipeline on rows, in their order; a classification learns the positions of labels in `classes`.
+
+    Raises:
+        TrainingError: if a row has no target, or a feature has no value in any row.
+    """
     import polars as pl
 
-    present = rows[target].cast(pl.Float64).is_finite().sum()
+    labels = rows[target]
+    present = labels.cast(pl.Float64).is_finite().sum() if task == "regression" else labels.count()
     missing = rows.height - present
     if missing:
         raise TrainingError(
             f"{missing} of {rows.height} training rows have no {target!r}. Remedy: filter them in features.sql"
         )
     inputs = as_inputs(rows, kinds)
-    empty = [name for name in kinds if inputs[name].isna().all()]
+    empty = [
+        name
+        for name, kind in kinds.items()
+        if (inputs[name].str.strip().eq("") if kind == "text" else inputs[name].isna()).all()
+    ]
     if empty:
         raise TrainingError(
             f"feature {empty[0]!r} is missing in all {rows.height} training rows. Remedy: leave it out of "
             "features.sql, or train on partitions that have it"
         )
+    wanted = labels.to_numpy() if task == "regression" else as_actual(labels, task, classes).astype(int)
     with threads_for(rows.height):
-        return pipeline.fit(inputs, rows[target].to_numpy())
+        return pipeline.fit(inputs, wanted)
+
+
+def predict(pipeline: Pipeline, rows: pl.DataFrame, kinds: Mapping[str, str], task: Task = "regression") -> Values:
+    """What a fitted pipeline says of rows.
+
+    Returns:
+        regression: values in the target's unit, shape (n,). binary: probabilities of the positive label, shape (n,).
+        multiclass: probabilities, shape (n, classes), in the order of the classes it was fitted on.
+    """
+    inputs = as_inputs(rows, kinds)
+    with threads_for(rows.height):
+        if task == "regression":
+            values: Values = pipeline.predict(inputs).astype(float)
+            return values
+        probabilities: Values = pipeline.predict_proba(inputs).astype(float)
+    return probabilities[:, 1] if task == "binary" else probabilities
 
 
 @contextmanager
@@ -124,23 +224,33 @@ def threads_for(rows: int) -> Iterator[None]:
 
 
 def as_inputs(rows: pl.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
-    """The feature columns as the pipeline takes them: numbers as float64, categories as text, NaN where missing."""
+    """The feature columns as the pipeline takes them.
+
+    Numbers are float64; dates are days since 1970-01-01, with a fraction where they have a time of day; categories are
+    text; all are NaN where missing, and so is what is infinite. Text is itself, empty where missing.
+    """
     import numpy as np  # noqa: PLC0415
     import pandas as pd
     import polars as pl
 
     def values(name: str, kind: str) -> Any:
         if kind == "number":
-            return rows[name].cast(pl.Float64).to_numpy()
-        codes = rows[name].rank("dense")
+            numbers = rows[name].cast(pl.Float64).to_numpy()
+            return np.where(np.isinf(numbers), np.nan, numbers)
+        if kind == "date":
+            return (rows[name].dt.epoch("us") / DAY).to_numpy()
+        column = rows[name].cast(pl.String)
+        if kind == "text":
+            return np.array(column.fill_null("").to_list(), dtype=object)
+        codes = column.rank("dense")
         # NaN, not None: to the encoder None is a category like any other. By code, so that each text is made once.
-        texts = np.array([*rows[name].drop_nulls().unique().sort(), math.nan], dtype=object)
+        texts = np.array([*column.drop_nulls().unique().sort(), math.nan], dtype=object)
         return texts[codes.fill_null(len(texts)).to_numpy() - 1]
 
     # Column by column: polars' own to_pandas would turn text into Arrow strings, which skops need not know.
     return pd.DataFrame(
         {
-            name: pd.Series(values(name, kind), dtype=float if kind == "number" else object)
+            name: pd.Series(values(name, kind), dtype=float if kind in {"number", "date"} else object)
             for name, kind in kinds.items()
         }
     )
@@ -153,8 +263,37 @@ def packages() -> dict[str, str]:
     return {name: version(name) for name in ("scikit-learn", "numpy", "scipy", "pandas", "polars", "duckdb", "skops")}
 
 
-def _regressor_class(path: str) -> Any:
-    from sklearn.base import is_regressor
+def _kind(name: str, dtype: Any, text: Sequence[str]) -> str:
+    import polars as pl
+
+    if dtype.is_numeric() or dtype == pl.Boolean:
+        return "number"
+    if dtype == pl.String:
+        return "text" if name in text else "category"
+    if dtype.is_temporal() and dtype not in (pl.Time, pl.Duration):
+        return "date"
+    raise TrainingError(
+        f"features.sql: {name!r} is {dtype}; a feature is a number, a boolean, a date or text. Remedy: convert it"
+    )
+
+
+def _refuse_target(target: str, dtype: Any, task: Task) -> None:
+    import polars as pl
+
+    if task == "regression" and not dtype.is_numeric():
+        raise TrainingError(
+            f"target: {target!r} is {dtype}, a regression needs a number. Remedy: convert it, or declare "
+            "`task: binary` or `task: multiclass`"
+        )
+    if task != "regression" and not (dtype.is_integer() or dtype in (pl.Boolean, pl.String)):
+        raise TrainingError(
+            f"target: {target!r} is {dtype}, a classification needs text, a boolean or an integer. "
+            "Remedy: convert it in features.sql, or declare `task: regression`"
+        )
+
+
+def _estimator_class(path: str, task: Task) -> Any:
+    from sklearn.base import is_classifier, is_regressor
 
     if not path.startswith(ALLOWED):
         raise TrainingError(f"training.estimator: {path!r} is not allowed; classes of scikit-learn are (`sklearn.…`)")
@@ -163,10 +302,11 @@ def _regressor_class(path: str) -> Any:
         model = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise TrainingError(f"training.estimator: {path!r} does not import: {error}") from error
+    kind, fits = ("regressor", is_regressor) if task == "regression" else ("classifier", is_classifier)
     try:
-        usable = isinstance(model, type) and hasattr(model, "get_params") and is_regressor(model())
+        usable = isinstance(model, type) and hasattr(model, "get_params") and fits(model())
     except TypeError as error:
         raise TrainingError(f"training.estimator: {path!r} cannot be made without arguments: {error}") from error
     if not usable:
-        raise TrainingError(f"training.estimator: {path!r} is no regressor class of scikit-learn")
+        raise TrainingError(f"training.estimator: {path!r} is no {kind} class of scikit-learn, and the task is {task}")
     return model

@@ -15,15 +15,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.core.training import as_inputs, threads_for
+from ml_assets.core.training import predict
 
 if TYPE_CHECKING:
     import polars as pl
     from sklearn.pipeline import Pipeline
 
+    from ml_assets.core.tasks import Task, Values
+
 TRUSTED_TYPES = [
     "numpy.dtype",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._kd_tree.KDTree",
     "sklearn.tree._tree.Tree",
 ]
 MODEL, RECORD, EVALUATION = "model.skops", "version.json", "evaluation.json"
@@ -45,6 +49,8 @@ class TrainingSet:
         run_id: the run that chose it.
         decision: id of the ledger entry that asked for it, 0 where a person did.
         through: the newest partition that could be used.
+        test_share: share of rows held out by chance, where train and test are the same partition; 0 where they are not.
+        seed: of that chance.
     """
 
     snapshot: int
@@ -55,6 +61,8 @@ class TrainingSet:
     run_id: str
     decision: int
     through: str
+    test_share: float = 0.0
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,13 +75,16 @@ class Version:
         run_id: the Dagster run that trained it.
         parent: the champion when it was trained, 0 where there was none.
         estimator, parameters, seed: what was trained.
-        features: feature → `number` or `category`, in order.
+        features: feature → `number`, `category`, `date` or `text`, in order.
         target: the target's name.
         training_set: what it was trained on.
         hashes: SHA-256 of the declaration, the SQL, the schema, the lock file, and the git commit where there is one.
         packages: versions of the libraries that the artefact depends on.
         artefact: SHA-256 of the model file.
         reference: profile of the predictions on its training rows: `edges`, and `bins` with rows per bin.
+        task: what it was trained for.
+        classes: labels as text, in the order of its probabilities: for `binary` the negative one, then the positive
+            one; empty for a regression.
     """
 
     project: str
@@ -91,6 +102,8 @@ class Version:
     packages: dict[str, str]
     artefact: str
     reference: dict[str, Any] = field(default_factory=dict)
+    task: Task = "regression"
+    classes: tuple[str, ...] = ()
 
 
 class Registry:
@@ -156,6 +169,7 @@ class Registry:
         stored = json.loads(path.read_text(encoding="utf-8"))
         training_set = stored.pop("training_set")
         training_set |= {"train": tuple(training_set["train"]), "test": tuple(training_set["test"])}
+        stored["classes"] = tuple(stored.get("classes", ()))
         return Version(**stored, training_set=TrainingSet(**training_set))
 
     def newest(self, project: str, run_id: str) -> Version:
@@ -178,8 +192,12 @@ class Registry:
         """
         return _load(self._file(version.project, version.number, MODEL), version.artefact)
 
-    def predict(self, version: Version, rows: pl.DataFrame) -> Any:
-        """Predictions of a version for rows of `features`, shape (n,), in the target's unit.
+    def predict(self, version: Version, rows: pl.DataFrame) -> Values:
+        """Predictions of a version for rows of `features`.
+
+        Returns:
+            regression: values in the target's unit, shape (n,). binary: probabilities of the positive label, shape
+            (n,). multiclass: probabilities, shape (n, classes), in the order of the version's classes.
 
         Raises:
             RegistryError: if the rows lack a feature that it needs, or its model cannot be trusted.
@@ -190,8 +208,7 @@ class Registry:
                 f"version {version.number} of {version.project} needs the feature {missing[0]!r}, which features.sql "
                 "no longer returns. Remedy: return it again, or train a new version"
             )
-        with threads_for(rows.height):
-            return self.load(version).predict(as_inputs(rows, version.features)).astype(float)
+        return predict(self.load(version), rows, version.features, version.task)
 
     def write_evaluation(self, version: Version, evaluation: dict[str, Any]) -> None:
         """Keep a version's evaluation beside it."""

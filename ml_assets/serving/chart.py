@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.core.tasks import BY_NAME, title_of
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -62,7 +64,7 @@ def series_of(state: State, warning: str | None) -> Series:
         points.append((partition.start, partition.error, limit))
     promotions = [one.verdict for one in state.versions if one.verdict and one.verdict.kind == "promoted"]
     return Series(
-        settled.metric,
+        state.project.watched,
         tuple(points),
         tuple(one.start for one in state.partitions if one.error is not None and one.asks_retraining),
         tuple((state.project.start_of(entry.partition), entry.version) for entry in promotions),
@@ -107,14 +109,14 @@ def _plot(axes: Any, series: Series) -> None:
             textcoords="offset points", color=PROMOTED, fontsize=9,
         )  # fmt: skip
     axes.step(starts, limits, where="mid", color=LIMIT, linewidth=1, linestyle="--", label="retrain above")
-    axes.plot(starts, errors, color=ERROR, linewidth=1.6, marker="o", markersize=3, label=series.metric.upper())
+    axes.plot(starts, errors, color=ERROR, linewidth=1.6, marker="o", markersize=3, label=title_of(series.metric))
     asked = [(start, error) for start, error, _ in series.points if start in series.retrained]
     if asked:
         x, y = zip(*asked, strict=True)
         axes.plot(x, y, color=LIMIT, linestyle="", marker="D", markersize=7, label="retraining decided")
     # The labels of champions stand at the top: the line must not run into them.
     axes.set_ylim(bottom=0, top=axes.get_ylim()[1] * 1.1)
-    if series.metric == "mape":
+    if BY_NAME[series.metric].is_share:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     locator = AutoDateLocator(maxticks=10)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)

@@ -110,7 +110,7 @@ class State:
 
     def reference(self, version: int | None) -> float | None:
         """The watched error that a version had on its test rows, or None."""
-        metric = self.project.retraining.metric
+        metric = self.project.watched
         return next((one.test.get(metric) for one in self.versions if one.record.number == version), None)
 
 
@@ -177,7 +177,7 @@ def _partitions(cursor: duckdb.DuckDBPyConnection, project: Project, entries: li
     quarantine = grouped("quarantine", "count(*)")
     scored = grouped("predictions", "max(version), bool_and(in_sample)")
     drifted = grouped("drift", "list_sort(list(DISTINCT column_name) FILTER (alarm))")
-    errors = grouped("performance", "max(value) FILTER (metric = ?)", [project.retraining.metric])
+    errors = grouped("performance", "max(value) FILTER (metric = ?)", [project.watched])
     decided = [entry for entry in entries if entry.kind == "decision"]
     decisions = {entry.partition: entry for entry in sorted(decided, key=lambda entry: entry.standing == "live")}
     found = []

@@ -17,6 +17,7 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ml_assets.core.tasks import as_number
 from ml_assets.core.training import as_inputs
 from ml_assets.lake.connection import columns_of, table_exists
 from ml_assets.lake.sql import quoted
@@ -168,21 +169,29 @@ def render(subject: Subject, lake: Lake, registry: Registry) -> str:
         counted = cursor.execute(f"SELECT count(*) FROM {table} WHERE {window.condition()}").fetchone()
         sql = f"FROM {table} WHERE {window.condition()} ORDER BY {_shuffled()} LIMIT {SAMPLE}"
         reference = cursor.execute(sql).pl()
-    predicted = registry.predict(version, reference)
+    predicted = as_number(registry.predict(version, reference))
     reference = reference.with_columns(pl.Series(PREDICTION, predicted))
-    kinds = version.features | {version.target: "number", PREDICTION: "number"}
+    target = "number" if version.task == "regression" else "category"
+    kinds = version.features | {version.target: target, PREDICTION: "number"}
+    texts = [name for name, kind in kinds.items() if kind == "text"]
+    kinds = {name: kind for name, kind in kinds.items() if kind != "text"}
     # Evidently fails on a column without values: a label that has not come yet, a feature that is gone.
     compared = {name: kind for name, kind in kinds.items() if _has_values(subject.current, name)}
     compared = {name: kind for name, kind in compared.items() if _has_values(reference, name)}
+    learnt = "learnt from or was judged on" if version.training_set.test_share else "learnt from"
     said = (
         f"{project.name}, {subject.partition}: {_stated(subject.current.height, subject.rows)}, against "
-        f"{_stated(reference.height, counted[0] if counted else 0)} that version {version.number} learnt from "
+        f"{_stated(reference.height, counted[0] if counted else 0)} that version {version.number} {learnt} "
         f"({train[0]} … {train[-1]}). The tests and thresholds below are Evidently's own; no decision rests on them."
     )
     lines = [subject.warning, said] if subject.warning else [said]
     left_out = [name for name in kinds if name not in compared]
     if left_out:
         lines.append(f"Left out, because there are no values to compare: {', '.join(left_out)}.")
+    if texts:
+        lines.append(
+            f"Left out, because it is text: {', '.join(texts)}. The platform's own statistics count its length."
+        )
     return finish(evidently_html(subject.current, reference, compared), lines)
 
 
@@ -193,7 +202,7 @@ def evidently_html(current: pl.DataFrame, reference: pl.DataFrame, kinds: Mappin
     from evidently.presets import DataDriftPreset
 
     definition = DataDefinition(
-        numerical_columns=[name for name, kind in kinds.items() if kind == "number"],
+        numerical_columns=[name for name, kind in kinds.items() if kind != "category"],
         categorical_columns=[name for name, kind in kinds.items() if kind == "category"],
     )
     made = Report([DataDriftPreset()]).run(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_assets import settings
+from ml_assets.core.tasks import BY_NAME, title_of
 from ml_assets.lake.connection import Lake
 from ml_assets.lake.origin import origin_warning
 from ml_assets.registry.models import Registry
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from ml_assets.project import Project
 
 FOLDER = Path(__file__).parent
+# The metrics that the table of versions shows; a version's evaluation holds more.
+SHOWN = {
+    "regression": ("mape", "rmse", "mae", "r2"),
+    "binary": ("log_loss", "brier", "accuracy", "f1", "roc_auc"),
+    "multiclass": ("log_loss", "accuracy", "f1_macro"),
+}
 
 
 @dataclass(frozen=True)
@@ -106,15 +113,16 @@ def _templates() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"metric": show_metric, "figure": show_figure, "moment": show_moment}
+    templates.globals["shown_metrics"] = SHOWN
+    templates.filters |= {"metric": show_metric, "figure": show_figure, "moment": show_moment, "metric_name": title_of}
     return templates
 
 
 def show_metric(value: float | None, name: str) -> str:
-    """A metric for people: MAPE as a percentage, others as a figure."""
+    """A metric for people: shares as a percentage, others as a figure."""
     if value is None:
         return "\N{EN DASH}"
-    return f"{value:.1%}" if name == "mape" else show_figure(value)
+    return f"{value:.1%}" if name in BY_NAME and BY_NAME[name].is_share else show_figure(value)
 
 
 def show_figure(value: float | None) -> str:

@@ -10,7 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ml_assets.core.evaluation import SIGNIFICANCE, check_gate, compare, regression_metrics, row_losses
+from ml_assets.core.evaluation import (
+    EPSILON,
+    SIGNIFICANCE,
+    binary_metrics,
+    check_gate,
+    compare,
+    measure,
+    multiclass_metrics,
+    regression_metrics,
+    row_losses,
+)
+from ml_assets.core.tasks import METRICS
 
 values = st.floats(-1e6, 1e6).map(lambda value: round(value, 3))
 pairs = st.lists(st.tuples(values, values), min_size=1, max_size=20)
@@ -193,3 +204,110 @@ def test_a_comparison_can_be_stored_as_json(rows: int) -> None:
 
     assert json.loads(json.dumps(stored, allow_nan=False)) == stored
     assert [type(value) for value in stored.values()] == [str, int, float, float, float, bool]
+
+
+# Classification
+
+chances = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.5, 1.0]))
+judged = st.lists(st.tuples(st.sampled_from([0.0, 1.0]), chances), min_size=1, max_size=20)
+
+
+@given(rows=judged)
+@settings(max_examples=80, deadline=None)
+def test_binary_metrics_are_those_of_scikit_learn(rows: list[tuple[float, float]]) -> None:
+    from sklearn import metrics
+
+    actual, predicted = np.array(rows).T
+    said = predicted > 0.5
+    expected = {
+        "log_loss": metrics.log_loss(actual, predicted, labels=[0, 1]),
+        "brier": metrics.brier_score_loss(actual, predicted, pos_label=1),
+        "error_rate": metrics.zero_one_loss(actual, said),
+        "accuracy": metrics.accuracy_score(actual, said),
+    }
+    if said.any():
+        expected["precision"] = metrics.precision_score(actual, said, zero_division=0)
+    if actual.any():
+        expected["recall"] = metrics.recall_score(actual, said)
+        expected["pr_auc"] = metrics.average_precision_score(actual, predicted)
+    if actual.any() or said.any():
+        expected["f1"] = metrics.f1_score(actual, said)
+    if len(set(actual)) == 2:
+        expected["roc_auc"] = metrics.roc_auc_score(actual, predicted)
+    found = binary_metrics(actual, predicted)
+
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    assert all(type(value) is float for value in found.values())
+
+
+def probabilities(rows: int, classes: int = 3, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).dirichlet(np.ones(classes), rows)
+
+
+@pytest.mark.parametrize("present", [[0, 1, 2], [0, 2], [1]])
+def test_multiclass_metrics_are_those_of_scikit_learn(present: list[int]) -> None:
+    from sklearn import metrics
+
+    predicted = probabilities(60)
+    actual = np.random.default_rng(1).choice(present, 60).astype(float)
+    said = predicted.argmax(axis=1)
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(actual, said, average="macro", zero_division=0)
+
+    assert multiclass_metrics(actual, predicted) == pytest.approx(
+        {
+            "log_loss": metrics.log_loss(actual, predicted, labels=[0, 1, 2]),
+            "error_rate": metrics.zero_one_loss(actual, said),
+            "accuracy": metrics.accuracy_score(actual, said),
+            "precision_macro": precision,
+            "recall_macro": recall,
+            "f1_macro": f1,
+        }
+    )
+
+
+def test_a_class_that_the_model_has_never_seen_is_wrong_and_had_no_probability() -> None:
+    from sklearn import metrics
+
+    predicted = probabilities(40)
+    actual = np.array([*[0.0, 1.0, 2.0] * 12, *[-1.0] * 4])
+    found = multiclass_metrics(actual, predicted)
+
+    # To scikit-learn: a fourth class, whose probability is always 0.
+    fourth = np.column_stack([predicted, np.zeros(40)])
+    known = np.where(actual < 0, 3, actual)
+    assert found["unseen_rows"] == 4
+    assert found["log_loss"] == pytest.approx(metrics.log_loss(known, fourth))
+    assert found["accuracy"] == metrics.accuracy_score(known, fourth.argmax(axis=1))
+    macro = metrics.f1_score(known, predicted.argmax(axis=1), labels=[0, 1, 2], average="macro")
+    assert found["f1_macro"] == pytest.approx(macro)
+
+
+@pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
+def test_a_task_is_measured_by_its_metrics(task: str) -> None:
+    actual = np.array([1.0, 0.0, 1.0, 1.0]) + (task == "regression")
+    predicted = probabilities(4, 2) if task == "multiclass" else np.array([0.9, 0.2, 0.4, 0.8])
+
+    assert measure(task, actual, predicted).keys() == METRICS[task].keys()  # type: ignore[arg-type,index]
+
+
+def test_what_is_watched_is_a_mean_over_rows() -> None:
+    actual, predicted = np.array([1.0, 0.0, 1.0]), np.array([0.9, 0.4, 0.3])
+    for task, said in (("binary", predicted), ("multiclass", np.column_stack([1 - predicted, predicted]))):
+        found = measure(task, actual, said)  # type: ignore[arg-type]
+        for name, metric in METRICS[task].items():  # type: ignore[index]
+            if metric.watched:
+                assert row_losses(name, actual, said).mean() == pytest.approx(found[name])
+
+
+def test_a_certain_and_wrong_prediction_costs_what_it_costs_in_scikit_learn() -> None:
+    assert row_losses("log_loss", np.array([1.0]), np.array([0.0])).tolist() == [-math.log(EPSILON)]
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "brier", "error_rate"])
+def test_a_classifier_is_better_by_its_loss_row_by_row(metric: str) -> None:
+    actual = np.array([0.0, 1.0] * 50)
+    good, bad = np.where(actual == 1, 0.8, 0.2), np.where(np.arange(100) % 3, 0.6, 0.4)
+
+    assert compare(metric, actual, good, bad).better
+    assert not compare(metric, actual, bad, good).better
+    assert not compare(metric, actual, good, good).better

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_assets.core.evaluation import regression_metrics
+from ml_assets.core.evaluation import binary_metrics, multiclass_metrics, regression_metrics
 from ml_assets.core.performance import performance_sql, read_performance
+from ml_assets.core.tasks import as_actual
 
 JANUARY, FEBRUARY = datetime(2024, 1, 1), datetime(2024, 2, 1)  # noqa: DTZ001 - naive UTC
 TARGET = 'the "price"'
@@ -153,3 +154,89 @@ def test_a_prediction_meets_only_the_label_of_its_own_row(database: duckdb.DuckD
     found = read_performance(cursor.execute(performance_sql(predictions, features, "y")).fetchall())
 
     assert found[JANUARY, 1] == {"rows": 3, "mse": 0, "rmse": 0, "mae": 0, "mape": 0, "r2": 1}
+
+
+# Classification
+
+KNOWN = {1: ("no", "it's \0 yes"), 2: ("it's \0 yes", "no")}
+chances = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.5, 1.0]))
+
+
+def classified(
+    database: duckdb.DuckDBPyConnection, task: Any, rows: pl.DataFrame, classes: dict[int, tuple[str, ...]]
+) -> Any:
+    """Metrics over rows of `label`, `version`, and what was predicted."""
+    numbered = rows.with_columns(
+        pl.lit(JANUARY).alias("_partition"), pl.lit("f.csv").alias("_source"), pl.int_range(pl.len()).alias("_row"),
+        pl.lit(value=False).alias("in_sample"), pl.lit(value=False).alias("hindsight"),
+    )  # fmt: skip
+    features = numbered.select("_partition", "_source", "_row", pl.col("label").alias(TARGET))
+    cursor = database.cursor().register("p", numbered.drop("label")).register("f", features)
+    sql = performance_sql("FROM p", "FROM f", TARGET, task=task, classes=classes)
+    return read_performance(cursor.execute(sql).fetchall(), task)
+
+
+@given(rows=st.lists(st.tuples(st.sampled_from(KNOWN[1]), st.sampled_from([1, 2]), chances), min_size=1, max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_binary_metrics_are_those_of_the_evaluation(
+    database: duckdb.DuckDBPyConnection, rows: list[tuple[str, int, float]]
+) -> None:
+    frame = pl.DataFrame(rows, schema=["label", "version", "prediction"], orient="row")
+    found = classified(database, "binary", frame, KNOWN)
+
+    assert {version for _, version in found} == set(frame["version"])
+    for version in set(frame["version"]):
+        of_it = frame.filter(frame["version"] == version)
+        actual = as_actual(of_it["label"], "binary", KNOWN[version])
+        expected = binary_metrics(actual, of_it["prediction"].to_numpy())
+        expected = {name: value for name, value in expected.items() if not name.endswith("auc")}
+        assert found[JANUARY, version] == pytest.approx({"rows": of_it.height, **expected}, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize(("labels", "classes"), [([True, False, None], ("false", "true")), ([1, 0, None], ("0", "1"))])
+def test_booleans_and_integers_are_labels_and_a_missing_one_never_counts(
+    database: duckdb.DuckDBPyConnection, labels: list[Any], classes: tuple[str, ...]
+) -> None:
+    frame = pl.DataFrame({"label": labels, "version": [1, 1, 1], "prediction": [0.9, 0.2, 0.1]})
+
+    metrics = classified(database, "binary", frame, {1: classes})[JANUARY, 1]
+    assert (metrics["rows"], metrics["error_rate"], metrics["recall"]) == (2, 0, 1)
+
+
+def test_multiclass_metrics_are_those_of_the_evaluation_also_for_a_class_that_is_new(
+    database: duckdb.DuckDBPyConnection,
+) -> None:
+    draw = np.random.default_rng(0)
+    classes = {1: ("a", "b's", "c"), 2: ("c", "a", "b's")}
+    predicted = draw.dirichlet(np.ones(3), 60)
+    versions = draw.integers(1, 3, 60)
+    frame = pl.DataFrame(
+        {
+            "label": draw.choice(["a", "b's", "c", "new"], 60),
+            "version": versions,
+            "prediction": predicted.max(axis=1),
+            "predicted_class": [classes[v][row.argmax()] for v, row in zip(versions, predicted, strict=True)],
+            "probabilities": predicted.tolist(),
+        }
+    )
+    found = classified(database, "multiclass", frame, classes)
+
+    for version, known in classes.items():
+        of_it = frame.filter(frame["version"] == version)
+        actual = as_actual(of_it["label"], "multiclass", known)
+        expected = multiclass_metrics(actual, np.array(of_it["probabilities"].to_list()))
+        expected = {name: value for name, value in expected.items() if not name.endswith("macro")}
+        assert found[JANUARY, version] == pytest.approx({"rows": of_it.height, **expected})
+        assert expected["unseen_rows"] > 0
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_no_predictions_have_no_performance(database: duckdb.DuckDBPyConnection, task: str) -> None:
+    none = pl.DataFrame(
+        schema={
+            "label": pl.String, "version": pl.Int64, "prediction": pl.Float64, "predicted_class": pl.String,
+            "probabilities": pl.List(pl.Float64),
+        }
+    )  # fmt: skip
+
+    assert classified(database, task, none, {}) == {}

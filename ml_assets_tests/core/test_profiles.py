@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import duckdb
@@ -247,6 +247,32 @@ def test_a_column_may_have_any_name(database: duckdb.DuckDBPyConnection, name: s
     category, number = profile(database, bins, **columns)
     assert (category.column, category.bins, category.missing) == (name, {"a": 2, "b": 1}, 1)
     assert (number.column, sorted(number.bins.values()), number.total) == (f"{name} 2", [1, 2], 5.0)
+
+
+def test_dates_are_counted_by_day_and_text_by_its_length(database: duckdb.DuckDBPyConnection) -> None:
+    columns = {
+        "sold": [date(1970, 1, 2), date(1970, 1, 4), date(1960, 1, 1), None],
+        "sent": [datetime(1970, 1, 1, 12), datetime(1970, 1, 3), None, None],  # noqa: DTZ001 - naive UTC
+        "message": ["", "дом", "three", None],
+    }
+    bins = choose_bins(pl.DataFrame(columns), {"sold": "date", "sent": "date", "message": "text"})
+    sold, sent, message = profile(database, bins, **columns)
+
+    assert [counts.kind for counts in (sold, sent, message)] == ["number"] * 3
+    assert [counts.total for counts in (sold, sent, message)] == [1 + 3 - 3653, 2.5, 8]
+    assert [counts.missing for counts in (sold, sent, message)] == [1, 2, 1]
+    assert [sorted(counts.bins.values()) for counts in (sold, sent, message)] == [[1, 1, 1], [1, 1], [1, 1, 1]]
+
+
+@pytest.mark.parametrize("labels", [[True, False, True], [3, 1, 3]])
+def test_labels_of_any_type_are_counted_as_text(database: duckdb.DuckDBPyConnection, labels: list[Any]) -> None:
+    (counts,) = profile(database, choose_bins(pl.DataFrame({"y": labels}), {"y": "category"}), y=labels)
+
+    assert counts.bins == {str(labels[0]).lower(): 2, str(labels[1]).lower(): 1}
+    many = list(range(CATEGORIES * 2))
+    (bins,) = choose_bins(pl.DataFrame({"y": many}), {"y": "category"})
+    (counts,) = profile(database, [bins], y=many)
+    assert counts.bins[OTHER] == CATEGORIES
 
 
 # Adding up, storing

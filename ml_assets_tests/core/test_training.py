@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 import math
 import zipfile
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,17 @@ import polars as pl
 import pytest
 import skops.io
 
-from ml_assets.core.training import TrainingError, as_inputs, build_pipeline, feature_kinds, fit, packages
+from ml_assets.core.training import (
+    DENSE_WORDS,
+    TrainingError,
+    Words,
+    as_inputs,
+    build_pipeline,
+    feature_kinds,
+    fit,
+    packages,
+    predict,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +83,7 @@ def test_features_are_the_numbers_booleans_and_texts_beside_target_time_and_line
         ({"area": pl.Float64}, r"target: features\.sql returns no column 'price'. It returns: area"),
         ({"price": pl.String, "area": pl.Float64}, "target: 'price' is String, a regression needs a number"),
         ({"price": pl.Boolean, "area": pl.Float64}, "target: 'price' is Boolean"),
-        ({"price": pl.Int64, "sold": pl.Date}, r"features\.sql: 'sold' is Date; a feature is .*convert it"),
+        ({"price": pl.Int64, "sold": pl.Time}, r"features\.sql: 'sold' is Time; a feature is .*convert it"),
         ({"price": pl.Int64, "parts": pl.List(pl.Int64)}, "'parts' is List"),
         ({"price": pl.Int64, "month": pl.Date, "_row": pl.Int64}, "no feature beside the target and the time"),
     ],
@@ -228,3 +238,233 @@ def test_the_versions_of_what_a_model_depends_on_are_known() -> None:
 
     assert packages()["scikit-learn"] == sklearn.__version__
     assert set(packages()) == {"scikit-learn", "numpy", "scipy", "pandas", "polars", "duckdb", "skops"}
+
+
+# Dates and text
+
+
+def test_dates_are_features_and_a_column_that_is_declared_as_text_is_text() -> None:
+    columns = {"message": pl.String, "town": pl.String, "sold": pl.Date, "sent": pl.Datetime("us"), "y": pl.Boolean}
+    kinds = feature_kinds(columns, target="y", time=None, task="binary", text=["message"])
+
+    assert kinds == {"message": "text", "town": "category", "sold": "date", "sent": "date"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (["mesage"], r"training\.text: features\.sql returns no column 'mesage'\. It returns: message, area, y"),
+        (["area"], r"training\.text: 'area' is Float64\. Remedy: name a text column"),
+        (["y"], r"training\.text: 'y' is no feature"),
+    ],
+)
+def test_text_that_is_no_text_column_is_refused(text: list[str], message: str) -> None:
+    columns = {"message": pl.String, "area": pl.Float64, "y": pl.Int64}
+    with pytest.raises(TrainingError, match=message):
+        feature_kinds(columns, target="y", time="month", text=text)
+
+
+@pytest.mark.parametrize("dtype", [pl.Float64, pl.Date, pl.List(pl.String)])
+def test_a_classification_takes_text_booleans_and_integers_as_labels(dtype: Any) -> None:
+    for good in (pl.String, pl.Boolean, pl.Int8, pl.UInt64):
+        feature_kinds({"y": good, "x": pl.Int64}, target="y", time=None, task="multiclass")
+    with pytest.raises(TrainingError, match=r"target: 'y' is .*, a classification needs text, a boolean or an integer"):
+        feature_kinds({"y": dtype, "x": pl.Int64}, target="y", time=None, task="multiclass")
+
+
+def test_inputs_of_dates_are_days_and_those_of_text_are_never_missing() -> None:
+    rows = pl.DataFrame(
+        {
+            "sold": [date(1970, 1, 2), None],
+            "sent": [datetime(1970, 1, 1, 12), datetime(1969, 12, 31)],  # noqa: DTZ001 - naive UTC
+            "message": ["Hello", None],
+        }
+    )
+    inputs = as_inputs(rows, {"sold": "date", "sent": "date", "message": "text"})
+
+    assert inputs["sold"][0] == 1
+    assert math.isnan(inputs["sold"][1])
+    assert inputs["sent"].tolist() == [0.5, -1.0]
+    assert inputs["message"].tolist() == ["Hello", ""]
+
+
+# Columns as the estimator needs them
+
+LOGISTIC = "sklearn.linear_model.LogisticRegression"
+NAIVE_BAYES = "sklearn.naive_bayes.MultinomialNB"
+TF_IDF = Words()
+MIXED = {"words": "text", "town": "category", "area": "number", "sold": "date"}
+
+
+def notices(rows: int = 120, seed: int = 0) -> pl.DataFrame:
+    """Notices whose label follows a word; area and town are missing at times."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 2, rows)
+    return pl.DataFrame(
+        {
+            "words": [
+                f"{('LET', 'Sale')[label]}, the flat-{random.integers(0, 5)}!" if number else None
+                for number, label in enumerate(labels)
+            ],
+            "town": [None if number % 7 == 3 else ["EAST", "WEST"][number % 2] for number in range(rows)],
+            "area": [None if number % 5 == 3 else float(random.uniform(30, 150)) for number in range(rows)],
+            "sold": [date(2024, 1, 1 + number % 28) for number in range(rows)],
+            "label": ["let" if label == 0 else "sale" for label in labels],
+        }
+    )
+
+
+def classifier(estimator: str, words: Words = TF_IDF, **parameters: Any) -> Pipeline:
+    rows = notices()
+    made = build_pipeline(estimator, parameters, MIXED, 0, task="binary", words=words)
+    return fit(made, rows, MIXED, "label", task="binary", classes=("let", "sale"))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "parameters"),
+    [
+        (LOGISTIC, {}),
+        (NAIVE_BAYES, {}),
+        ("sklearn.naive_bayes.GaussianNB", {}),
+        ("sklearn.svm.SVC", {"probability": True}),
+        ("sklearn.neighbors.KNeighborsClassifier", {}),
+        ("sklearn.tree.DecisionTreeClassifier", {}),
+        ("sklearn.ensemble.RandomForestClassifier", {"n_estimators": 10}),
+        ("sklearn.ensemble.HistGradientBoostingClassifier", {"max_iter": 20}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The `probability` parameter:FutureWarning")
+def test_a_classifier_learns_from_every_kind_of_column_with_gaps_and_predicts_what_is_new(
+    estimator: str, parameters: dict[str, Any]
+) -> None:
+    model = classifier(estimator, **parameters)
+    rows = notices(60, seed=1)
+    # A town, a word, an area and a date that training never saw.
+    odd = rows.with_columns(
+        pl.lit("NORTH").alias("town"), pl.lit("unheard of").alias("words"), pl.lit(-1e6).alias("area"),
+        pl.lit(date(1900, 1, 1)).alias("sold"),
+    )  # fmt: skip
+    said = predict(model, rows, MIXED, "binary") > 0.5
+
+    assert np.mean(said == (rows["label"] == "sale").to_numpy()) > 0.7
+    chances = predict(model, odd, MIXED, "binary")
+    assert chances.shape == (60,)
+    assert ((chances >= 0) & (chances <= 1)).all()
+
+
+@pytest.mark.parametrize("estimator", [LOGISTIC, "sklearn.ensemble.HistGradientBoostingClassifier"])
+def test_an_infinite_number_is_a_missing_one(estimator: str) -> None:
+    model = classifier(estimator)
+    missing, infinite = (notices(5).with_columns(pl.lit(value).alias("area")) for value in (math.nan, -math.inf))
+
+    np.testing.assert_array_equal(predict(model, infinite, MIXED, "binary"), predict(model, missing, MIXED, "binary"))
+
+
+def fitted_columns(estimator: str, words: Words = TF_IDF) -> Any:
+    return classifier(estimator, words)["columns"]
+
+
+def test_numbers_are_scaled_as_the_estimator_needs_them() -> None:
+    inputs = as_inputs(notices(), MIXED)
+
+    def numbers(estimator: str) -> np.ndarray:
+        columns = fitted_columns(estimator)
+        table = columns.transform(inputs)
+        return np.asarray(table[:, columns.output_indices_["numbers"]])
+
+    spread = numbers(LOGISTIC)
+    assert spread.mean(axis=0) == pytest.approx([0, 0], abs=1e-9)
+    assert spread.std(axis=0) == pytest.approx([1, 1])
+    within = numbers(NAIVE_BAYES)
+    assert (within.min(), within.max()) == (0, 1)
+    plain = numbers("sklearn.tree.DecisionTreeClassifier")
+    filled = inputs["area"].fillna(inputs["area"].median()).to_numpy()
+    np.testing.assert_array_equal(plain[:, 0], filled)
+    untouched = numbers("sklearn.ensemble.HistGradientBoostingClassifier")
+    np.testing.assert_array_equal(untouched[:, 0], inputs["area"].to_numpy())
+
+
+def vocabulary(words: Words) -> set[str]:
+    return set(fitted_columns(LOGISTIC, words).named_transformers_["words of words"].vocabulary_)
+
+
+def test_words_are_in_lower_case_without_punctuation_and_stop_words_may_be_dropped() -> None:
+    numbers = {str(number) for number in range(5)}
+
+    assert vocabulary(Words()) == {"let", "sale", "the", "flat"} | numbers
+    assert vocabulary(Words(stop_words="english")) == {"let", "sale", "flat"} | numbers
+
+
+def test_words_of_any_script_are_words() -> None:
+    rows = pl.DataFrame({"words": ["Größe, naïve_x", "Größe", "дом!"], "price": [1.0, 2.0, 3.0]})
+    pipeline = build_pipeline("sklearn.linear_model.Ridge", {}, {"words": "text"}, 0)
+    fit(pipeline, rows, {"words": "text"}, "price")
+
+    assert set(pipeline["columns"].named_transformers_["words of words"].vocabulary_) == {"größe", "naïve", "x", "дом"}
+
+
+def test_words_are_weighed_or_counted() -> None:
+    inputs = as_inputs(notices().head(1).with_columns(pl.lit("sale sale let").alias("words")), MIXED)
+
+    def values(words: Words) -> np.ndarray:
+        columns = fitted_columns(LOGISTIC, words)
+        return np.asarray(columns.transform(inputs)[:, columns.output_indices_["words of words"]])
+
+    assert sorted(values(Words(counts=True))[0])[-3:] == [0, 1, 2]
+    assert np.linalg.norm(values(Words())) == pytest.approx(1)
+
+
+def test_an_estimator_that_takes_no_sparse_table_gets_the_most_frequent_words_only() -> None:
+    rows = pl.DataFrame({"words": [f"often w{number}" for number in range(DENSE_WORDS + 50)]})
+    rows = rows.with_columns(pl.int_range(pl.len()).cast(pl.Float64).alias("price"))
+    columns = build_pipeline(BOOSTING, {"max_iter": 1}, {"words": "text"}, 0)["columns"]
+    table = columns.fit_transform(as_inputs(rows, {"words": "text"}))
+
+    assert isinstance(table, np.ndarray)
+    assert table.shape[1] == DENSE_WORDS
+    assert table[:, columns.named_transformers_["words of words"].vocabulary_["often"]].all()
+
+
+def test_text_without_any_word_is_refused() -> None:
+    rows = notices(10).with_columns(pl.lit("  ").alias("words"))
+    pipeline = build_pipeline(LOGISTIC, {}, MIXED, 0, task="binary")
+
+    with pytest.raises(TrainingError, match="feature 'words' is missing in all 10 training rows"):
+        fit(pipeline, rows, MIXED, "label", task="binary", classes=("let", "sale"))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "parameters"),
+    [("sklearn.svm.LinearSVC", {}), ("sklearn.linear_model.SGDClassifier", {}), ("sklearn.svm.SVC", {})],
+)
+def test_a_classifier_without_probabilities_is_refused(estimator: str, parameters: dict[str, Any]) -> None:
+    with pytest.raises(TrainingError, match=rf"{estimator} gives no probabilities with these parameters.*Remedy"):
+        build_pipeline(estimator, parameters, MIXED, 0, task="binary")
+
+
+@pytest.mark.parametrize("path", ["sklearn.linear_model.Ridge", "sklearn.cluster.KMeans", BOOSTING])
+def test_only_classifiers_classify(path: str) -> None:
+    with pytest.raises(TrainingError, match=r"is no classifier class of scikit-learn, and the task is multiclass"):
+        build_pipeline(path, {}, MIXED, 0, task="multiclass")
+
+
+def test_rows_without_a_label_are_refused() -> None:
+    rows = notices(10).with_columns(pl.when(pl.int_range(10) < 3).then(None).otherwise("label").alias("label"))
+    pipeline = build_pipeline(LOGISTIC, {}, MIXED, 0, task="binary")
+
+    with pytest.raises(TrainingError, match="3 of 10 training rows have no 'label'"):
+        fit(pipeline, rows, MIXED, "label", task="binary", classes=("let", "sale"))
+
+
+@pytest.mark.parametrize("estimator", [LOGISTIC, NAIVE_BAYES, "sklearn.ensemble.HistGradientBoostingClassifier"])
+def test_many_classes_have_a_probability_each_in_their_order(estimator: str) -> None:
+    kinds = {"area": "number"}
+    rows = pl.DataFrame({"area": [1.0, 2.0, 9.0] * 20, "label": ["b", "a", "c"] * 20})
+    pipeline = build_pipeline(estimator, {}, kinds, 0, task="multiclass")
+    fit(pipeline, rows, kinds, "label", task="multiclass", classes=("a", "b", "c"))
+    chances = predict(pipeline, rows, kinds, "multiclass")
+
+    assert chances.shape == (60, 3)
+    assert chances.sum(axis=1) == pytest.approx(np.ones(60))
+    if estimator != NAIVE_BAYES:
+        assert chances[:3].argmax(axis=1).tolist() in ([1, 0, 2], [0, 0, 2], [1, 1, 2])

@@ -11,14 +11,14 @@ from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 import pytest
 import skops.io
 
-from ml_assets.core.training import as_inputs
+from ml_assets.core.training import Words, as_inputs, build_pipeline, fit, predict
 from ml_assets.registry.models import Registry, RegistryError, TrainingSet, Version
 
 if TYPE_CHECKING:
-    import polars as pl
     from sklearn.pipeline import Pipeline
 
 SET = TrainingSet(
@@ -300,3 +300,46 @@ def test_a_record_is_json_that_any_tool_reads(registry: Registry, model: Pipelin
     assert stored["number"] == 1
     assert stored["artefact"] == version.artefact
     assert stored["training_set"]["train"] == ["2024-01", "2024-02"]
+
+
+# ---- classification
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        "sklearn.linear_model.LogisticRegression",
+        "sklearn.naive_bayes.MultinomialNB",
+        "sklearn.tree.DecisionTreeClassifier",
+        "sklearn.ensemble.RandomForestClassifier",
+        "sklearn.ensemble.HistGradientBoostingClassifier",
+        "sklearn.neighbors.KNeighborsClassifier",
+    ],
+)
+@pytest.mark.parametrize("counts", [True, False])
+def test_a_classifier_of_text_comes_back_with_identical_probabilities(
+    registry: Registry, sales: pl.DataFrame, estimator: str, *, counts: bool
+) -> None:
+    kinds = {"words": "text", "town": "category", "area": "number"}
+    rows = sales.with_columns((pl.col("town") + pl.lit(" is a town")).alias("words"), pl.col("price") > 30_000)
+    classes = ("false", "true")
+    pipeline = build_pipeline(estimator, {}, kinds, 0, task="binary", words=Words(counts=counts))
+    fit(pipeline, rows, kinds, "price", task="binary", classes=classes)
+    version = registry.register(pipeline, FIELDS | {"features": kinds, "task": "binary", "classes": classes})
+
+    assert registry.version("houses", 1) == version
+    assert registry.load(version) is not pipeline
+    expected = predict(pipeline, rows, kinds, "binary")
+    np.testing.assert_array_equal(registry.predict(version, rows), expected)
+    assert np.unique(expected).size > 1
+
+
+def test_a_record_from_before_there_were_tasks_is_one_of_a_regression(registry: Registry, model: Pipeline) -> None:
+    registry.register(model, FIELDS)
+    path = registry.folder / "houses" / "1" / "version.json"
+    stored = json.loads(path.read_text())
+    del stored["task"], stored["classes"], stored["training_set"]["test_share"], stored["training_set"]["seed"]
+    path.write_text(json.dumps(stored))
+
+    version = registry.version("houses", 1)
+    assert (version.task, version.classes, version.training_set.test_share) == ("regression", (), 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
+from ml_assets.assets.exploration import build_exploration
 from ml_assets.assets.features import build_features, build_profile
 from ml_assets.assets.model import build_evaluation, build_model, build_training_set
 from ml_assets.assets.monitoring import build_decision, build_drift, build_performance
@@ -86,6 +87,7 @@ def build_definitions(project: Project) -> dg.Definitions:
             build_validated(project),
             build_features(project),
             build_profile(project),
+            build_exploration(project),
             build_training_set(project),
             build_model(project),
             build_evaluation(project),

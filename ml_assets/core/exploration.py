@@ -204,7 +204,9 @@ def explore(
         Relation(each.column, relate(by_name[each.column], frame[each.column], answers, classes))
         for each in associations[:RELATED]
     )
-    over_time = _over_time(query, source, partition, by_name[target], classes, label, rows) if partition in columns else ()
+    over_time = (
+        _over_time(query, source, partition, by_name[target], classes, label, rows) if partition in columns else ()
+    )
     correlation = [[None if math.isnan(value) else round(float(value), 6) for value in row] for row in matrix]
     said = suspicions(summaries, rows, target, associations, numbers, correlation)
     # Those that go with the target most, and the target first: more than these nobody can read in a picture.

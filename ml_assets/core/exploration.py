@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -205,10 +206,14 @@ def explore(
         for each in associations[:RELATED]
     )
     over_time = (
-        _over_time(query, source, partition, by_name[target], classes, label, rows) if partition in columns else ()
+        _over_time(query, source, partition, target=by_name[target], classes=classes, label=label, rows=rows)
+        if partition in columns
+        else ()
     )
     correlation = [[None if math.isnan(value) else round(float(value), 6) for value in row] for row in matrix]
-    said = suspicions(summaries, rows, target, associations, numbers, correlation)
+    said = suspicions(
+        summaries, rows, target=target, associations=associations, numbers=numbers, correlation=correlation
+    )
     # Those that go with the target most, and the target first: more than these nobody can read in a picture.
     order = [target, *(each.column for each in associations)]
     kept = sorted(range(len(numbers)), key=lambda index: _place(order, numbers[index]))[:CORRELATED]
@@ -301,15 +306,18 @@ def pearson(columns: Mapping[str, Values]) -> Values:
         scale = np.sqrt(spread * spread.T)
         found = (count * product - total * total.T) / scale
     # What is left of a constant after rounding is no spread.
-    found[(spread <= 1e-9 * count * square) | (spread.T <= 1e-9 * count * square.T) | (count < 2)] = math.nan  # noqa: PLR2004
-    return np.clip(found, -1, 1)
+    flat = spread <= 1e-9 * count * square
+    found[flat | flat.T | (count < 2)] = math.nan  # noqa: PLR2004 - a correlation needs two rows
+    correlations: Values = np.clip(found, -1, 1)
+    return correlations
 
 
 def spearman(one: Values, other: Values) -> float:
     """Spearman's rank correlation, ties at their mean rank; 0 where either does not vary.
 
     Args:
-        one, other: shape (n,), finite.
+        one: shape (n,), finite.
+        other: the same of the other.
 
     Source:
         Spearman (1904), The proof and measurement of association between two things.
@@ -350,7 +358,8 @@ def cramers_v(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
     """How closely two categories go together: 0 not at all, 1 each tells the other. Corrected for bias.
 
     Args:
-        one, other: shape (n,), codes 0 … k-1.
+        one: shape (n,), codes 0 … k-1.
+        other: the same of the other.
 
     Source:
         Cramér (1946), Mathematical Methods of Statistics; Bergsma (2013), A bias-correction for Cramér's V and
@@ -386,7 +395,7 @@ def associate(column: Column, values: pl.Series, target: Column, answers: pl.Ser
     is_class = bool(_classes(target))
     measure: str
     if column.kind in counted and not is_class:
-        measure, found = "Spearman's ρ", spearman(as_numbers(values), as_numbers(answers))
+        measure, found = "Spearman's \N{GREEK SMALL LETTER RHO}", spearman(as_numbers(values), as_numbers(answers))
     elif column.kind in {"number", "time"}:
         measure, found = "correlation ratio ε", correlation_ratio(_codes(answers), as_numbers(values))
     elif is_class:
@@ -413,7 +422,7 @@ def relate(column: Column, values: pl.Series, answers: pl.Series, classes: Seque
         numbers = as_numbers(rows["value"])
         edges = np.unique(np.quantile(numbers, np.linspace(0, 1, GROUPS + 1)))
         index = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2)
-        labels = [_range(low, high, column.kind) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        labels = [_range(low, high, column.kind) for low, high in pairwise(edges)]
         parts = [(labels[bin_], rows.filter(index == bin_)) for bin_ in range(len(labels))]
     else:
         counts = rows["value"].value_counts(name="rows").sort("rows", "value", descending=[True, False]).head(GROUPS)
@@ -425,6 +434,7 @@ def relate(column: Column, values: pl.Series, answers: pl.Series, classes: Seque
 def suspicions(
     columns: Sequence[Column],
     rows: int,
+    *,
     target: str,
     associations: Sequence[Association],
     numbers: Sequence[str],
@@ -472,6 +482,7 @@ def _over_time(
     query: Query,
     source: str,
     partition: str | None,
+    *,
     target: Column,
     classes: Sequence[str],
     label: Callable[[Any], str],
@@ -491,8 +502,8 @@ def _over_time(
         )
     if target.kind != "number":
         return tuple(Group(label(at), each) for at, each in query(f"{start} {end}").rows())
-    found = query(f"{start}, {', '.join(_quantile(value, share, rows) for share in (0.25, 0.5, 0.75))} {end}")
-    return tuple(Group(label(at), *rest) for at, *rest in found.rows())
+    quartiles = query(f"{start}, {', '.join(_quantile(value, share, rows) for share in (0.25, 0.5, 0.75))} {end}")
+    return tuple(Group(label(at), *rest) for at, *rest in quartiles.rows())
 
 
 def _classes(target: Column) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets.lake.origin import origin_warning
 from ml_assets.registry.alerts import read_alerts
-from ml_assets.registry.explorations import read_exploration, read_picture
 from ml_assets.serving.chart import draw, series_of
 from ml_assets.serving.queries import read_state, read_statistics, reading
 from ml_assets.serving.reports import Subject, read_subject, render
@@ -34,7 +33,7 @@ REPORT_POLICY = (
 
 def build_pages(site: Site) -> "APIRouter":
     """The router of the report pages."""
-    from fastapi import APIRouter, HTTPException
+    from fastapi import APIRouter
     from fastapi.concurrency import run_in_threadpool
     from fastapi.responses import HTMLResponse, Response
 
@@ -60,18 +59,6 @@ def build_pages(site: Site) -> "APIRouter":
         state = _state(site, site.project(project))
         svg = draw(series_of(state, state.warning))
         return Response(svg, media_type="image/svg+xml", headers={"Content-Security-Policy": CHART_POLICY})
-
-    @router.get("/projects/{project}/exploration")
-    def exploration(project: str) -> HTMLResponse:
-        found = read_exploration(site.project(project).name)
-        return _about(site, _state(site, site.project(project)), "exploration.html", found=found)
-
-    @router.get("/projects/{project}/exploration/{picture}")
-    def exploration_picture(project: str, picture: str) -> Response:
-        content = read_picture(site.project(project).name, picture)
-        if content is None:
-            raise HTTPException(404, f"The exploration of {project} has no such picture.")
-        return Response(content, media_type="image/png")
 
     @router.get("/projects/{project}/drift")
     def drift(project: str) -> HTMLResponse:

@@ -158,7 +158,7 @@ def test_what_is_drawn_of_a_name_fits_on_a_line_and_in_the_font() -> None:
 def test_a_feature_that_is_the_target_in_disguise_is_suspicious(look: Any) -> None:
     found = look("(i * 7919) % 1000 AS y, exp(((i * 7919) % 1000) / 100) AS leak, i % 7 AS x", 1000)
 
-    assert strength(found, "leak") == ("Spearman's ρ", 1.0)
+    assert strength(found, "leak") == ("Spearman's \N{GREEK SMALL LETTER RHO}", 1.0)
     assert any(said.startswith("leak alone tells y almost exactly") for said in found.suspicions)
     assert not any(said.startswith("x ") for said in found.suspicions)
 

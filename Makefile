@@ -32,6 +32,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 check: $(READY)
+	$(BIN)/ml-assets check
 	$(BIN)/dg check yaml
 	$(BIN)/dg check defs
 	$(BIN)/dg list defs > /dev/null

@@ -23,6 +23,7 @@ from ml_assets.core.declaration import Declaration, DeclarationError, Mistake
 from ml_assets.lake.resource import shared_lake
 from ml_assets.project import Gate, Monitoring, Partitions, Project, Retraining, Source, Training, Validation
 
+TYPE = "ml_assets.ModelProject"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 

@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.component import ModelProject
+from ml_assets.component import TYPE, ModelProject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-TYPE = "ml_assets.ModelProject"
 PAGE = "docs/declaration.md"
 SCHEMA = "docs/defs.schema.json"
 HEAD = f"""\

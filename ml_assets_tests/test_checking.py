@@ -44,6 +44,7 @@ attributes:
     - metric: mape
       at_most: 0.2
 """
+WHOLE = "input should be a valid integer, unable to parse string as an integer"
 CLEAN = """\
 -- Flächen: one row out for every row in
 SELECT
@@ -261,8 +262,7 @@ def test_a_wrong_type_is_told_with_its_place_before_dagster_reads_it(folder: Fol
     file = f"{folder.name}/flats/defs.yaml"
     assert str(refused.value).splitlines() == [
         f"{file}, line 3, column 3: target is missing",
-        f"{file}, line 16, column 13: training.window: 'many': input should be a valid integer, "
-        f"unable to parse string as an integer",
+        f"{file}, line 16, column 13: training.window: 'many': {WHOLE}",
         f"{file}, line 12, column 10: targt: there is no such field; did you mean target?",
     ]
 

@@ -250,7 +250,7 @@ def summarize(query: Query, source: str, name: str, dtype: str, rows: int) -> Co
     if kind in {"number", "time", "text"}:
         measured = f"length({value})" if kind == "text" else value
         limits = _limits(query, source, measured, rows)
-        bins = _bins(query, source, value, rows) if kind == "number" and present else ()
+        bins = _bins(query, source, value, distinct=different, rows=rows) if kind == "number" and present else ()
         return Column(name, dtype, kind, missing, different, *limits, bins)
     if kind == "other":
         return Column(name, dtype, kind, missing, different)
@@ -274,9 +274,15 @@ def sample_sql(source: str, columns: Sequence[Column], lineage: Sequence[str], r
     """
     listed = ", ".join(f"{_comparable(column)} AS c{index}" for index, column in enumerate(columns)) or "NULL AS c"
     names = ", ".join(_quoted(name) for name in lineage)
-    # By hash: spread over all partitions, and no row is more likely than another.
-    order = f" ORDER BY hash({names}), {names}" if names and rows > SAMPLE else ""
-    return f"SELECT {listed} FROM {source}{order} LIMIT {SAMPLE}"
+    if not names or rows <= SAMPLE:
+        return f"SELECT {listed} FROM {source} LIMIT {SAMPLE}"
+    # By hash: spread over all partitions, and no row is more likely than another. Hashes are spread evenly: the least are
+    # among those below a share of all, and to sort every row would take many times as long.
+    below = min(2**64 - 1, 2**64 * 2 * SAMPLE // rows)
+    return (
+        f"SELECT {listed} FROM {source} WHERE hash({names}) <= {below}::UBIGINT "
+        f"ORDER BY hash({names}), {names} LIMIT {SAMPLE}"
+    )
 
 
 def pearson(columns: Mapping[str, Values]) -> Values:
@@ -526,15 +532,15 @@ def _group(label: str, answers: pl.Series, classes: Sequence[str]) -> Group:
     return Group(label, answers.len(), low, middle, high)
 
 
-def _bins(query: Query, source: str, value: str, rows: int) -> tuple[Share, ...]:
+def _bins(query: Query, source: str, value: str, *, distinct: int, rows: int) -> tuple[Share, ...]:
     """Bins of equal width from the first to the last percentile; the outer two hold what lies beyond.
 
     A column of few values has one for each value.
     """
-    few = query(f"SELECT DISTINCT {value} AS v FROM {source} WHERE {value} IS NOT NULL ORDER BY v LIMIT {TOP + 1}")
-    if few.height <= TOP:
+    if distinct <= 2 * TOP:  # which may be approximate
         counts = query(f"SELECT {value} AS v, count(*) FROM {source} WHERE {value} IS NOT NULL GROUP BY v ORDER BY v")
-        return tuple(Share(_figure(number), count) for number, count in counts.rows())
+        if counts.height <= TOP:
+            return tuple(Share(_figure(number), count) for number, count in counts.rows())
     edges = ", ".join(_quantile(value, share, rows) for share in (0.01, 0.99))
     ((low, high),) = query(f"SELECT {edges} FROM {source}").rows()
     width = (high - low) / BINS

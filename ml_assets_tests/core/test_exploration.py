@@ -108,23 +108,29 @@ def test_free_text_has_lengths_and_no_values(look: Any) -> None:
     assert (text.least, text.greatest) == ("1", "9")
 
 
-@pytest.mark.parametrize(
-    ("expression", "kind"),
-    [
+TYPES = [
         ("DATE '2024-01-01' + i::INT", "time"), ("TIMESTAMP '2024-01-01' + to_days(i::INT)", "time"),
         ("TIMESTAMPTZ '2024-01-01' + to_days(i::INT)", "time"), ("i % 2 = 0", "boolean"),
-        ("i::DECIMAL(9, 2)", "number"), ("i::HUGEINT", "number"), ("['a', 'b']", "other"), ("{'a': i}", "other"), ("'a'::BLOB", "other"),
+        ("i::DECIMAL(9, 2)", "number"), ("i::HUGEINT", "number"), ("['a', 'b']", "other"), ("{'a': i}", "other"),
+        ("'a'::BLOB", "other"),
         ("('a')::ENUM('a', 'b')", "category"), ("NULL::INTEGER", "number"), ("NULL::VARCHAR", "category"),
         ("NULL::DATE", "time"), ("TIME '10:00:00'", "other"), ("INTERVAL 1 DAY", "other"),
-    ],
-)  # fmt: skip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("expression", "kind"), TYPES)
 @pytest.mark.parametrize("rows", [0, 1, 40])
 def test_a_column_of_any_type_is_looked_at(look: Any, expression: str, kind: str, rows: int) -> None:
     found = look(f"{expression} AS x, i AS y", rows)
 
     assert column(found, "x").kind == kind
-    if rows == 1:
-        assert "target" in drawn(found)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 40])
+def test_columns_of_all_types_are_drawn_together(look: Any, rows: int) -> None:
+    found = look(", ".join(f"{expression} AS x{n}" for n, (expression, _) in enumerate(TYPES)) + ", i AS y", rows)
+
+    assert "target" in drawn(found)
 
 
 def test_a_date_that_python_does_not_know_is_none(look: Any) -> None:

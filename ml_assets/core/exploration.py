@@ -276,8 +276,8 @@ def sample_sql(source: str, columns: Sequence[Column], lineage: Sequence[str], r
     names = ", ".join(_quoted(name) for name in lineage)
     if not names or rows <= SAMPLE:
         return f"SELECT {listed} FROM {source} LIMIT {SAMPLE}"
-    # By hash: spread over all partitions, and no row is more likely than another. Hashes are spread evenly: the least are
-    # among those below a share of all, and to sort every row would take many times as long.
+    # By hash: spread over all partitions, and no row is more likely than another. Hashes are spread evenly, so the
+    # least are among those below a share of all: to sort every row would take many times as long.
     below = min(2**64 - 1, 2**64 * 2 * SAMPLE // rows)
     return (
         f"SELECT {listed} FROM {source} WHERE hash({names}) <= {below}::UBIGINT "

@@ -7,7 +7,7 @@ export ML_ASSETS_HOME ?= $(CURDIR)/.ml_assets
 export ML_ASSETS_DATA ?= data
 ARGS ?=
 
-.PHONY: demo up test lint check format bench lock clean
+.PHONY: demo up test lint check format bench reference lock clean
 
 demo: $(READY)
 	$(BIN)/ml-assets demo
@@ -32,6 +32,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 check: $(READY)
+	$(BIN)/ml-assets check
 	$(BIN)/dg check yaml
 	$(BIN)/dg check defs
 	$(BIN)/dg list defs > /dev/null
@@ -43,6 +44,9 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run $(if $(ONLY),--only $(ONLY))
+
+reference: $(READY)
+	$(BIN)/python -m ml_assets.reference
 
 lock: $(READY)
 	$(BIN)/uv pip compile --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-emit-index-url \

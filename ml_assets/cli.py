@@ -34,6 +34,21 @@ def data(project: Project_) -> None:
 
 
 @app.command()
+def check(
+    project: Annotated[str, typer.Argument(metavar="[PROJECT]", help="The project's name; all where left out.")] = "",
+) -> None:
+    """Look for mistakes in declarations, SQL and schemas, without any data; each is told with its place."""
+    from ml_assets.projects import check_projects  # noqa: PLC0415
+
+    found = check_projects(project)
+    for mistake in (mistake for mistakes in found.values() for mistake in mistakes):
+        typer.echo(str(mistake), err=True)
+    if any(found.values()):
+        raise typer.Exit(1)
+    _say(f"no mistake found in {', '.join(found) or 'any project: none is declared'}")
+
+
+@app.command()
 def demo() -> None:
     """Run the main job on house_prices: fill four years, train, and play 2021 month by month."""
     from ml_assets.demo import demo as run  # noqa: PLC0415

@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
+from ml_assets.assets.exploration import build_exploration
 from ml_assets.assets.features import build_features, build_profile
 from ml_assets.assets.model import build_evaluation, build_model, build_training_set
 from ml_assets.assets.monitoring import build_decision, build_drift, build_performance
@@ -17,10 +18,13 @@ from ml_assets.assets.raw import build_raw
 from ml_assets.assets.validated import build_validated
 from ml_assets.automation.schedules import build_refresh, build_schedule
 from ml_assets.automation.sensors import build_retraining, build_retraining_sensor
+from ml_assets.checking import missing_files, require_right
+from ml_assets.core.declaration import Declaration, DeclarationError, Mistake
 from ml_assets.core.tasks import Task
 from ml_assets.lake.resource import shared_lake
 from ml_assets.project import Gate, Monitoring, Partitions, Project, Retraining, Source, Training, Validation
 
+TYPE = "ml_assets.ModelProject"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -53,7 +57,16 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The project's assets, checks, jobs, schedule and sensor."""
-        return build_definitions(self.resolve_project(context.path.name, context.project_root))
+        declaration = read_declaration(context.path, context.project_root)
+        if missing := self.missing_files(declaration):
+            raise DeclarationError("\n".join(map(str, missing)))
+        project = self.resolve_project(context.path.name, context.project_root)
+        require_right(project, declaration)
+        return build_definitions(project)
+
+    def missing_files(self, declaration: Declaration) -> list[Mistake]:
+        """The SQL files that are not there."""
+        return missing_files(declaration, {"clean": self.clean, "features": self.features})
 
     def resolve_project(self, name: str, root: Path) -> Project:
         """The declaration with its files read.
@@ -94,6 +107,7 @@ def build_definitions(project: Project) -> dg.Definitions:
             build_validated(project),
             build_features(project),
             build_profile(project),
+            build_exploration(project),
             build_training_set(project),
             build_model(project),
             build_evaluation(project),
@@ -110,11 +124,17 @@ def build_definitions(project: Project) -> dg.Definitions:
     )
 
 
+def read_declaration(folder: Path, root: Path) -> Declaration:
+    """The defs.yaml of a project's folder; an empty one where the project is declared in Python."""
+    file = folder / "defs.yaml"
+    return Declaration(file.read_text(encoding="utf-8") if file.is_file() else "", _shown(str(file), root))
+
+
 def _read(path: str) -> str:
     file = Path(path)
     if not file.is_file():
         raise ValueError(f"{path}: there is no such file. Remedy: write it, or correct the path in defs.yaml")
-    return file.read_text(encoding="utf-8").strip().rstrip(";")
+    return file.read_text(encoding="utf-8").rstrip().rstrip(";")
 
 
 def _label(value: str | bool | int | None) -> str | None:  # noqa: FBT001 - a label of any type

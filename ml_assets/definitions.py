@@ -7,7 +7,7 @@ import dagster as dg
 from ml_assets.automation.alerts import build_failure_sensor
 from ml_assets.automation.schedules import build_upkeep
 from ml_assets.lake.resource import shared_lake
-from ml_assets.projects import load_tree, without_warnings_of_dagster_itself
+from ml_assets.projects import load_tree, refuse_wrong_types, without_warnings_of_dagster_itself
 
 
 @dg.definitions
@@ -19,4 +19,5 @@ def defs() -> dg.Definitions:
         executor=dg.in_process_executor,
     )
     with without_warnings_of_dagster_itself():
+        refuse_wrong_types()
         return dg.Definitions.merge(load_tree().build_defs(), build_upkeep(), shared)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from ml_assets import settings
 from ml_assets.project import Project
 from ml_assets.projects import load_projects
+from ml_assets.serving.exploration import build_exploration_pages
 from ml_assets.serving.pages import build_pages
 from ml_assets.serving.site import FOLDER, build_site
 
@@ -61,6 +62,7 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
     # No generated pages about the API: they load scripts from elsewhere.
     app = FastAPI(title="ml-assets", lifespan=lifespan, openapi_url=None)
     app.include_router(build_pages(site))
+    app.include_router(build_exploration_pages(site))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
 
     @app.get("/healthz")

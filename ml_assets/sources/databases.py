@@ -12,7 +12,7 @@ A row is placed by its cursor:
 | `timestamptz` | as it is |
 | `timestamp`, `date` | in the declared time zone |
 | numbers | seconds since 1970 UTC |
-| text | ISO 8601: `2024-01`, `2024-01-31`, `2024-01-31 09:30:00.5`, `…T…`, with `Z` or an offset, else in the declared zone |
+| text | ISO 8601: `2024-01`, `2024-01-31`, `2024-01-31 09:30:00.5`, with `T` too; without `Z` or offset, in that zone |
 
 PostgreSQL's columns have one type; in SQLite every value is read by its own. An index on the cursor is used but for
 texts in PostgreSQL. A time that the clocks showed twice is taken for the second, as PostgreSQL does.
@@ -39,17 +39,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
+import duckdb
+
+from ml_assets.lake.connection import DUCKDB_SETTINGS, LakeError, load_extension
 from ml_assets.lake.sql import literal, quoted
 from ml_assets.sources.reading import FRAME, MALFORMED, Part, Reading, SourceError
 from ml_assets.sources.staging import Spool
 from ml_assets.sources.texts import check_columns, nearest, series_of_texts, unasked, with_lineage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    import duckdb
     import polars as pl
 
 ATTEMPTS = 5
@@ -111,7 +113,7 @@ class Session(Protocol):
         """The newest time of the cursor, UTC."""
         ...
 
-    def rows(self, selection: Selection) -> Iterator[pl.DataFrame]:
+    def rows(self, selection: Selection) -> Generator[pl.DataFrame]:
         """The rows as text, `_place` first: 1 for the first partition. By partition, then in a fixed order."""
         ...
 
@@ -173,8 +175,8 @@ class DatabaseReader:
     def frames(self, parts: Sequence[Part], required: Collection[str], reading: Reading) -> Iterator[pl.DataFrame]:
         """The rows of some partitions, one partition after the other, each once it has arrived whole.
 
-        A lost connection is made again, and reading goes on from the partition that was under way. `_row` counts within
-        a partition, in the order of the cursor and then of all columns, so that it does not depend on what else is read.
+        A lost connection is made again, and reading goes on from the partition that was under way. `_row` counts
+        within a partition, in the order of the cursor and then of all columns, whatever else is read.
 
         Raises:
             SourceError: the database cannot be reached, or refuses; the message never tells the password.
@@ -277,13 +279,9 @@ class Postgres:
         Raises:
             SourceError: the variable is not set, or the server refuses.
         """
-        import duckdb
-
-        from ml_assets.lake.connection import DUCKDB_SETTINGS, LakeError, load_extension
-
         address = _Address.parse(self.url_env)
         # Secrets that somebody stored on this machine are none of ours.
-        config = {**DUCKDB_SETTINGS, "allow_persistent_secrets": "false"}
+        config: dict[str, Any] = {**DUCKDB_SETTINGS, "allow_persistent_secrets": "false"}
         with duckdb.connect(":memory:", config=config) as connection:
             try:
                 load_extension(connection, "postgres_scanner")
@@ -420,8 +418,7 @@ class _PostgresSession:
         moment = datetime.fromisoformat(row[0])
         return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(selection.zone), fold=1)
 
-    def rows(self, selection: Selection) -> Iterator[pl.DataFrame]:
-        import duckdb
+    def rows(self, selection: Selection) -> Generator[pl.DataFrame]:
         import polars as pl
 
         names = list(selection.columns)
@@ -493,8 +490,6 @@ class _PostgresSession:
         )
 
     def _ask(self, sql: str) -> duckdb.DuckDBPyConnection:
-        import duckdb
-
         try:
             return self._connection.execute("FROM postgres_query('source', ?)", [sql])
         except duckdb.Error as error:
@@ -558,12 +553,16 @@ class Sqlite:
                 "Remedy: put the database there, or set ML_ASSETS_DATA to the folder that holds it"
             )
         try:
-            with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as connection:
+            with closing(
+                sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+            ) as connection:
                 connection.execute("PRAGMA query_only = on")
                 connection.text_factory = _decoded
                 yield _SqliteSession(connection, self.name)
         except sqlite3.Error as error:
-            raise SourceError(f"{self.name}: {error}. Remedy: mend the query, or see that it is a whole database") from error
+            raise SourceError(
+                f"{self.name}: {error}. Remedy: mend the query, or see that it is a whole database"
+            ) from error
 
 
 class _NoText(bytes):
@@ -604,7 +603,7 @@ class _SqliteSession:
         newest = self._connection.execute(sql).fetchone()[0]
         return None if newest is None else _EPOCH + timedelta(microseconds=newest)
 
-    def rows(self, selection: Selection) -> Iterator[pl.DataFrame]:
+    def rows(self, selection: Selection) -> Generator[pl.DataFrame]:
         import polars as pl
 
         columns = [f"q.{quoted(name)}" for name in selection.columns]
@@ -630,7 +629,7 @@ class _SqliteSession:
             before += len(records)
 
     def _placing(self, selection: Selection) -> tuple[str, list[str], str, list[Any]]:
-        """SQL for the number of a row's partition, for what orders the rows, for which are asked for, and its values."""
+        """SQL for the number of a row's partition, for what orders the rows, for which are asked; and its values."""
         if selection.cursor is None:
             return "1", [f"q.{quoted(name)}" for name in selection.order_by], "true", []
         zone, column = ZoneInfo(selection.zone), f"q.{quoted(selection.cursor)}"

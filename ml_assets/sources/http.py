@@ -12,7 +12,6 @@ another host, is an error.
 from __future__ import annotations
 
 import os
-import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import polars as pl
-    from dlt.sources.helpers.rest_client import RESTClient
-    from dlt.sources.helpers.rest_client.client import PageData
+    from dlt.sources.helpers.rest_client.client import PageData, RESTClient
     from requests import Response
     from requests.adapters import HTTPAdapter
     from requests.auth import AuthBase
@@ -141,7 +139,7 @@ class HttpReader:
         try:
             for part in goals:
                 with Spool() as spool:
-                    self._fetch(client, part, spool, required, reading, secrets)
+                    self._fetch(client, part, spool, required=required, reading=reading, secrets=secrets)
                     yield from spool.frames()
         finally:
             client.session.close()
@@ -151,6 +149,7 @@ class HttpReader:
         client: RESTClient,
         part: Part | None,
         spool: Spool,
+        *,
         required: Collection[str],
         reading: Reading,
         secrets: _Secrets,
@@ -167,7 +166,7 @@ class HttpReader:
                 )
             records = self._records(page, where)
             if self.total is not None:
-                expected = self._total(page, where)
+                expected = _total(self.total, page, where)
             if not records:
                 continue
             frame = columns_of_records(records, where)
@@ -198,7 +197,8 @@ class HttpReader:
                 url, params=params, paginator=_paginator(self.paging, self.total), allow_redirects=False
             )
         except requests.HTTPError as error:
-            raise SourceError(_refusal(error.response, url, secrets)) from None
+            response = error.response
+            raise SourceError(_refusal(response, url, secrets) if response is not None else url) from None
         except requests.RequestException as error:
             # Without the cause: it names the whole address, and a key may stand in it.
             raise SourceError(
@@ -225,15 +225,16 @@ class HttpReader:
                 )
         return list(page)
 
-    def _total(self, page: PageData[Any], where: str) -> int:
-        from dlt.common import jsonpath
 
-        found = jsonpath.find_values(self.total, page.response.json())
-        if len(found) != 1 or not str(found[0]).isdecimal():
-            raise SourceError(
-                f"{where}: `total: {self.total}` finds {found!r}, not one whole number. Remedy: mend or remove `total`"
-            )
-        return int(found[0])
+def _total(path: str, page: PageData[Any], where: str) -> int:
+    from dlt.common import jsonpath
+
+    found = jsonpath.find_values(path, page.response.json())
+    if len(found) != 1 or not str(found[0]).isdecimal():
+        raise SourceError(
+            f"{where}: `total: {path}` finds {found!r}, not one whole number. Remedy: mend or remove `total`"
+        )
+    return int(found[0])
 
 
 @dataclass(frozen=True, repr=False)
@@ -290,7 +291,7 @@ def _client(declared: HttpReader, adapter: HTTPAdapter, secrets: _Secrets) -> RE
     import requests
     from dlt.common.configuration.specs import RuntimeConfiguration
     from dlt.sources.helpers.requests import Client
-    from dlt.sources.helpers.rest_client import RESTClient
+    from dlt.sources.helpers.rest_client.client import RESTClient
 
     retrying = Client(
         request_timeout=declared.timeout,
@@ -361,89 +362,85 @@ def _paginator(paging: Paging, total: str | None) -> Any:
 
 
 def _adapter(declared: HttpReader, secrets: _Secrets) -> HTTPAdapter:
-    """What sends a request: below dlt's repetition, so that the rate holds for every attempt."""
+    """What sends a request: below dlt's repetition, so that the rate and the limits hold for every attempt."""
     import requests
     from requests.adapters import HTTPAdapter
 
     class Adapter(HTTPAdapter):
-        lock = threading.Lock()
         earliest = 0.0
 
         def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-            if urlsplit(request.url or "")[:2] != urlsplit(declared.url)[:2]:
-                raise SourceError(
-                    f"{declared.url}: its next page is on another host, {urlsplit(request.url or '').netloc!r}. "
-                    "Remedy: declare the address that the pages have; a secret is sent to the declared host only"
-                )
-            self._keep_the_rate()
+            _check_host(request.url or "", declared.url)
+            if declared.rate is not None:
+                sleep(max(0.0, self.earliest - monotonic()))
+                self.earliest = monotonic() + 1 / declared.rate
+            # Read here, where a failure is still the attempt's, and bounded.
             response = super().send(request, *args, **{**kwargs, "stream": True})
-            try:
-                self._load(response)
-            finally:
-                response.close()
-            return response
-
-        def _keep_the_rate(self) -> None:
-            if declared.rate is None:
-                return
-            with self.lock:
-                now = monotonic()
-                wait = max(0.0, self.earliest - now)
-                self.earliest = now + wait + 1 / declared.rate
-            sleep(wait)
-
-        def _load(self, response: Response) -> None:
-            """Read the answer here, bounded, where a failure of it is still the attempt's."""
-            content = bytearray()
-            for chunk in response.iter_content(CHUNK):
-                content += chunk
-                if len(content) > declared.max_bytes:
-                    raise SourceError(
-                        f"{declared.url}: a page is longer than {declared.max_bytes:,} bytes. "
-                        "Remedy: ask for smaller pages, or raise `max_bytes`; nothing was written"
-                    )
-            response._content = bytes(content)  # noqa: SLF001 - where requests keeps what it has read
-            status = response.status_code
-            if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-                wait = _seconds_to_wait(response.headers.get("Retry-After", ""))
-                if wait > LONGEST_WAIT_SECONDS:
-                    raise SourceError(
-                        f"{declared.url}: status {status}, the API asks to wait {wait:.0f} s. "
-                        "Remedy: run again then; nothing was written"
-                    )
-            if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-                goal = secrets.censored(response.headers.get("Location", "elsewhere"))
-                raise SourceError(
-                    f"{declared.url}: status {status}, the API sends on to {goal}. Remedy: declare that address"
-                )
-            if status < HTTPStatus.BAD_REQUEST:
+            with response:
+                response._content = _content(response, declared)  # noqa: SLF001 - where requests keeps it
+            _check_status(response, declared.url, secrets)
+            if response.ok:
                 try:
                     body = load_json(response.content)
                 except ValueError as error:
                     begins = secrets.censored(response.text[:80])
-                    raise requests.ConnectionError(
-                        f"the answer is no whole JSON ({error}), it begins {begins!r}"
-                    ) from error
+                    # Most likely cut off, which another attempt may mend.
+                    raise requests.ConnectionError(f"it is no whole JSON ({error}) and begins {begins!r}") from error
                 # dlt's paginators ask the response, and requests would turn numbers into floats.
                 response.json = lambda **_: body  # type: ignore[method-assign]
+            return response
 
     return Adapter()
 
 
+def _check_host(url: str, declared: str) -> None:
+    if urlsplit(url)[:2] != urlsplit(declared)[:2]:
+        raise SourceError(
+            f"{declared}: its next page is on another host, {urlsplit(url).netloc!r}. "
+            "Remedy: declare the address that the pages have; a secret is sent to the declared host only"
+        )
+
+
+def _content(response: Response, declared: HttpReader) -> bytes:
+    content = bytearray()
+    for chunk in response.iter_content(CHUNK):
+        content += chunk
+        if len(content) > declared.max_bytes:
+            raise SourceError(
+                f"{declared.url}: a page is longer than {declared.max_bytes:,} bytes. "
+                "Remedy: ask for smaller pages, or raise `max_bytes`; nothing was written"
+            )
+    return bytes(content)
+
+
+def _check_status(response: Response, url: str, secrets: _Secrets) -> None:
+    """Refuse what no other attempt within a minute can mend; the other failures are dlt's to repeat."""
+    status = response.status_code
+    wait = _seconds_to_wait(response.headers.get("Retry-After", "")) if not response.ok else 0.0
+    if wait > LONGEST_WAIT_SECONDS:
+        raise SourceError(
+            f"{url}: status {status}, the API asks to wait {wait:.0f} s. Remedy: run again then; nothing was written"
+        )
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        goal = secrets.censored(response.headers.get("Location", "elsewhere"))
+        raise SourceError(f"{url}: status {status}, the API sends on to {goal}. Remedy: declare that address")
+
+
+REMEDIES: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "see whether the secret in the environment is right and has not run out",
+    HTTPStatus.FORBIDDEN: "ask for the right to read it",
+    HTTPStatus.NOT_FOUND: "mend the address",
+    HTTPStatus.TOO_MANY_REQUESTS: "set `rate` to what the API allows, and run again later",
+}
+
+
 def _refusal(response: Response, url: str, secrets: _Secrets) -> str:
     status = response.status_code
-    remedies = {
-        HTTPStatus.UNAUTHORIZED: "see whether the secret in the environment is right and has not run out",
-        HTTPStatus.FORBIDDEN: "ask for the right to read it",
-        HTTPStatus.NOT_FOUND: "mend the address",
-        HTTPStatus.TOO_MANY_REQUESTS: "set `rate` to what the API allows, and run again later",
-    }
     usual = "mend the address or its parameters" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "run again later"
     said = secrets.censored(response.text[:200]).strip()
     return (
         f"{url}: status {status} {response.reason}{f', {said!r}' if said else ''}. "
-        f"Remedy: {remedies.get(HTTPStatus(status), usual) if status in set(HTTPStatus) else usual}; "
-        "nothing was written"
+        f"Remedy: {REMEDIES.get(status, usual)}; nothing was written"
     )
 
 

@@ -46,22 +46,21 @@ def text(value: object) -> str | None:
     match value:
         case None:
             return None
-        case str():
-            return str(value)
         case bool():
-            return "true" if value else "false"
-        case int() | float() | Decimal() | UUID():
-            return str(value)
+            found = "true" if value else "false"
+        case str() | int() | float() | Decimal() | UUID():
+            found = str(value)
         case dt.date() | dt.time():
-            return value.isoformat()
+            found = value.isoformat()
         case bytes() | bytearray() | memoryview():
-            return bytes(value).hex()
+            found = bytes(value).hex()
         case dict() | list() | tuple():
-            return _json(value)
-    item = getattr(value, "item", None)
-    if callable(item):  # a number of numpy
-        return text(item())
-    raise TypeError(f"a value of type {type(value).__name__} has no text form")
+            found = _json(value)
+        case _ if type(value).__module__ == "numpy" and hasattr(value, "item"):
+            return text(value.item())
+        case _:
+            raise TypeError(f"a value of type {type(value).__name__} has no text form")
+    return found
 
 
 def _json(value: object) -> str:

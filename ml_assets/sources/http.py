@@ -11,6 +11,9 @@ another host, is an error.
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import logging
 import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -132,16 +135,23 @@ class HttpReader:
         Raises:
             SourceError: the API refuses, or does not answer as declared; the message never tells a secret.
         """
+        if importlib.util.find_spec("dlt") is None:
+            raise SourceError(
+                "the package dlt, which reads HTTP APIs, is missing. Remedy: pip install 'ml-assets[http]'"
+            )
         secrets = _Secrets.of(self.auth)
         goals: Sequence[Part | None] = parts if self.timed else [None]
         adapter = _adapter(self, secrets)
         client = _client(self, adapter, secrets)
+        log = logging.getLogger("urllib3.connectionpool")
+        log.addFilter(secrets.filter)
         try:
             for part in goals:
                 with Spool() as spool:
                     self._fetch(client, part, spool, required=required, reading=reading, secrets=secrets)
                     yield from spool.frames()
         finally:
+            log.removeFilter(secrets.filter)
             client.session.close()
 
     def _fetch(
@@ -259,9 +269,15 @@ class _Secrets:
 
     def censored(self, message: str) -> str:
         if self.secret:
-            for form in {self.secret, quote(self.secret, safe=""), quote_plus(self.secret)}:
+            in_json = json.dumps(self.secret)[1:-1]
+            for form in {self.secret, quote(self.secret, safe=""), quote_plus(self.secret), in_json}:
                 message = message.replace(form, "***")
         return message
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Censor a log record: urllib3 writes whole addresses at its lowest level, and a key may stand in one."""
+        record.msg, record.args = self.censored(record.getMessage()), ()
+        return True
 
 
 class _Moment:

@@ -72,8 +72,10 @@ def _json(value: object) -> str:
             return "[" + ", ".join(_json(each) for each in value) + "]"
         case None:
             return "null"
-        case Number() | bool() | int() | float() | Decimal():
+        case Number() | bool() | int() | Decimal():
             return text(value) or ""
+        case float():
+            return json.dumps(value)
     return json.dumps(text(value), ensure_ascii=False)
 
 
@@ -147,10 +149,17 @@ def series_of_texts(name: str, values: Iterable[object], where: str, before: int
             texts.append(text(value))  # noqa: PERF401 - the number of texts says which value failed
         return pl.Series(name, texts, dtype=pl.String)
     except (TypeError, UnicodeEncodeError, RecursionError) as error:
+        whole = isinstance(error, UnicodeEncodeError)
+        failed = next(i for i, each in enumerate(texts) if each and not _is_unicode(each)) if whole else len(texts)
         raise SourceError(
-            f"{where}, row {before + len(texts) + 1}, column {name!r}: {error}. Remedy: make it a text, a number, a "
+            f"{where}, row {before + failed + 1}, column {name!r}: {error}. Remedy: make it a text, a number, a "
             "time, bytes, a list or a dict"
         ) from error
+
+
+def _is_unicode(value: str) -> bool:
+    # Half of a pair of UTF-16, which JSON can write, is no character.
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def with_lineage(frame: pl.DataFrame, *, source: str, before: int, start: dt.datetime | None) -> pl.DataFrame:

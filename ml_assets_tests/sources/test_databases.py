@@ -68,9 +68,7 @@ def postgres(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., D
 
     def reader(sql: str = "", *, first: datetime | None = FIRST, backoff: float = 0.01, **more: object):
         server.run("DROP SCHEMA public CASCADE; CREATE SCHEMA public; SET client_min_messages = error;" + sql)
-        return DatabaseReader(
-            name="SALES_DB sales", engine=Postgres("SALES_DB"), first=first, backoff=backoff, **more
-        )
+        return DatabaseReader(name="SALES_DB sales", engine=Postgres("SALES_DB"), first=first, backoff=backoff, **more)
 
     return reader
 
@@ -257,9 +255,7 @@ def test_an_empty_partition_is_told_and_brings_no_rows(postgres: Callable[..., D
     assert reader.there(days(1, 2)) == []
 
 
-def test_an_index_on_the_cursor_serves_the_window(
-    postgres: Callable[..., DatabaseReader], server: Server
-) -> None:
+def test_an_index_on_the_cursor_serves_the_window(postgres: Callable[..., DatabaseReader], server: Server) -> None:
     reader = postgres(
         "CREATE TABLE sales (id int, at timestamp); CREATE INDEX by_time ON sales (at); INSERT INTO sales "
         "SELECT i, '2024-01-01'::timestamp + i * interval '1 minute' FROM generate_series(1, 100000) i; "
@@ -368,9 +364,7 @@ def test_a_connection_closed_in_the_middle_is_made_again_and_no_row_is_lost_or_d
     assert rows["_row"].to_list() == list(range(1, 86_401)) * 3
 
 
-def test_a_server_that_starts_again_is_waited_for(
-    postgres: Callable[..., DatabaseReader], server: Server
-) -> None:
+def test_a_server_that_starts_again_is_waited_for(postgres: Callable[..., DatabaseReader], server: Server) -> None:
     reader = postgres(SALES.format(type="timestamp", stray="NULL"), table="sales", cursor="at", backoff=0.5)
     server.stop()
     starter = threading.Timer(0.3, server.start)
@@ -398,7 +392,12 @@ def test_a_value_of_sqlite_comes_as_it_is_whatever_its_column_was_declared_as(
         ("9223372036854775807", "n/a", ""),
         ("three", "0.1", "dead"),
     ]
-    assert [row[3] for row in rows] == [None, "column 'x': the text is not UTF-8; its bytes are given as hex", None, None]
+    assert [row[3] for row in rows] == [
+        None,
+        "column 'x': the text is not UTF-8; its bytes are given as hex",
+        None,
+        None,
+    ]
 
 
 def test_a_window_of_sqlite_takes_texts_and_numbers_by_their_own_type(sqlite: Callable[..., DatabaseReader]) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dagster as dg
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from ml_assets import settings
 from ml_assets.lake.sql import Table, Window
@@ -79,6 +79,9 @@ class Source(dg.Model, dg.Resolvable):
 
 class Database(dg.Model, dg.Resolvable):
     """A table or query of PostgreSQL or SQLite."""
+
+    # Who writes a secret where a variable's name belongs shall not find it in a log.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     url_env: str | None = Field(
         default=None,
@@ -178,6 +181,9 @@ class Paging(dg.Model, dg.Resolvable):
 class Auth(dg.Model, dg.Resolvable):
     """How to identify oneself to an API; secrets stay in environment variables."""
 
+    # Who writes a secret where a variable's name belongs shall not find it in a log.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     kind: Literal["bearer", "basic", "api_key"] = Field(description="A token, a user with a password, or a key.")
     secret_env: str = Field(description="Environment variable that holds the token, password or key.")
     user_env: str | None = Field(default=None, description="Environment variable that holds the user, for `basic`.")
@@ -198,6 +204,9 @@ class Auth(dg.Model, dg.Resolvable):
 
 class Http(dg.Model, dg.Resolvable):
     """An HTTP API that answers in JSON."""
+
+    # Who writes a secret where a variable's name belongs shall not find it in a log.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     url: str = Field(
         description="Address, `https://…`. In it and in `params` stand for a partition `{start}`, `{end}` (the first "

@@ -26,13 +26,14 @@ Nothing is written: the sessions are read only.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sqlite3
 from bisect import bisect_right
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from time import sleep
 from typing import TYPE_CHECKING, Any, Protocol
@@ -61,6 +62,8 @@ NO_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 # No column of a database can have this name.
 PLACE = "\0place"
 BUSY_SECONDS = 30.0
+# No clock on earth is further from UTC.
+SHIFT = timedelta(hours=15)
 
 ISO_TIME = re.compile(
     r"(?!0000)\d{4}-(?:0[1-9]|1[0-2])"
@@ -163,14 +166,13 @@ class DatabaseReader:
         """
         if self.cursor is None or not parts:
             return list(parts)
-        failures = 0
-        while True:
-            try:
-                with self.engine.session() as session:
-                    newest = session.newest(self._selection(session, parts, ()))
-                    return [part for part in parts if newest is not None and _utc(part.start) <= newest]
-            except _DroppedError as dropped:
-                failures = self._wait(failures, dropped)
+        try:
+            with self.engine.session() as session:
+                newest = session.newest(self._selection(session, parts, ()))
+        except _DroppedError as dropped:
+            # A sensor asks: it has no time to wait, and asks again.
+            raise self._gone(dropped, 1) from None
+        return [part for part in parts if newest is not None and _utc(part.start) <= newest]
 
     def frames(self, parts: Sequence[Part], required: Collection[str], reading: Reading) -> Iterator[pl.DataFrame]:
         """The rows of some partitions, one partition after the other, each once it has arrived whole.
@@ -197,12 +199,15 @@ class DatabaseReader:
         failures += 1
         if failures == ATTEMPTS:
             # Without the cause: the driver's message may tell the address.
-            raise SourceError(
-                f"{self.name}: the database could not be read, in {ATTEMPTS} attempts: {dropped}. Remedy: see whether "
-                "it is up and reachable from here, then run again; nothing was written"
-            ) from None
+            raise self._gone(dropped, failures) from None
         sleep(min(self.backoff * 2 ** (failures - 1), LONGEST_WAIT_SECONDS))
         return failures
+
+    def _gone(self, dropped: _DroppedError, attempts: int) -> SourceError:
+        return SourceError(
+            f"{self.name}: the database could not be read, in {attempts} attempts: {dropped}. Remedy: see whether "
+            "it is up and reachable from here, then run again; nothing was written"
+        )
 
     def _selection(self, session: Session, parts: Sequence[Part], required: Collection[str]) -> Selection:
         # On lines of its own: a statement may end with a comment.
@@ -251,6 +256,11 @@ class DatabaseReader:
         if extra and spool.rows:
             reading.unexpected[source] = extra
         return part, spool
+
+
+def _zone(name: str) -> tzinfo:
+    # Python's own UTC takes a third of the time.
+    return UTC if name == "UTC" else ZoneInfo(name)
 
 
 def _utc(moment: datetime) -> datetime:
@@ -416,7 +426,7 @@ class _PostgresSession:
         if selection.columns[selection.cursor or ""] in NUMBERS:
             return datetime.fromtimestamp(float(row[0]), UTC)
         moment = datetime.fromisoformat(row[0])
-        return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(selection.zone), fold=1)
+        return moment if moment.tzinfo else moment.replace(tzinfo=_zone(selection.zone), fold=1)
 
     def rows(self, selection: Selection) -> Generator[pl.DataFrame]:
         import polars as pl
@@ -463,7 +473,7 @@ class _PostgresSession:
         """SQL for the cursor as something that compares with times, and what writes such a time."""
         name = selection.cursor or ""
         kind, column = selection.columns[name], f"q.{quoted(name)}"
-        zone = ZoneInfo(selection.zone)
+        zone = _zone(selection.zone)
         if kind in TIMES:
             return f"{column}::timestamp", lambda at: f"'{at.astimezone(zone).replace(tzinfo=None)}'::timestamp"
         if kind in NUMBERS:
@@ -597,21 +607,34 @@ class _SqliteSession:
         return dict.fromkeys((column[0] for column in cursor.description), "")
 
     def newest(self, selection: Selection) -> datetime | None:
-        zone = ZoneInfo(selection.zone)
-        self._connection.create_function("moment", 1, lambda value: _moment(value, zone), deterministic=True)
-        sql = f"SELECT max(moment(q.{quoted(selection.cursor or '')})) FROM {selection.relation} AS q"
+        zone = _zone(selection.zone)
+
+        def moment(value: object) -> str | None:
+            found = _moment(value, zone)
+            return None if found is None else found.isoformat(timespec="microseconds")
+
+        column = f"q.{quoted(selection.cursor or '')}"
+        # As values compare, the newest text of a time is the greatest, and an index serves.
+        sql = f"SELECT max({column}) FROM {selection.relation} AS q WHERE {column} < '9999-12-31'"
+        if found := _moment(self._connection.execute(sql).fetchone()[0], zone):
+            return found
+        self._connection.create_function("moment", 1, moment, deterministic=True)
+        sql = f"SELECT max(moment({column})) FROM {selection.relation} AS q"
         newest = self._connection.execute(sql).fetchone()[0]
-        return None if newest is None else _EPOCH + timedelta(microseconds=newest)
+        return None if newest is None else datetime.fromisoformat(newest)
 
     def rows(self, selection: Selection) -> Generator[pl.DataFrame]:
         import polars as pl
 
-        columns = [f"q.{quoted(name)}" for name in selection.columns]
         place, keys, where, parameters = self._placing(selection)
-        # The last keys are all columns as SQL writes their values: 1, 1.0 and '1' compare, and are not the same.
-        order = ["1", *keys, *(f"quote({column})" for column in columns)]
-        sql = f"SELECT {place}, {', '.join(columns)} FROM {selection.relation} AS q WHERE {where} ORDER BY "
-        cursor = self._connection.execute(sql + ", ".join(order), parameters)
+        columns = [f"q.{quoted(name)} AS c{i}" for i, name in enumerate(selection.columns)]
+        order = ["place", *keys, *(f"c{i}" for i in range(len(columns)))]
+        # Materialized, so that Python is asked once for the place of a row.
+        cursor = self._connection.execute(
+            f"WITH r AS MATERIALIZED (SELECT {place} AS place, {', '.join(columns)} FROM {selection.relation} AS q "
+            f"WHERE {where}) SELECT * FROM r WHERE place IS NOT NULL ORDER BY {', '.join(order)}",
+            parameters,
+        )
         before = 0
         while records := cursor.fetchmany(FRAME):
             places, *values = zip(*records, strict=True)
@@ -630,55 +653,49 @@ class _SqliteSession:
 
     def _placing(self, selection: Selection) -> tuple[str, list[str], str, list[Any]]:
         """SQL for the number of a row's partition, for what orders the rows, for which are asked; and its values."""
+        number = {name: f"c{i}" for i, name in enumerate(selection.columns)}
         if selection.cursor is None:
-            return "1", [f"q.{quoted(name)}" for name in selection.order_by], "true", []
-        zone, column = ZoneInfo(selection.zone), f"q.{quoted(selection.cursor)}"
-        bounds = [_microseconds(bound) for bound in selection.bounds]
-        first = _microseconds(selection.first)
+            return "1", [number[name] for name in selection.order_by], "true", []
+        zone, column = _zone(selection.zone), f"q.{quoted(selection.cursor)}"
+        bounds, first, strays = selection.bounds, selection.first, selection.strays
 
         def place(value: object) -> int | None:
             moment = _moment(value, zone)
             if moment is None or moment < first:
-                return 1 if selection.strays else None
+                return 1 if strays else None
             found = bisect_right(bounds, moment)
             return found if 0 < found < len(bounds) else None
 
         self._connection.create_function("place", 1, place, deterministic=True)
-        where, parameters = f"place({column}) IS NOT NULL", []
-        if not selection.strays:
+        where, parameters = "true", []
+        if not strays:
             # Wider than the window by what a zone may shift, as texts and as numbers compare: an index serves.
-            low, high = selection.bounds[0] - timedelta(days=2), selection.bounds[-1] + timedelta(days=2)
+            low, high = selection.bounds[0] - SHIFT, selection.bounds[-1] + SHIFT
             within = f"({column} >= ? AND {column} < ?)"
-            # The shortest text of a month stands before all of its days.
-            parameters = [f"{low:%Y-%m}", f"{high:%Y-%m-%d}", low.timestamp(), high.timestamp()]
-            where = f"({within} OR {within}) AND {where}"
-        return f"place({column})", [column], where, parameters
+            after = high + timedelta(days=1)
+            parameters = [f"{low:%Y-%m-%d}", f"{after:%Y-%m-%d}", low.timestamp(), high.timestamp()]
+            where = f"({within} OR {within})"
+        return f"place({column})", [number[selection.cursor]], where, parameters
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NO_TIME = (NO_TIME - _EPOCH) // timedelta(microseconds=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _microseconds(at: datetime) -> int:
-    return (at - _EPOCH) // timedelta(microseconds=1)
-
-
-def _moment(value: object, zone: ZoneInfo) -> int | None:
-    """Microseconds since 1970 that a value of SQLite tells, None where it tells no time."""
+def _moment(value: object, zone: tzinfo) -> datetime | None:
+    """The time, UTC, that a value of SQLite tells; None where it tells none."""
     try:
         if isinstance(value, str):
-            found = ISO_TIME.fullmatch(value)
-            if found is None:
+            if not ISO_TIME.fullmatch(value):
                 return None
             moment = datetime.fromisoformat(value if len(value) > len("2024-01") else f"{value}-01")
             # A time that the clocks showed twice is the second, as in PostgreSQL.
             moment = moment if moment.tzinfo else moment.replace(tzinfo=zone, fold=1)
-            microseconds = _microseconds(moment)
+            moment = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
         elif isinstance(value, int | float):
-            microseconds = int(Decimal(value) * 1_000_000 // 1)
+            moment = EPOCH + timedelta(microseconds=math.floor(value * 1_000_000))
         else:
             return None
-    except (ValueError, OverflowError, ArithmeticError):
+    except (ValueError, OverflowError):
         # The 31st of June, an infinity.
         return None
-    return microseconds if abs(microseconds) < _NO_TIME else None
+    return moment if moment < NO_TIME else None

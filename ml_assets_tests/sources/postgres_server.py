@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 # Every character that an address or a connection string gives a meaning of its own.
-PASSWORD = "p@ss w'rd/\\#?%41"
+PASSWORD = "p@ss w'rd/\\#?%41"  # noqa: S105 - of a server that lives for a test
 PROGRAMS = ("initdb", "postgres", "psql")
 USUAL_PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin", "/usr/local/bin")
 START_SECONDS = 30.0

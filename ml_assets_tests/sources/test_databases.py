@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import threading
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -15,11 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_assets_tests.sources.postgres_server import PASSWORD, Server, new_server
-
 from ml_assets.sources import databases
 from ml_assets.sources.databases import DatabaseReader, Postgres, Sqlite
 from ml_assets.sources.reading import Part, Reading, SourceError
+from ml_assets_tests.sources.postgres_server import PASSWORD, Server, new_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,7 +65,7 @@ def postgres(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., D
     """Makes tables and a reader of them."""
     monkeypatch.setenv("SALES_DB", server.url)
 
-    def reader(sql: str = "", *, first: datetime | None = FIRST, backoff: float = 0.01, **more: object):
+    def reader(sql: str = "", *, first: datetime | None = FIRST, backoff: float = 0.01, **more: Any) -> DatabaseReader:
         server.run("DROP SCHEMA public CASCADE; CREATE SCHEMA public; SET client_min_messages = error;" + sql)
         return DatabaseReader(name="SALES_DB sales", engine=Postgres("SALES_DB"), first=first, backoff=backoff, **more)
 
@@ -75,7 +74,7 @@ def postgres(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., D
 
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Callable[..., DatabaseReader]:
-    def reader(sql: str = "", *, first: datetime | None = FIRST, **more: object):
+    def reader(sql: str = "", *, first: datetime | None = FIRST, **more: Any) -> DatabaseReader:
         path = tmp_path / "sales & more.sqlite"
         connection = sqlite3.connect(path)
         connection.executescript(sql)
@@ -362,6 +361,15 @@ def test_a_connection_closed_in_the_middle_is_made_again_and_no_row_is_lost_or_d
     assert waits  # so the connection was lost indeed
     assert rows["id"].cast(pl.Int64).to_list() == list(range(259_200))
     assert rows["_row"].to_list() == list(range(1, 86_401)) * 3
+
+
+def test_a_look_at_what_is_there_does_not_wait_for_a_server_that_is_down(
+    postgres: Callable[..., DatabaseReader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = postgres(table="sales", cursor="at", backoff=60)
+    monkeypatch.setenv("SALES_DB", "postgresql://reader@127.0.0.1:1/postgres")
+    with pytest.raises(SourceError, match="in 1 attempts: .*refused"):
+        reader.there(days(1, 1))
 
 
 def test_a_server_that_starts_again_is_waited_for(postgres: Callable[..., DatabaseReader], server: Server) -> None:

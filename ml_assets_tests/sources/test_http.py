@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import os
 import threading
 import time
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FIRST = datetime(2024, 1, 1)  # noqa: DTZ001 - naive UTC
-SECRET = "s3cret+/ü"
+SECRET = "s3cret+/ü"  # noqa: S105 - of a server that lives for a test
 
 
 def days(count: int) -> list[Part]:
@@ -404,8 +403,8 @@ def test_nothing_is_left_behind_and_dlt_reads_no_settings_of_its_own(
     ]
     started = {thread.name for thread in threading.enumerate()} - before
     assert not [name for name in started if "process_request" not in name]
-    assert not os.listdir(places["home"])
-    assert not os.listdir(places["temporary"])
+    assert not list(places["home"].iterdir())
+    assert not list(places["temporary"].iterdir())
 
 
 def test_a_moment_to_wait_for_may_be_a_date() -> None:

@@ -384,6 +384,8 @@ def _said(error: Exception, address: _Address, variable: str) -> SourceError | _
     message = address.censored(str(error))
     words = re.search(r"(?:FATAL|ERROR):\s+(.+)", message)
     hint = re.search(r"HINT:\s+(.+)", message)
+    if double := re.search(r"duplicate column name (.+)", message):
+        return SourceError(f"the database that {variable} names gives two columns {double[1]}. Remedy: rename one")
     if words is None or any(each in words[1] for each in PASSING):
         lines = message.replace("\t", " ").splitlines()
         return _DroppedError(words[1] if words else re.sub(r'Unable to connect to Postgres at ".*?": ', "", lines[0]))

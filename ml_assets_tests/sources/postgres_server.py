@@ -128,10 +128,11 @@ def new_server() -> Server | None:
         return None
     # Not under pytest's folder, which only its owner may enter.
     server = Server(Path(tempfile.mkdtemp(prefix="postgres-")), place)
-    server.create()
     try:
+        server.create()
         server.start()
     except BaseException:
         server.stop()
+        shutil.rmtree(server.folder)
         raise
     return server

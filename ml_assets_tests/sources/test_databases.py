@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from ml_assets.sources import databases
 from ml_assets.sources.databases import DatabaseReader, Postgres, Sqlite
 from ml_assets.sources.reading import Part, Reading, SourceError
+from ml_assets.sources.staging import Staged
 from ml_assets_tests.sources.postgres_server import PASSWORD, Server, new_server
 
 if TYPE_CHECKING:
@@ -294,6 +295,7 @@ def test_nothing_can_be_written_through_a_query(postgres: Callable[..., Database
         ({"table": "sales", "order_by": ("idd",)}, (), r"did you mean 'id'\?"),
         ({"query": "SELECT nope FROM sales", "cursor": "at"}, (), 'column "nope" does not exist'),
         ({"query": "SELECT amount AS at FROM sales WHERE 1 / (id - id) = 1", "cursor": "at"}, (), "division by zero"),
+        ({"query": 'SELECT at, id AS a, amount AS "A" FROM sales', "cursor": "at"}, (), 'gives two columns "A"'),
         ({"query": "SELECT id = 1 AS at FROM sales", "cursor": "at"}, (), "type boolean, which is no time"),
     ],
 )
@@ -363,12 +365,40 @@ def test_a_connection_closed_in_the_middle_is_made_again_and_no_row_is_lost_or_d
     assert rows["_row"].to_list() == list(range(1, 86_401)) * 3
 
 
+def test_the_address_may_hold_parameters_of_the_connection(
+    postgres: Callable[..., DatabaseReader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = postgres(
+        "CREATE TABLE sales (at date); INSERT INTO sales VALUES ('2024-01-01');",
+        query="SELECT *, current_setting('application_name') AS name FROM sales",
+        cursor="at",
+    )
+    monkeypatch.setenv("SALES_DB", os.environ["SALES_DB"] + "?sslmode=disable&application_name=it's%20%5Cme")
+    assert read(reader, days(1, 1))["name"].to_list() == ["it's \\me"]
+
+
+def test_partitions_of_a_database_can_be_staged(
+    postgres: Callable[..., DatabaseReader], server: Server, tmp_path: Path
+) -> None:
+    reader = postgres(SALES.format(type="timestamp", stray="NULL"), table="sales", cursor="at")
+    whole, staged = read(reader, days(1, 6)), Staged(reader, tmp_path, "declared")
+    frames = staged.frames(days(1, 6), (), Reading())
+    next(frames)
+    next(frames)
+    frames.close()
+    assert [path.name for path in tmp_path.glob("*/*")] == ["2024-01-01"]
+    # What was whole is not asked for again, what was not is.
+    server.run("DELETE FROM sales WHERE id IN (1, 4);")
+    again = pl.concat(list(staged.frames(days(1, 6), (), Reading())))
+    assert again.equals(whole.filter(pl.col("id") != "4"))
+
+
 def test_a_look_at_what_is_there_does_not_wait_for_a_server_that_is_down(
     postgres: Callable[..., DatabaseReader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = postgres(table="sales", cursor="at", backoff=60)
     monkeypatch.setenv("SALES_DB", "postgresql://reader@127.0.0.1:1/postgres")
-    with pytest.raises(SourceError, match="in 1 attempts: .*refused"):
+    with pytest.raises(SourceError, match=r"in 1 attempts: .*refused"):
         reader.there(days(1, 1))
 
 

@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dagster as dg
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from ml_assets import settings
 from ml_assets.core.partitioning import NO_START, Calendar, Grain
 from ml_assets.core.tasks import METRICS, Task, watched_metrics
 from ml_assets.lake.sql import Table, Window
+from ml_assets.sources import http
+from ml_assets.sources.databases import DatabaseReader, Postgres, Sqlite
+from ml_assets.sources.http import HttpReader
 
 
 class Publisher(dg.Model, dg.Resolvable):
@@ -89,6 +95,227 @@ class Source(dg.Model, dg.Resolvable):
         if Path(value).is_absolute() or ".." in Path(value).parts:
             raise ValueError(f"files: {value!r} must be a path under the data folder, without `..`")
         return value
+
+
+class Database(dg.Model, dg.Resolvable):
+    """A table or query of PostgreSQL or SQLite."""
+
+    # Who writes a secret where a variable's name belongs shall not find it in a log.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    url_env: str | None = Field(
+        default=None,
+        description="Environment variable that holds PostgreSQL's address, `postgresql://user:password@host/name`.",
+    )
+    path: str | None = Field(default=None, description="Path of a SQLite database under the data folder.")
+    table: str | None = Field(default=None, description="Table or view: `orders`, in PostgreSQL also `sales.orders`.")
+    query: str | None = Field(default=None, description="A SELECT statement, in place of a table.")
+    cursor: str | None = Field(
+        default=None,
+        description="Column that places a row in a partition: a date, a timestamp, seconds since 1970, or a text of "
+        "ISO 8601. Rows where it tells no time of the project come with the first partition, to be quarantined.",
+    )
+    zone: str = Field(default="UTC", description="Time zone of cursor values that have none: `Europe/Berlin`.")
+    order_by: list[str] = Field(
+        default=[], description="Columns that order the rows where there is no cursor, such as the primary key."
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _is_relative(cls, value: str | None) -> str | None:
+        return value if value is None else _under_the_data_folder("path", value)
+
+    @field_validator("url_env")
+    @classmethod
+    def _is_a_variable(cls, value: str | None) -> str | None:
+        return value if value is None else _variable("url_env", value)
+
+    @field_validator("zone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        return _zone(value)
+
+    @model_validator(mode="after")
+    def _is_one_relation_of_one_database(self) -> Self:
+        if (self.url_env is None) == (self.path is None):
+            raise ValueError("database: give either url_env (PostgreSQL) or path (SQLite)")
+        if (self.table is None) == (self.query is None):
+            raise ValueError("database: give either table or query")
+        if self.cursor is None and not self.order_by:
+            raise ValueError("database: give cursor, or order_by where rows have no time: their order must be fixed")
+        if self.cursor is not None and self.order_by:
+            raise ValueError("database: rows with a cursor are ordered by it; remove order_by")
+        return self
+
+    def reader(self, first: datetime) -> DatabaseReader:
+        """The reader of it.
+
+        Args:
+            first: the start of the project's first partition, naive UTC.
+        """
+        engine = (
+            Postgres(self.url_env)
+            if self.url_env
+            else Sqlite(settings.data_root() / (self.path or ""), self.path or "")
+        )
+        where = self.url_env or self.path
+        return DatabaseReader(
+            name=f"{where} {self.table or 'query'}",
+            engine=engine,
+            table=self.table,
+            query=self.query,
+            cursor=self.cursor,
+            first=first,
+            zone=self.zone,
+            order_by=tuple(self.order_by),
+        )
+
+
+class Paging(dg.Model, dg.Resolvable):
+    """How an API hands out its pages."""
+
+    kind: Literal["none", "page", "offset", "cursor", "link", "next"] = Field(
+        default="none",
+        description="One page; by its number; by the row's number; by a value that the page before tells; by the "
+        "header `Link`; or by an address that the page before tells.",
+    )
+    parameter: str | None = Field(
+        default=None, description="Query parameter of the number, offset or cursor; `page`, `offset`, `cursor`."
+    )
+    path: str | None = Field(
+        default=None, description="JSONPath to the cursor (`cursor`) or to the next address (`next`)."
+    )
+    first: int = Field(default=1, ge=0, description="Number of the first page, for `page`.")
+    size: PositiveInt = Field(default=100, description="Rows of a page, for `offset`.")
+    size_parameter: str = Field(default="limit", description="Query parameter of the size, for `offset`.")
+
+    @model_validator(mode="after")
+    def _knows_where_the_next_page_is(self) -> Self:
+        if self.kind in {"cursor", "next"} and self.path is None:
+            raise ValueError(f"paging by {self.kind}: give path, the JSONPath to it, such as `$.meta.next`")
+        if self.path is not None:
+            _json_path("paging.path", self.path)
+        return self
+
+
+class Auth(dg.Model, dg.Resolvable):
+    """How to identify oneself to an API; secrets stay in environment variables."""
+
+    # Who writes a secret where a variable's name belongs shall not find it in a log.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    kind: Literal["bearer", "basic", "api_key"] = Field(description="A token, a user with a password, or a key.")
+    secret_env: str = Field(description="Environment variable that holds the token, password or key.")
+    user_env: str | None = Field(default=None, description="Environment variable that holds the user, for `basic`.")
+    name: str = Field(default="X-API-Key", description="Header or query parameter of the key, for `api_key`.")
+    place: Literal["header", "query"] = Field(default="header", description="Where the key stands, for `api_key`.")
+
+    @field_validator("secret_env", "user_env")
+    @classmethod
+    def _is_a_variable(cls, value: str | None) -> str | None:
+        return value if value is None else _variable("auth", value)
+
+    @model_validator(mode="after")
+    def _has_a_user(self) -> Self:
+        if (self.kind == "basic") != (self.user_env is not None):
+            raise ValueError("auth: give user_env with basic, and with basic only")
+        return self
+
+
+class Http(dg.Model, dg.Resolvable):
+    """An HTTP API that answers in JSON."""
+
+    # Who writes a secret where a variable's name belongs shall not find it in a log.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    url: str = Field(
+        description="Address, `https://…`. In it and in `params` stand for a partition `{start}`, `{end}` (the first "
+        "moment after it), `{last}` (the last in it), as in `{start:%Y-%m-%d}`, and `{key}`."
+    )
+    params: dict[str, str] = Field(default={}, description="Query parameters.")
+    headers: dict[str, str] = Field(default={}, description="Further headers; secrets belong under `auth`.")
+    rows: str = Field(default="$", description="JSONPath to the rows of a page; `$` where the answer is their list.")
+    total: str | None = Field(default=None, description="JSONPath to the number of all rows, which must then all come.")
+    paging: Paging = Field(default=Paging(), description="How the API hands out its pages.")
+    auth: Auth | None = Field(default=None, description="How to identify oneself.")
+    zone: str = Field(default="UTC", description="Time zone in which `{start}`, `{end}` and `{last}` are written.")
+    rate: float | None = Field(default=None, gt=0, description="Requests per second at most.")
+    timeout: float = Field(default=30, gt=0, description="Seconds to wait for a connection, and for more of an answer.")
+    attempts: PositiveInt = Field(default=5, description="How often a request is made before it is given up.")
+    max_pages: PositiveInt = Field(default=10_000, description="Pages of one partition at most.")
+    max_bytes: PositiveInt = Field(default=64 * 1024 * 1024, description="Bytes of one page at most, unpacked.")
+
+    @field_validator("url")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.netloc:
+            raise ValueError("url: it must be an address of the form https://host/path")
+        if "@" in parts.netloc:
+            # Not repeated here: this may end in a log.
+            raise ValueError("url: it holds a user or password. Remedy: name environment variables under auth")
+        return value
+
+    @field_validator("rows", "total")
+    @classmethod
+    def _is_a_path(cls, value: str | None) -> str | None:
+        return value if value is None else _json_path("rows, total", value)
+
+    @field_validator("zone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        return _zone(value)
+
+    @field_validator("headers")
+    @classmethod
+    def _hold_no_secret(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if name.lower() in {"authorization", "proxy-authorization", "cookie"}:
+                raise ValueError(f"headers: {name} is a secret. Remedy: name an environment variable under auth")
+        return value
+
+    def reader(self, *, timed: bool) -> HttpReader:
+        """The reader of it.
+
+        Args:
+            timed: whether rows are asked for partition by partition.
+        """
+        simple = self.model_dump(exclude={"paging", "auth"})
+        return HttpReader(
+            **simple,
+            paging=http.Paging(**self.paging.model_dump()),
+            auth=None if self.auth is None else http.Auth(**self.auth.model_dump()),
+            timed=timed,
+        )
+
+
+def _under_the_data_folder(field: str, value: str) -> str:
+    if Path(value).is_absolute() or ".." in Path(value).parts:
+        raise ValueError(f"{field}: {value!r} must be a path under the data folder, without `..`")
+    return value
+
+
+def _variable(field: str, value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        # Not repeated here: it may be the secret itself.
+        raise ValueError(f"{field}: it must be the NAME of an environment variable, such as SALES_DB, not its value")
+    return value
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(
+            f"zone: {value!r} is no time zone. Remedy: write one such as `Europe/Berlin`, or `UTC`"
+        ) from error
+    return value
+
+
+def _json_path(field: str, value: str) -> str:
+    if not value.startswith("$"):
+        raise ValueError(f"{field}: {value!r} is no JSONPath. Remedy: begin with `$`, as in `$.data.rows`")
+    return value
 
 
 class Partitions(dg.Model, dg.Resolvable):

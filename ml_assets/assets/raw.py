@@ -12,8 +12,9 @@ from ml_assets.lake.origin import SIMULATED
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.tables import LINEAGE, replace_window
 from ml_assets.project import Project
-from ml_assets.sources.files import MALFORMED, SourceFile, load_csv
+from ml_assets.sources.files import FileReader
 from ml_assets.sources.fill import read_origin
+from ml_assets.sources.reading import MALFORMED, Part, Reading
 
 
 def build_raw(project: Project) -> dg.AssetsDefinition:
@@ -36,35 +37,33 @@ def build_raw(project: Project) -> dg.AssetsDefinition:
         import polars as pl
 
         span = span_of(context, project)
-        files = [source_file(project, start) for start in span.starts]
+        parts = [part_of(project, start) for start in span.starts]
         known = {*LINEAGE, MALFORMED, "_ingested_at", SIMULATED}
         mentioned = required_columns(project.clean_sql, "raw", where=project.clean_path)
         required = sorted(name for name in mentioned if name.lower() not in known)
-        context.log.info("reading %d files", len(files))
-        loaded = load_csv(files, required)
+        context.log.info("reading %d files", len(parts))
+        reading = Reading()
+        reader = FileReader(project.source.files, settings.data_root(), lake.lake.cursor)
+        loaded = pl.concat(reader.frames(parts, required, reading), how="diagonal")
         now = datetime.now(UTC).replace(tzinfo=None)
         # Said with the rows themselves: the folder they came from may hold others tomorrow.
         warning = read_origin(project.folder).warning
-        rows = loaded.rows.with_columns(
+        rows = loaded.with_columns(
             pl.lit(now).cast(pl.Datetime("us")).alias("_ingested_at"),
             pl.lit(warning, dtype=pl.String).alias(SIMULATED),
         )
         snapshot = replace_window(
             lake.lake, {project.table("raw"): rows}, span.window, commit_of(context, project, "raw")
         )
-        more: dict[str, dict[str, Any]] = {
-            file.key: {"source": file.name, "sha256": loaded.digests[file.name]} for file in files
-        }
-        for file in files:
-            if file.name in loaded.unexpected:
-                extra = ", ".join(loaded.unexpected[file.name])
-                more[file.key]["unused_columns"] = extra
+        more: dict[str, dict[str, Any]] = {key: dict(facts) for key, facts in reading.facts.items()}
+        for facts in more.values():
+            if facts["source"] in reading.unexpected:
+                facts["unused_columns"] = ", ".join(reading.unexpected[facts["source"]])
         return describe(context, project, lake.lake, "raw", rows, snapshot=snapshot, span=span, more=more)
 
     return raw
 
 
-def source_file(project: Project, start: datetime) -> SourceFile:
-    """The file of the partition that starts at a moment."""
-    name = start.strftime(project.source.files)
-    return SourceFile(name, settings.data_root() / name, start, project.key_of(start))
+def part_of(project: Project, start: datetime) -> Part:
+    """The partition that starts at a moment."""
+    return Part(project.key_of(start), start, project.step(start, 1))

@@ -269,15 +269,18 @@ class DelimitedFile:
     def _reader(self, lines: Lines) -> Any:
         dialect = self._dialect
         doubled = dialect.escape in {None, dialect.quote}
-        return csv.reader(
-            lines,
-            strict=True,
-            delimiter=self._delimiter,
-            quotechar=dialect.quote,
-            quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
-            doublequote=doubled,
-            escapechar=None if doubled else dialect.escape,
-        )
+        try:
+            return csv.reader(
+                lines,
+                strict=True,
+                delimiter=self._delimiter,
+                quotechar=dialect.quote,
+                quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
+                doublequote=doubled,
+                escapechar=None if doubled else dialect.escape,
+            )
+        except (TypeError, ValueError) as error:
+            raise SourceError(f"{self.name}: source.dialect cannot be used: {error}. Remedy: correct it") from error
 
     def _broken(self, line: int, error: csv.Error) -> SourceError:
         return SourceError(

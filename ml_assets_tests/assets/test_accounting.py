@@ -7,19 +7,18 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import duckdb
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_market import COLUMNS, JUDGED, NAME, Market, Row, RunFailed, open_market, sales
 
 from ml_assets.assets.common import Span
-from ml_assets.assets.raw import source_file
+from ml_assets.assets.raw import part_of
 from ml_assets.assets.validated import AccountingError, Judged, account, judge_rows
 from ml_assets.lake.tables import run_select
-from ml_assets.sources.files import load_csv
-
-if TYPE_CHECKING:
-    import polars as pl
+from ml_assets.sources.files import FileReader
+from ml_assets.sources.reading import Reading
 
 MONTHS = ("2024-01", "2024-02")
 FIELDS = {
@@ -85,9 +84,9 @@ def judged(market: Market, files: dict[str, list[list[str]]]) -> Judged:
     for month, lines in files.items():
         with market.file(month).open("w", newline="", encoding="utf-8") as out:
             csv.writer(out).writerows([COLUMNS, *lines])
-    with market.settings():
-        sources = [source_file(market.project, market.project.start_of(month)) for month in files]
-    raw = load_csv(sources, COLUMNS).rows.sort("_partition", "_source", "_row")
+    parts = [part_of(market.project, market.project.start_of(month)) for month in files]
+    reader = FileReader(market.project.source.files, market.folder / "data", duckdb.connect)
+    raw = pl.concat(reader.frames(parts, COLUMNS, Reading()), how="diagonal").sort("_partition", "_source", "_row")
     with duckdb.connect() as connection:
         connection.register("loaded", raw)
         cleaned = run_select(connection, market.project.clean_sql, {"raw": "FROM loaded ORDER BY hash(_row)"})

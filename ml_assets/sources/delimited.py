@@ -8,6 +8,7 @@ cannot be told without reading on, so from there to the end of the file the csv 
 
 from __future__ import annotations
 
+import codecs
 import csv
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -175,7 +176,10 @@ class DelimitedFile:
             return False
         # A blank line has the width of a single column.
         blank = block.startswith((b"\n", b"\r")) or b"\n\n" in block or b"\n\r" in block
-        return b"\0" not in block and not (len(self.columns) == 1 and blank)
+        if len(self.columns) == 1 and blank:
+            return False
+        # polars takes such a mark at the beginning of any block for one at the beginning of a file.
+        return b"\0" not in block and not block.startswith(codecs.BOM_UTF8)
 
     def _fast(self, block: bytes) -> pl.DataFrame | None:
         """The records of a block that leaves no question; None where the csv module must have a look after all."""
@@ -268,7 +272,6 @@ class DelimitedFile:
 
     def _reader(self, lines: Lines) -> Any:
         dialect = self._dialect
-        doubled = dialect.escape in {None, dialect.quote}
         try:
             return csv.reader(
                 lines,
@@ -276,8 +279,8 @@ class DelimitedFile:
                 delimiter=self._delimiter,
                 quotechar=dialect.quote,
                 quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
-                doublequote=doubled,
-                escapechar=None if doubled else dialect.escape,
+                # A doubled quote is one quote, escape or not.
+                escapechar=None if dialect.escape == dialect.quote else dialect.escape,
             )
         except (TypeError, ValueError) as error:
             raise SourceError(f"{self.name}: source.dialect cannot be used: {error}. Remedy: correct it") from error

@@ -123,6 +123,11 @@ class DelimitedFile:
                 if self._dialect.header
                 else f"{self.name}: without a header the columns have no names. Remedy: list source.dialect.columns"
             )
+        if self._dialect.header and not lines.last.endswith(("\n", "\r")):
+            raise SourceError(
+                f"{self.name}, line {lines.number}: the file ends within its header, which may be cut off. Remedy: "
+                "fetch it again, or end the header with a line break; nothing was written"
+            )
         if self._dialect.trim_header:
             header = [name.strip() for name in header]
         self.columns = self._names.header(self.name, max(1, lines.number), header)

@@ -120,7 +120,8 @@ class FileReader:
         digests: dict[str, str] = {}
         skipped = 0
         for name in files:
-            with self._readable(name, part), closing(Digested(self._storage.open(name))) as stream:
+            with self._readable(name, part), closing(self._storage.open(name)) as raw:
+                stream = Digested(raw)
                 with self._opened(name, stream, names) as file:
                     for frame in file.frames():
                         yield frame.with_columns(pl.lit(name).alias("_source"))

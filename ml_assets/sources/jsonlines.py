@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.sources.names import folded
 from ml_assets.sources.reading import FRAME, MALFORMED, SourceError
 from ml_assets.sources.text import BLOCK, Buffer, Lines, shown
 
@@ -99,9 +98,9 @@ class JsonLinesFile:
         column = self._spelt.get(key)
         if column is None:
             column = self._names.spelling(self.name, self._lines.number, key)
-            self._spelt[key] = column
-            if folded(column) not in map(folded, self.columns):
+            if column not in self._spelt.values():
                 self.columns.append(column)
+            self._spelt[key] = column
         return column
 
     def _frame(

@@ -65,13 +65,14 @@ class Folder:
     def open(self, name: str) -> BinaryIO:
         """See `Storage`."""
         path = self.root / name
+        mode = path.stat().st_mode
         if not Path(name).is_absolute() and not path.resolve().is_relative_to(self.root.resolve()):
             raise SourceError(
                 f"{name}: leads out of the data folder, to {path.resolve()}. Remedy: put the file itself into "
                 f"{self.root}, or declare its absolute path"
             )
         # A pipe would be waited for until somebody writes to it.
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not stat.S_ISREG(mode):
             raise SourceError(f"{name}: cannot be read: it is no file. Remedy: check {path}")
         return path.open("rb")
 
@@ -133,7 +134,8 @@ class ObjectStore:
 
     def open(self, name: str) -> BinaryIO:
         """See `Storage`."""
-        return cast("BinaryIO", self._store.open_input_stream(name.removeprefix(OBJECT_STORE)))
+        # Whatever the name says: what is hashed is what the store holds.
+        return cast("BinaryIO", self._store.open_input_stream(name.removeprefix(OBJECT_STORE), compression=None))
 
     def place(self, name: str) -> str:
         """See `Storage`."""
@@ -144,7 +146,8 @@ class Digested(io.RawIOBase):
     """A stream whose bytes are hashed as they pass.
 
     Args:
-        stream: where the bytes come from; closed with this one.
+        stream: where the bytes come from; whoever opened it closes it, since a decompressor closes what it reads from
+            when it likes.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -167,11 +170,6 @@ class Digested(io.RawIOBase):
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
-
-    def close(self) -> None:
-        """Close both."""
-        self._stream.close()
-        super().close()
 
     def digest(self, block: int) -> str:
         """SHA-256 over the whole stream, what nobody asked for included.

@@ -1,9 +1,11 @@
 """`raw`: the source's rows as they came."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+import duckdb
 
 from ml_assets import settings
 from ml_assets.assets.common import SINGLE_RUN, commit_of, describe, span_of, spec
@@ -12,6 +14,7 @@ from ml_assets.lake.origin import SIMULATED
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.tables import LINEAGE, replace_window
 from ml_assets.project import Project
+from ml_assets.sources.delimited import Dialect
 from ml_assets.sources.files import FileReader
 from ml_assets.sources.fill import read_origin
 from ml_assets.sources.reading import MALFORMED, Part, Reading
@@ -43,8 +46,8 @@ def build_raw(project: Project) -> dg.AssetsDefinition:
         required = sorted(name for name in mentioned if name.lower() not in known)
         context.log.info("reading %d files", len(parts))
         reading = Reading()
-        reader = FileReader(project.source.files, settings.data_root(), lake.lake.cursor)
-        loaded = pl.concat(reader.frames(parts, required, reading), how="diagonal")
+        frames = reader_of(project, lake.lake.cursor).frames(parts, required, reading)
+        loaded = pl.concat(frames, how="diagonal")
         now = datetime.now(UTC).replace(tzinfo=None)
         # Said with the rows themselves: the folder they came from may hold others tomorrow.
         warning = read_origin(project.folder).warning
@@ -67,3 +70,15 @@ def build_raw(project: Project) -> dg.AssetsDefinition:
 def part_of(project: Project, start: datetime) -> Part:
     """The partition that starts at a moment."""
     return Part(project.key_of(start), start, project.step(start, 1))
+
+
+def reader_of(project: Project, cursor: Callable[[], duckdb.DuckDBPyConnection] = duckdb.connect) -> FileReader:
+    """What reads the project's source.
+
+    Args:
+        project: the project.
+        cursor: returns a cursor for whatever is read by DuckDB; it is closed after use.
+    """
+    source = project.source
+    dialect = Dialect(**source.dialect.model_dump())
+    return FileReader(source.files, settings.data_root(), cursor, format=source.format, dialect=dialect)

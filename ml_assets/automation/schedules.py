@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.assets.common import REFRESH_TAG, asset_key, registry
-from ml_assets.assets.raw import source_file
+from ml_assets.assets.raw import part_of, reader_of
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sql import Window
 from ml_assets.lake.upkeep import compact
@@ -61,14 +61,14 @@ def build_schedule(project: Project, job: Any) -> dg.ScheduleDefinition:
             )
         done = context.instance.get_materialized_partitions(asset_key(project, "decision"))
         start = project.step(project.start_of(max(done)), 1) if done else newest
-        due = [source_file(project, one) for one in project.starts(Window(start, project.step(newest, 1)))]
-        there = [file for file in due if file.path.is_file()]
+        due = [part_of(project, one) for one in project.starts(Window(start, project.step(newest, 1)))]
+        there = reader_of(project).there(due)
         if not there:
-            missing = ", ".join(file.name for file in due)
+            missing = ", ".join(part.start.strftime(project.source.files) for part in due)
             return dg.SkipReason(f"{missing} is not there yet" if due else f"{max(done)} is there")
         # In their order, and one after another (dagster.yaml), so that each is decided as the newest of its time.
         return [
-            dg.RunRequest(run_key=f"{project.name}-{file.key}-{now:%Y-%m-%d}", partition_key=file.key) for file in there
+            dg.RunRequest(run_key=f"{project.name}-{part.key}-{now:%Y-%m-%d}", partition_key=part.key) for part in there
         ]
 
     return refresh

@@ -96,8 +96,7 @@ class DelimitedFile:
             else:
                 self._rows += frame.height
                 self._lines += block.count(b"\n")
-                for part in self._without_blanks(frame).iter_slices(FRAME):
-                    yield part
+                yield from self._without_blanks(frame).iter_slices(FRAME)
 
     def _begin(self) -> None:
         """Skip what is to be skipped and read the header."""
@@ -141,7 +140,7 @@ class DelimitedFile:
             0 where records cannot be told by their bytes alone; else the end, and whether every record has the
             header's width and is not blank.
         """
-        import numpy as np
+        import numpy as np  # noqa: PLC0415 - only where there is something to read
 
         dialect = self._dialect
         if len(self._delimiter.encode()) > 1 or (dialect.quote and len(dialect.quote.encode()) > 1):

@@ -140,7 +140,9 @@ class FileReader:
         try:
             return self._storage.list(pattern)
         except OSError as error:
-            raise SourceError(f"{pattern}: cannot be looked for: {error}. Remedy: check the address and keys") from error
+            raise SourceError(
+                f"{pattern}: cannot be looked for: {error}. Remedy: check the address and keys"
+            ) from error
 
     def _missing(self, pattern: str, part: Part | None) -> SourceError:
         of = f" for the partition {part.key}" if part else ""

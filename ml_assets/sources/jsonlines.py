@@ -103,14 +103,10 @@ class JsonLinesFile:
             self._spelt[key] = column
         return column
 
-    def _frame(
-        self, rows: list[dict[str, str | None]], malformed: list[str | None], first: int
-    ) -> pl.DataFrame:
+    def _frame(self, rows: list[dict[str, str | None]], malformed: list[str | None], first: int) -> pl.DataFrame:
         import polars as pl
 
-        columns = {
-            name: pl.Series(name, [row.get(name) for row in rows], dtype=pl.String) for name in self.columns
-        }
+        columns = {name: pl.Series(name, [row.get(name) for row in rows], dtype=pl.String) for name in self.columns}
         return pl.DataFrame(columns).with_columns(
             pl.int_range(first, first + len(rows), dtype=pl.Int64, eager=True).alias("_row"),
             pl.Series(MALFORMED, malformed, dtype=pl.String),
@@ -138,7 +134,11 @@ def _json(value: object) -> str:
         case _Number():
             return str(value)
         case dict():
-            return "{" + ",".join(f"{json.dumps(key, ensure_ascii=False)}:{_json(one)}" for key, one in value.items()) + "}"
+            return (
+                "{"
+                + ",".join(f"{json.dumps(key, ensure_ascii=False)}:{_json(one)}" for key, one in value.items())
+                + "}"
+            )
         case list():
             return "[" + ",".join(map(_json, value)) + "]"
         case _:

@@ -91,8 +91,7 @@ class Names:
 
 def _unusable(file: str, line: int, name: str) -> SourceError:
     return SourceError(
-        f"{file}, line {line}: the column name {name.strip()[:80]!r} is repeated, empty or reserved. "
-        "Remedy: rename it"
+        f"{file}, line {line}: the column name {name.strip()[:80]!r} is repeated, empty or reserved. Remedy: rename it"
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import duckdb
+
 from ml_assets.lake.sql import literal, quoted
 from ml_assets.sources.reading import FRAME, MALFORMED, SourceError
 
@@ -11,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import duckdb
     import polars as pl
 
     from ml_assets.sources.names import Names
@@ -47,7 +48,6 @@ class ParquetFile:
         Raises:
             SourceError: the file is cut off or damaged, or a column cannot be used.
         """
-        import duckdb
         import polars as pl
         import pyarrow as pa
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import glob
+import gzip
 import hashlib
 import io
+import lzma
 import os
 import re
 import stat
@@ -59,7 +62,7 @@ class Folder:
         """See `Storage`. `**` means any depth; folders are no files."""
         if not glob.has_magic(pattern):
             return [pattern] if os.path.lexists(self.root / pattern) else []
-        found = glob.glob(pattern, root_dir=self.root, recursive=True)
+        found = glob.glob(pattern, root_dir=self.root, recursive=True)  # noqa: PTH207 - takes absolute patterns too
         return sorted(Path(name).as_posix() for name in found if not (self.root / name).is_dir())
 
     def open(self, name: str) -> BinaryIO:
@@ -186,17 +189,11 @@ def decompressed(stream: Digested, name: str) -> BinaryIO:
     """What a stream holds, by the ending of the file's name."""
     match Path(name).suffix.lower():
         case ".gz":
-            import gzip
-
             return cast("BinaryIO", gzip.GzipFile(fileobj=stream, mode="rb"))
         case ".bz2":
-            import bz2
-
-            return bz2.BZ2File(stream)
+            return cast("BinaryIO", bz2.BZ2File(cast("BinaryIO", stream)))
         case ".xz":
-            import lzma
-
-            return lzma.LZMAFile(stream)
+            return cast("BinaryIO", lzma.LZMAFile(cast("BinaryIO", stream)))
         case ".zst":
             import pyarrow as pa
 

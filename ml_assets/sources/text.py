@@ -99,7 +99,7 @@ class Buffer:
 
 
 class Lines:
-    """The lines of a buffer as text, each with its line break: `\\n`, `\\r\\n` or `\\r`.
+    """The lines of a buffer as text, each with its line break: a line feed, a carriage return, or both.
 
     Args:
         buffer: what they are taken from.

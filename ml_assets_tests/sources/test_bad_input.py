@@ -96,7 +96,9 @@ REFUSED = {
     "a column twice": Refused(b"nr,town,price,town\n1,EAST,2,3\n", ("line 1", "'town' is repeated")),
     "a column twice in another case": Refused(b"nr,town,price,TOWN\n1,EAST,2,3\n", ("'town' is repeated",)),
     "a column without a name": Refused(b"nr,town,price,\n1,EAST,2,3\n", ("'' is repeated, empty",)),
-    "a column of the platform": Refused(b"nr,town,price,_row\n1,EAST,2,3\n", ("'_row' is repeated, empty or reserved",)),
+    "a column of the platform": Refused(
+        b"nr,town,price,_row\n1,EAST,2,3\n", ("'_row' is repeated, empty or reserved",)
+    ),
     "another delimiter": Refused(b"nr;town;price\n1;EAST;2\n", ("'nr' is missing", "The file has: nr;town;price")),
     "an impossible delimiter": Refused(GOOD, ("dialect cannot be used",), dialect=Dialect(delimiter="::")),
     "no header, no names": Refused(GOOD, ("source.dialect.columns",), dialect=Dialect(header=False)),
@@ -162,15 +164,25 @@ KEPT = {
     "mixed zones": Kept(GOOD + b"2024-01-01T00:00:00Z,2024-01-01T00:00+08:00,1\n", 3),
     "a formula": Kept(GOOD + b"=cmd|'/c calc'!A0,@SUM(1),-1\n", 3),
     "a name from another script": Kept(GOOD + "3,東京\u202e\U0001f3e0,4\n".encode(), 3),
-    "JSON that does not parse": Kept(OBJECT + b'{"nr": 1,\n' + OBJECT, 3, {2: 'no JSON object, Expecting property name'}, "2024-01.jsonl"),
-    "half a last JSON line": Kept(OBJECT + OBJECT[:20], 2, {2: 'no JSON object'}, "2024-01.jsonl"),
+    "JSON that does not parse": Kept(
+        OBJECT + b'{"nr": 1,\n' + OBJECT, 3, {2: "no JSON object, Expecting property name"}, "2024-01.jsonl"
+    ),
+    "half a last JSON line": Kept(OBJECT + OBJECT[:20], 2, {2: "no JSON object"}, "2024-01.jsonl"),
     "a whole last JSON line without its end": Kept(OBJECT + OBJECT[:-1], 2, {}, "2024-01.jsonl"),
-    "JSON that is no object": Kept(OBJECT + b'[1, 2]\n"x"\nnull\n', 4, dict.fromkeys((2, 3, 4), "no JSON object"), "2024-01.jsonl"),
+    "JSON that is no object": Kept(
+        OBJECT + b'[1, 2]\n"x"\nnull\n', 4, dict.fromkeys((2, 3, 4), "no JSON object"), "2024-01.jsonl"
+    ),
     "a blank JSON line": Kept(OBJECT + b"\n" + OBJECT, 3, {2: "the line is blank"}, "2024-01.jsonl"),
     "a key twice": Kept(OBJECT + b'{"nr": 1, "nr": 2}\n', 2, {2: "'nr' stands twice"}, "2024-01.jsonl"),
-    "a key twice in another case": Kept(OBJECT + b'{"nr": 1, "NR": 2}\n', 2, {2: "the key 'NR' twice"}, "2024-01.jsonl"),
-    "JSON nested too deeply": Kept(OBJECT + b'{"nr": ' + b"[" * 99_999 + b"\n", 2, {2: "nested too deeply"}, "2024-01.jsonl"),
-    "Parquet without rows": Kept(parquet(pl.DataFrame({name: pl.Series(dtype=pl.Int64) for name in HEADER})), 0, {}, "2024-01.parquet"),
+    "a key twice in another case": Kept(
+        OBJECT + b'{"nr": 1, "NR": 2}\n', 2, {2: "the key 'NR' twice"}, "2024-01.jsonl"
+    ),
+    "JSON nested too deeply": Kept(
+        OBJECT + b'{"nr": ' + b"[" * 99_999 + b"\n", 2, {2: "nested too deeply"}, "2024-01.jsonl"
+    ),
+    "Parquet without rows": Kept(
+        parquet(pl.DataFrame({name: pl.Series(dtype=pl.Int64) for name in HEADER})), 0, {}, "2024-01.parquet"
+    ),
 }
 
 

@@ -16,10 +16,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_files import Loaded, load, place, read
+from small_files import PARTS, load, place, read
 
 from ml_assets.sources import delimited, text
 from ml_assets.sources.delimited import DelimitedFile, Dialect
+from ml_assets.sources.files import FileReader
 from ml_assets.sources.names import Names
 from ml_assets.sources.reading import FRAME, SourceError
 
@@ -39,8 +40,37 @@ class ByTheBook(DelimitedFile):
 # ------------------------------------------------------------------------------- two ways to read, one result
 
 PIECES = st.sampled_from(
-    ["a", "b", "é", ",", ",", '"', '""', '","', '"\n', '\n"', "\n", "\n", "\r\n", "\r", " ", "\t", "\\", "#", "'", "\0"]
-    + ["\ufeff", "\x85", "\u2028", "NULL", "a,b\n", '"x,y",z\n', '"p\nq",z\n', "1.5", "nan"]
+    [
+        "a",
+        "b",
+        "é",
+        ",",
+        ",",
+        '"',
+        '""',
+        '","',
+        '"\n',
+        '\n"',
+        "\n",
+        "\n",
+        "\r\n",
+        "\r",
+        " ",
+        "\t",
+        "\\",
+        "#",
+        "'",
+        "\0",
+        "\ufeff",
+        "\x85",
+        "\u2028",
+        "NULL",
+        "a,b\n",
+        '"x,y",z\n',
+        '"p\nq",z\n',
+        "1.5",
+        "nan",
+    ]
 )
 RANDOM = st.lists(PIECES, max_size=25).map("".join)
 
@@ -236,7 +266,10 @@ def test_several_files_of_a_partition_are_read_in_the_order_of_their_names(tmp_p
     told = loaded.facts["2024-01"]
     assert told["source"] == "sales/2024-01/a.csv.gz, sales/2024-01/b.csv"
     assert told["files"] == "2"
-    lines = [f"{text.hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()}  {name}\n" for name in told["source"].split(", ")]
+    lines = [
+        f"{text.hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()}  {name}\n"
+        for name in told["source"].split(", ")
+    ]
     assert told["sha256"] == text.hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -257,9 +290,6 @@ def test_an_absolute_path_may_be_declared(tmp_path: Path) -> None:
 
 
 def test_what_is_there_is_told_without_reading(tmp_path: Path) -> None:
-    from ml_assets.sources.files import FileReader
-    from small_files import PARTS
-
     place(tmp_path, b"\xff not read", number=2)
 
     def never() -> object:

@@ -105,7 +105,7 @@ def test_what_json_dumps_wrote_is_read_value_by_value(
     def shown(value: object) -> str | None:
         return None if value in {None, ""} else str(value).lower() if isinstance(value, bool) else str(value)
 
-    for name in loaded.unexpected.get("sales/2024-01.jsonl", ()) + ("a",):
+    for name in (*loaded.unexpected.get("sales/2024-01.jsonl", ()), "a"):
         assert loaded.rows[name].to_list() == [shown(row.get(name)) for row in rows]
     assert loaded.rows["_malformed"].null_count() == len(rows)
 
@@ -173,7 +173,10 @@ def test_formats_may_stand_side_by_side(tmp_path: Path) -> None:
     loaded = read(tmp_path, "all/*", required=("a",))
 
     assert loaded.rows.select("a", "b", "c").rows() == [
-        ("1", "2", None), ("3", None, None), ("4", None, "x"), ("5", None, "y"),
+        ("1", "2", None),
+        ("3", None, None),
+        ("4", None, "x"),
+        ("5", None, "y"),
     ]
 
 

@@ -65,7 +65,7 @@ class DelimitedFile:
         self.skipped = 0
         self._buffer = Buffer(blocks)
         self._dialect = dialect
-        self._delimiter = dialect.delimiter or delimiter
+        self._delimiter = delimiter if dialect.delimiter is None else dialect.delimiter
         self._names = names
         self._lines = 0
         self._rows = 0
@@ -108,8 +108,8 @@ class DelimitedFile:
             next(lines, None)
         lines.record = 0
         header = list(self._dialect.columns)
+        reader = self._reader(lines)
         if self._dialect.header:
-            reader = self._reader(lines)
             try:
                 # Blank lines before the header say nothing.
                 header = next((record for record in reader if len(record) > 1 or "".join(record).strip()), [])

@@ -22,7 +22,7 @@ from ml_assets.sources.jsonlines import JsonLinesFile
 from ml_assets.sources.names import Names
 from ml_assets.sources.parquet import ParquetFile
 from ml_assets.sources.reading import Part, Reading, SourceError
-from ml_assets.sources.storage import COMPRESSIONS, OBJECT_STORE, Digested, Folder, ObjectStore, Storage, decompressed
+from ml_assets.sources.storage import OBJECT_STORE, Digested, Folder, ObjectStore, Storage, decompressed, is_compressed
 from ml_assets.sources.text import BLOCK, utf8
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class FileReader:
     def _on_disk(self, name: str, stream: Digested) -> Iterator[Path]:
         """A file that DuckDB can open: itself, or a copy of what is elsewhere, compressed or called like a pattern."""
         path = Path(self._storage.place(name))
-        if isinstance(self._storage, Folder) and path.suffix not in COMPRESSIONS and not glob.has_magic(str(path)):
+        if isinstance(self._storage, Folder) and not is_compressed(name) and not glob.has_magic(str(path)):
             before = path.stat()
             yield path
             after = path.stat()
@@ -202,7 +202,7 @@ class FileReader:
 
 def _format_of(name: str) -> Format:
     path = PurePosixPath(name.lower())
-    ending = PurePosixPath(path.stem).suffix if path.suffix in COMPRESSIONS else path.suffix
+    ending = PurePosixPath(path.stem).suffix if is_compressed(name) else path.suffix
     if ending not in FORMATS:
         raise SourceError(
             f"{name}: the ending {ending!r} does not tell its format. Remedy: declare source.format: csv, tsv, jsonl "

@@ -85,7 +85,7 @@ class JsonLinesFile:
                 return {}, f"the line is no JSON object: {shown(text, SHOWN)}"
             found: dict[str, str | None] = {}
             for key, one in value.items():
-                column = self._column(key)
+                column = self._spelt.get(key) or self._column(key)
                 if column in found:
                     return {}, f"the line has the key {key!r} twice: {shown(text, SHOWN)}"
                 found[column] = _text(one)
@@ -95,12 +95,11 @@ class JsonLinesFile:
         return found, None
 
     def _column(self, key: str) -> str:
-        column = self._spelt.get(key)
-        if column is None:
-            column = self._names.spelling(self.name, self._lines.number, key)
-            if column not in self._spelt.values():
-                self.columns.append(column)
-            self._spelt[key] = column
+        """The column of a key that was not met before in this spelling."""
+        column = self._names.spelling(self.name, self._lines.number, key)
+        if column not in self._spelt.values():
+            self.columns.append(column)
+        self._spelt[key] = column
         return column
 
     def _frame(self, rows: list[dict[str, str | None]], malformed: list[str | None], first: int) -> pl.DataFrame:
@@ -122,11 +121,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _text(value: object) -> str | None:
-    if value is None or value == "":
+    if value is None:
         return None
-    # A lone half of a surrogate pair is valid JSON and no text.
     text = value if isinstance(value, str) else _json(value)
-    return str(text).encode("utf-8", "replace").decode() if not text.isascii() else str(text)
+    # A lone half of a surrogate pair is valid JSON and no text.
+    return (text if text.isascii() else text.encode("utf-8", "replace").decode()) or None
 
 
 def _json(value: object) -> str:

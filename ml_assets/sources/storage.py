@@ -185,6 +185,11 @@ class Digested(io.RawIOBase):
         return self._hash.hexdigest()
 
 
+def is_compressed(name: str) -> bool:
+    """Whether the ending of a file's name says so."""
+    return name.lower().endswith(COMPRESSIONS)
+
+
 def decompressed(stream: Digested, name: str) -> BinaryIO:
     """What a stream holds, by the ending of the file's name."""
     match Path(name).suffix.lower():

@@ -101,6 +101,9 @@ REFUSED = {
     ),
     "another delimiter": Refused(b"nr;town;price\n1;EAST;2\n", ("'nr' is missing", "The file has: nr;town;price")),
     "an impossible delimiter": Refused(GOOD, ("dialect cannot be used",), dialect=Dialect(delimiter="::")),
+    "no delimiter": Refused(
+        GOOD, ("dialect cannot be used",), dialect=Dialect(delimiter="", header=False, columns="ab")
+    ),
     "no header, no names": Refused(GOOD, ("source.dialect.columns",), dialect=Dialect(header=False)),
     "all lines skipped": Refused(GOOD, ("no header after the first 9 lines",), dialect=Dialect(skip=9)),
     "a web page": Refused(b"<html><body>Service unavailable</body></html>\n<p>\n", ("'nr' is missing",)),

@@ -77,10 +77,7 @@ class JsonLinesFile:
         if not text:
             return {}, "the line is blank"
         try:
-            # The hook is called for the outermost object last.
-            value = json.loads(
-                text, parse_float=_Number, parse_int=_Number, parse_constant=_Number, object_pairs_hook=_object
-            )
+            value = _DECODER.decode(text)
             if not isinstance(value, dict):
                 return {}, f"the line is no JSON object: {shown(text, SHOWN)}"
             found: dict[str, str | None] = {}
@@ -142,3 +139,6 @@ def _json(value: object) -> str:
             return "[" + ",".join(map(_json, value)) + "]"
         case _:
             return json.dumps(value, ensure_ascii=False)
+
+
+_DECODER = json.JSONDecoder(parse_float=_Number, parse_int=_Number, parse_constant=_Number, object_pairs_hook=_object)

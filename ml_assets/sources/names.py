@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from ml_assets.sources.reading import RESERVED, SourceError
@@ -40,12 +41,13 @@ class Names:
         Raises:
             SourceError: a name is repeated, empty or reserved, or a required one is missing.
         """
-        keys = [folded(name) for name in header]
+        times = Counter(map(folded, header))
         for name in header:
-            if keys.count(folded(name)) > 1:
+            if times[folded(name)] > 1:
                 raise _unusable(file, line, name)
+        columns = [self.spelling(file, line, name) for name in header]
         self.complete(file, header)
-        return [self.spelling(file, line, name) for name in header]
+        return columns
 
     def spelling(self, file: str, line: int, name: str) -> str:
         """A column, as it is spelt here: as required, or as it was met first.

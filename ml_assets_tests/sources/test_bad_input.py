@@ -96,6 +96,10 @@ REFUSED = {
     "a column twice": Refused(b"nr,town,price,town\n1,EAST,2,3\n", ("line 1", "'town' is repeated")),
     "a column twice in another case": Refused(b"nr,town,price,TOWN\n1,EAST,2,3\n", ("'town' is repeated",)),
     "a column without a name": Refused(b"nr,town,price,\n1,EAST,2,3\n", ("'' is repeated, empty",)),
+    "a million columns": Refused(
+        b",".join(b"%d" % number for number in range(1_000_000)) + b"\n", ("more than 5,000 columns", "delimiter")
+    ),
+    "a million columns of one name": Refused(b"x," * 1_000_000 + b"x\n", ("line 1", "'x' is repeated")),
     "a column of the platform": Refused(
         b"nr,town,price,_row\n1,EAST,2,3\n", ("'_row' is repeated, empty or reserved",)
     ),

@@ -50,53 +50,6 @@ class Dialect(dg.Model, dg.Resolvable):
     )
 
 
-class Source(dg.Model, dg.Resolvable):
-    """Where raw rows come from."""
-
-    files: str = Field(
-        description="Path of a partition's CSV file under the data folder, with strftime codes: `sales/%Y-%m.csv`."
-    )
-    format: Literal["csv", "tsv", "jsonl", "parquet"] | None = Field(
-        default=None, description="Format of the files; by the ending of their name where it is left out."
-    )
-    dialect: Dialect = Field(default=Dialect(), description="How delimited text is to be read.")
-    time: str = Field(
-        default="",
-        description="SQL over the source's columns that yields a row's time, where one file holds several partitions: "
-        "a column's name, or `strptime(sold, '%d/%m/%Y')`. The column `partitions.time` where it is left out.",
-    )
-    lookback: int = Field(
-        default=3,
-        ge=0,
-        description="Newest partitions that the schedule compares with the source every day, for late and corrected "
-        "rows. `ml-assets catch-up` compares all.",
-    )
-    ignore_in_duplicates: list[str] = Field(
-        default=[], description="Columns, such as a running number, that do not tell two rows apart."
-    )
-    publisher: Publisher | None = Field(default=None, description="Where `ml-assets data` downloads from.")
-    simulation: str | None = Field(
-        default=None, description="`module:function` that writes simulated files where nothing else can be had."
-    )
-
-    @property
-    def kind(self) -> str:
-        """What Dagster shows as the kind of the source."""
-        return self.format or "csv"
-
-    @property
-    def words(self) -> str:
-        """What it is, in a word or two."""
-        return self.files
-
-    @field_validator("files")
-    @classmethod
-    def _is_relative(cls, value: str) -> str:
-        if Path(value).is_absolute() or ".." in Path(value).parts:
-            raise ValueError(f"files: {value!r} must be a path under the data folder, without `..`")
-        return value
-
-
 class Database(dg.Model, dg.Resolvable):
     """A table or query of PostgreSQL or SQLite."""
 
@@ -287,6 +240,82 @@ class Http(dg.Model, dg.Resolvable):
             auth=None if self.auth is None else http.Auth(**self.auth.model_dump()),
             timed=timed,
         )
+
+
+class Source(dg.Model, dg.Resolvable):
+    """Where raw rows come from: files, a database, an HTTP API or a Python function."""
+
+    files: str = Field(
+        default="",
+        description="Path of the files under the data folder, absolute, or in an object store (`s3://…`); with "
+        "strftime codes one partition each (`sales/%Y-%m.csv`), else all hold rows of all (`sales/*.csv.gz`).",
+    )
+    format: Literal["csv", "tsv", "jsonl", "parquet"] | None = Field(
+        default=None, description="Format of the files; by the ending of their name where it is left out."
+    )
+    dialect: Dialect = Field(default=Dialect(), description="How delimited text is to be read.")
+    database: Database | None = Field(default=None, description="A table or query of a database, instead of files.")
+    http: Http | None = Field(default=None, description="An HTTP API, instead of files.")
+    function: str = Field(
+        default="",
+        description="`module:function` that returns the rows between two moments, instead of files: dicts, or a frame.",
+    )
+    time: str = Field(
+        default="",
+        description="SQL over the source's columns that yields a row's time, where one file holds several partitions: "
+        "a column's name, or `strptime(sold, '%d/%m/%Y')`. The column `partitions.time` where it is left out.",
+    )
+    lookback: int = Field(
+        default=3,
+        ge=0,
+        description="Newest partitions that the schedule compares with the source every day, for late and corrected "
+        "rows. `ml-assets catch-up` compares all.",
+    )
+    ignore_in_duplicates: list[str] = Field(
+        default=[], description="Columns, such as a running number, that do not tell two rows apart."
+    )
+    publisher: Publisher | None = Field(default=None, description="Where `ml-assets data` downloads from.")
+    simulation: str | None = Field(
+        default=None, description="`module:function` that writes simulated files where nothing else can be had."
+    )
+
+    @property
+    def kind(self) -> str:
+        """What Dagster shows as the kind of the source."""
+        if self.database is not None:
+            return "postgres" if self.database.url_env else "sqlite"
+        if self.http is not None:
+            return "api"
+        return "python" if self.function else self.format or "csv"
+
+    @property
+    def words(self) -> str:
+        """What it is, in a word or two."""
+        if self.database is not None:
+            return f"{self.database.url_env or self.database.path} {self.database.table or 'query'}"
+        return self.http.url if self.http is not None else self.function or self.files
+
+    @property
+    def by_partition(self) -> bool:
+        """Whether files are one partition each."""
+        return "%" in self.files
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Self:
+        kinds = {"files": self.files, "database": self.database, "http": self.http, "function": self.function}
+        given = [name for name, value in kinds.items() if value]
+        if len(given) != 1:
+            raise ValueError(
+                f"source: expected exactly one of {', '.join(kinds)}; given are {' and '.join(given) or 'none'}"
+            )
+        return self
+
+    @field_validator("files")
+    @classmethod
+    def _stays_below(cls, value: str) -> str:
+        if ".." in Path(value).parts:
+            raise ValueError(f"files: {value!r} must be a path without `..`, under the data folder or absolute")
+        return value
 
 
 def _under_the_data_folder(field: str, value: str) -> str:
@@ -482,8 +511,13 @@ class Project:
                 each would hold the rows of both.
         """
         self._refuse_other_tasks()
-        if "%" not in self.source.files:
+        if not self.source.by_partition:
             return
+        if not self.calendar.has_time:
+            raise ValueError(
+                f"source.files: {self.source.files!r} has strftime codes, but partitions of grain "
+                f"{self.partitions.grain} have no time. Remedy: write a glob, such as `sales/*.csv`"
+            )
         start = self.start_of(self.first)
         named: dict[str, str] = {}
         year = {"hour": 24 * 365, "day": 365, "week": 52, "month": 12}.get(self.partitions.grain, 0)

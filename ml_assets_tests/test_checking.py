@@ -143,7 +143,7 @@ DECLARED = [
     ("metric: mape", "metric: mabe", "mabe", "gates.0.metric: 'mabe': expected one of mse, rmse, mae, mape, r2"),
     ("grain: month", "grain: mnoth", "mnoth", "did you mean month?"),
     ("window: 2", "window: many", "many", "training.window: 'many': input should be a valid integer"),
-    ("    test: 1", "    tets: 1", "1\n  gates", "training.tets: there is no such field; did you mean test?"),
+    ("    test: 1", "    tesst: 1", "1\n  gates", "training.tesst: there is no such field; did you mean test?"),
     ("    test: 1", "    test: 2", "estimator: s", "test: 2 of 2 partitions in the window leave none to learn from"),
     ("  target: price\n", "", "description", "target is missing"),
     ("clean.sql", "claen.sql", '"{{ context.project_root }}/sql/claen.sql', "sql/clean.sql?"),

@@ -7,7 +7,7 @@ import dagster as dg
 import duckdb
 
 from ml_assets.assets.common import SINGLE_RUN, Span, commit_of, describe, partition_counts, span_of, spec
-from ml_assets.assets.source import parts_of, source_frames
+from ml_assets.assets.source import forget_staged, parts_of, source_frames
 from ml_assets.core.lineage import required_columns
 from ml_assets.lake.origin import SIMULATED
 from ml_assets.lake.resource import LakeResource
@@ -45,6 +45,7 @@ def build_raw(project: Project) -> dg.AssetsDefinition:
         with lake.lake.transaction(commit_of(context, project, "raw"), cursor) as transaction:
             replace_from(transaction, project.table("raw"), spool.name, span.window)
             counts = partition_counts(transaction.cursor, project.table("raw"), span)
+        forget_staged(project, span.starts)
         more: dict[str, dict[str, Any]] = {key: dict(reading.facts.get(key, {})) for key in span.keys}
         for key, facts in more.items():
             extra = reading.unexpected.get(facts.get("source", ""), ())
@@ -87,7 +88,7 @@ def read_source(project: Project, span: Span, cursor: duckdb.DuckDBPyConnection,
         pl.lit(warning, dtype=pl.String).alias(SIMULATED),
     ]
     spool = Spool(cursor, "incoming rows")
-    for frame in source_frames(project, parts_of(project, span.starts), cursor, reading, required):
+    for frame in source_frames(project, parts_of(project, span.starts), cursor, reading, required, staged=True):
         spool.add(frame.with_columns(own))
     if spool.empty:
         empty = dict.fromkeys([*required, "_source", MALFORMED], pl.String)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -12,18 +13,53 @@ from ml_assets.lake.connection import Lake, table_exists
 from ml_assets.lake.sql import Window, quoted
 from ml_assets.lake.tables import read
 from ml_assets.project import Project
-from ml_assets.sources.files import SourceFile, load_csv
+from ml_assets.sources import delimited
+from ml_assets.sources.files import FileReader
+from ml_assets.sources.functions import FunctionReader
 from ml_assets.sources.placing import placed_frames
 from ml_assets.sources.reading import Part, Reader, Reading
+from ml_assets.sources.staging import Staged
 from ml_assets.sources.survey import Content, survey
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def open_source(project: Project) -> Reader:
-    """The reader of a project's source."""
-    return MonthFiles(project)
+def open_source(project: Project, *, staged: bool = False) -> Reader:
+    """The reader of a project's source.
+
+    Args:
+        project: the project.
+        staged: whether what does not come from files is kept under the home folder until it has been written, so that
+            a run that was killed fetches only what it had not yet.
+    """
+    source = project.source
+    if source.files:
+        dialect = delimited.Dialect(**source.dialect.model_dump())
+        root, pattern = settings.data_root(), source.files
+        if Path(pattern).is_absolute():
+            root, pattern = Path(Path(pattern).anchor), str(Path(pattern).relative_to(Path(pattern).anchor))
+        return FileReader(pattern, root, duckdb.connect, format=source.format, dialect=dialect)
+    timed = project.calendar.has_time
+    reader: Reader
+    if source.database is not None:
+        reader = source.database.reader(first=project.start_of(project.first))
+    elif source.http is not None:
+        reader = source.http.reader(timed=timed)
+    else:
+        reader = FunctionReader(source.function, timed=timed)
+    return Staged(reader, _staging(project), source.model_dump_json()) if staged else reader
+
+
+def forget_staged(project: Project, starts: Sequence[datetime]) -> None:
+    """Drop what was kept of some partitions: it has been written."""
+    reader = open_source(project, staged=True)
+    if isinstance(reader, Staged):
+        reader.clear(parts_of(project, starts))
+
+
+def _staging(project: Project) -> Path:
+    return settings.home() / "staging" / project.name
 
 
 @dataclass(frozen=True)
@@ -97,42 +133,23 @@ def source_frames(
     cursor: duckdb.DuckDBPyConnection,
     reading: Reading,
     required: Collection[str] = (),
+    *,
+    staged: bool = False,
 ) -> Iterator["pl.DataFrame"]:
     """The raw rows of some partitions, or of all that there are, with their `_partition`. See `placed_frames`."""
     time = project.source.time or quoted(project.partitions.time)
-    if parts is None and "%" in project.source.files:
+    if parts is None and (project.source.by_partition or (project.calendar.has_time and not project.source.files)):
         newest = project.newest_ended(datetime.now(UTC).replace(tzinfo=None))
         starts = [] if newest is None else project.starts(project.window(project.first, project.key_of(newest)))
         parts = open_source(project).there(parts_of(project, starts))
-    return placed_frames(
-        open_source(project), project.calendar, time, parts, cursor, required=required, reading=reading
-    )
+    reader = open_source(project, staged=staged)
+    return placed_frames(reader, project.calendar, time, parts, cursor, required=required, reading=reading)
 
 
 def parts_of(project: Project, starts: Sequence[datetime]) -> list[Part]:
     """Some partitions, as readers take them."""
-    return [Part(project.key_of(start), start, project.step(start, 1)) for start in starts]
-
-
-class MonthFiles:
-    """One CSV file for each partition."""
-
-    def __init__(self, project: Project) -> None:
-        self._project = project
-
-    def _file(self, part: Part) -> SourceFile:
-        name = self._project.file_of(part.start)
-        return SourceFile(name, settings.data_root() / name, part.start, part.key)
-
-    def there(self, parts: Sequence[Part]) -> list[Part]:
-        """See `Reader`."""
-        return [part for part in parts if self._file(part).path.is_file()]
-
-    def frames(self, parts: Sequence[Part], required: Collection[str], reading: Reading) -> Iterator["pl.DataFrame"]:
-        """See `Reader`."""
-        for part in parts:
-            file = self._file(part)
-            loaded = load_csv([file], required)
-            reading.facts[part.key] = {"source": file.name, "sha256": loaded.digests[file.name]}
-            reading.unexpected |= loaded.unexpected
-            yield loaded.rows
+    zone = project.calendar.zone
+    return [
+        Part(project.key_of(start), start, project.step(start, 1), start.replace(tzinfo=UTC).astimezone(zone))
+        for start in starts
+    ]

@@ -1,178 +1,225 @@
-"""Reading source files as they came: every field stays text, every record keeps its file and number.
+"""Files as a source: which belong to which partition, and their rows as they came.
 
-Python's csv module is the reader because it is the one that accounts for every record: a short, a long or an empty
-line is a row like any other here, and validation gives it its reason. What cannot be cut into records at all (another
-encoding, a quote that never closes) is an error that names file and line, before anything is written.
+Every field stays text and every record keeps its file and number. What cannot be cut into records at all (another
+encoding, a quote that never closes, half a compressed file) is an error that names file and line: whoever writes the
+rows does so in one transaction, so that nothing of such a file stays.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import difflib
+import glob
 import hashlib
-import io
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import lzma
+import shutil
+import tempfile
+import zlib
+from contextlib import closing, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from ml_assets.sources.delimited import DelimitedFile, Dialect
+from ml_assets.sources.jsonlines import JsonLinesFile
+from ml_assets.sources.names import Names
+from ml_assets.sources.parquet import ParquetFile
+from ml_assets.sources.reading import Part, Reading, SourceError
+from ml_assets.sources.storage import OBJECT_STORE, Digested, Folder, ObjectStore, Storage, decompressed, is_compressed
+from ml_assets.sources.text import BLOCK, utf8
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-    from datetime import datetime
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
+    import duckdb
     import polars as pl
 
-MALFORMED = "_malformed"
-# Columns that the platform adds to raw rows and to those in quarantine.
-RESERVED = {"_partition", "_source", "_row", MALFORMED, "_ingested_at", "_simulated", "_reasons"}
+Format = Literal["csv", "tsv", "jsonl", "parquet"]
+FORMATS: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+# Names of files that are told; the others are counted.
+TOLD = 20
 
 
-class SourceError(Exception):
-    """A source file cannot be read. The message names the file, the line or column, and the remedy."""
+class _File(Protocol):
+    """What every format does: columns and skipped blank lines are known when the frames are exhausted."""
+
+    columns: list[str]
+    skipped: int
+
+    def frames(self) -> Iterator[pl.DataFrame]: ...
 
 
-@dataclass(frozen=True)
-class SourceFile:
-    """One file of one partition.
-
-    Attributes:
-        name: how lineage names it: the path under the data root.
-        path: where it is.
-        start: the partition's first moment, naive UTC.
-        key: the partition's key.
-    """
-
-    name: str
-    path: Path
-    start: datetime
-    key: str
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """The rows of some files.
-
-    Attributes:
-        rows: all fields as text, then `_partition`, `_source`, `_row` (1 is the first after the header) and
-            `_malformed` (null, or what is wrong with the record).
-        digests: file name → SHA-256 of its bytes.
-        unexpected: file name → columns that nobody asked for.
-    """
-
-    rows: pl.DataFrame
-    digests: dict[str, str]
-    unexpected: dict[str, tuple[str, ...]]
-
-
-def load_csv(files: Sequence[SourceFile], required: Collection[str]) -> Loaded:
-    """Read CSV files, one frame for all; a column that some files lack is null there.
+class FileReader:
+    """Reads files by partition. See `ml_assets.sources.reading.Reader`.
 
     Args:
-        files: in the order of their partitions.
-        required: columns that every file must have.
-
-    Raises:
-        SourceError: a file is missing, empty, not UTF-8, lacks a required column or repeats one, or has an open quote.
+        pattern: path of the files, relative to the root or absolute, or `s3://bucket/key`; with wildcards (`*`, `?`,
+            `[…]`, `**`) as they are. With strftime codes in it, a file belongs to the partition that it is named
+            after; without, all files together hold the rows of all partitions.
+        root: the data folder.
+        cursor: returns a DuckDB cursor, which is closed after use.
+        format: of the files; by the ending of their name where it is None.
+        dialect: how delimited text is to be read.
     """
-    import polars as pl
 
-    frames, digests, unexpected = [], {}, {}
-    for file in files:
-        content = _content(file)
-        digests[file.name] = hashlib.sha256(content).hexdigest()
-        frame = _parse(file, content, required)
-        frames.append(frame)
-        extra = tuple(name for name in frame.columns if name not in required and not name.startswith("_"))
-        if extra:
-            unexpected[file.name] = extra
-    return Loaded(pl.concat(frames, how="diagonal"), digests, unexpected)
+    def __init__(
+        self,
+        pattern: str,
+        root: Path,
+        cursor: Callable[[], duckdb.DuckDBPyConnection],
+        *,
+        format: Format | None = None,  # noqa: A002 - the word of the declaration
+        dialect: Dialect | None = None,
+    ) -> None:
+        self._pattern = pattern
+        self._storage: Storage = ObjectStore() if pattern.startswith(OBJECT_STORE) else Folder(root)
+        self._cursor = cursor
+        self._format = format
+        self._dialect = dialect or Dialect()
+        self._by_part = "%" in pattern
 
+    def there(self, parts: Sequence[Part]) -> list[Part]:
+        """See `Reader`.
 
-def _content(file: SourceFile) -> bytes:
-    try:
-        content = file.path.read_bytes()
-    except FileNotFoundError as error:
-        raise SourceError(
-            f"{file.name}: there is no such file for the partition {file.key}. It was looked for at {file.path}. "
+        Raises:
+            SourceError: the place of the files does not answer.
+        """
+        if self._by_part:
+            return [part for part in parts if self._list(part.named(self._pattern))]
+        return list(parts) if self._list(self._pattern) else []
+
+    def frames(self, parts: Sequence[Part], required: Collection[str], reading: Reading) -> Iterator[pl.DataFrame]:
+        """See `Reader`. Facts: `source` and `sha256` (of several files: that of the list of their digests).
+
+        Where there is something to tell, also `files` (their number), `sha256_of` (what it is the digest of),
+        `blank_lines_skipped` and `columns_renamed`.
+        """
+        import polars as pl
+
+        names = Names(required)
+        if not self._by_part:
+            yield from self._read(self._pattern, None, names, reading)
+            return
+        for part in parts:
+            start = pl.lit(part.start).cast(pl.Datetime("us")).alias("_partition")
+            for frame in self._read(part.named(self._pattern), part, names, reading):
+                yield frame.with_columns(start)
+
+    def _read(self, pattern: str, part: Part | None, names: Names, reading: Reading) -> Iterator[pl.DataFrame]:
+        """The rows of all files that a pattern means."""
+        import polars as pl
+
+        files = self._list(pattern)
+        if not files:
+            raise self._missing(pattern, part)
+        digests: dict[str, str] = {}
+        skipped = 0
+        for name in files:
+            with self._readable(name, part), closing(self._storage.open(name)) as raw:
+                stream = Digested(raw)
+                with self._opened(name, stream, names) as file:
+                    for frame in file.frames():
+                        yield frame.with_columns(pl.lit(name).alias("_source"))
+                    digests[name] = stream.digest(BLOCK)
+            if unexpected := names.unexpected(file.columns):
+                reading.unexpected[name] = unexpected
+            skipped += file.skipped
+        facts = _facts(digests)
+        if skipped:
+            facts["blank_lines_skipped"] = str(skipped)
+        if renamed := [told for name in files for told in names.renamed.get(name, ())]:
+            facts["columns_renamed"] = ", ".join(dict.fromkeys(renamed))
+        reading.facts.setdefault(part.key if part else "", {}).update(facts)
+
+    def _list(self, pattern: str) -> Sequence[str]:
+        try:
+            return self._storage.list(pattern)
+        except OSError as error:
+            raise SourceError(
+                f"{pattern}: cannot be looked for: {error}. Remedy: check the address and keys"
+            ) from error
+
+    def _missing(self, pattern: str, part: Part | None) -> SourceError:
+        of = f" for the partition {part.key}" if part else ""
+        return SourceError(
+            f"{pattern}: there is no such file{of}. It was looked for at {self._storage.place(pattern)}. "
             "Remedy: put the file there, or set ML_ASSETS_DATA to the folder that holds it"
-        ) from error
-    except OSError as error:
-        raise SourceError(f"{file.name}: cannot be read: {error.strerror}. Remedy: check {file.path}") from error
-    if not content.removeprefix(codecs.BOM_UTF8).strip():
-        raise SourceError(f"{file.name}: the file is empty. Remedy: fetch it again; nothing was written")
-    return content
-
-
-def _parse(file: SourceFile, content: bytes, required: Collection[str]) -> pl.DataFrame:
-    import polars as pl
-
-    reader = csv.reader(io.StringIO(_decode(file, content), newline=""), strict=True)
-    try:
-        header = [name.strip() for name in next(reader)]
-        _check_header(file, header, required)
-        # A blank line is no record; a line of nothing but commas is one.
-        records = [record for record in reader if record]
-    except csv.Error as error:
-        raise SourceError(
-            f"{file.name}, line {reader.line_num}: {error}: a quote is not closed or stands inside a field, so the "
-            "lines after it cannot be told apart. Remedy: mend it (a quote inside a field is written twice); "
-            "nothing was written"
-        ) from error
-    if not records:
-        raise SourceError(
-            f"{file.name}: the file has a header and no rows. Remedy: fetch it again; nothing was written"
         )
-    width = len(header)
-    malformed = {
-        number: f"{len(record)} fields, the header has {width}: {','.join(record)}"
-        for number, record in enumerate(records)
-        if len(record) != width
-    }
-    if not content.endswith((b"\n", b"\r")):
-        cut = "the file ends within this line, so its last field may be cut off. Remedy: end the file with a line break"
-        malformed.setdefault(len(records) - 1, cut)
-    for number in malformed:
-        records[number] = (records[number] + [""] * width)[:width]
-    columns = {
-        # An empty field is a missing value: the format cannot tell them apart.
-        name: pl.Series(name, values, dtype=pl.String).replace("", None)
-        for name, values in zip(header, zip(*records, strict=True), strict=True)
-    }
-    frame = pl.DataFrame(columns).with_columns(
-        pl.lit(file.start).cast(pl.Datetime("us")).alias("_partition"),
-        pl.lit(file.name).alias("_source"),
-        pl.int_range(1, len(records) + 1, dtype=pl.Int64).alias("_row"),
-    )
-    wrong = pl.Series(
-        MALFORMED, [malformed.get(number) for number in range(len(records))] if malformed else None, dtype=pl.String
-    )
-    return frame.with_columns(wrong if malformed else pl.lit(None, dtype=pl.String).alias(MALFORMED))
+
+    @contextmanager
+    def _readable(self, name: str, part: Part | None) -> Iterator[None]:
+        """What may go wrong with the bytes of a file, told as errors of the source."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise self._missing(name, part) from error
+        except (EOFError, zlib.error, lzma.LZMAError) as error:
+            raise SourceError(
+                f"{name}: the compressed file is cut off or damaged: {error}. Remedy: fetch it again; "
+                "nothing was written"
+            ) from error
+        except OSError as error:
+            raise SourceError(
+                f"{name}: cannot be read: {error.strerror or error}. Remedy: check {self._storage.place(name)}"
+            ) from error
+
+    @contextmanager
+    def _opened(self, name: str, stream: Digested, names: Names) -> Iterator[_File]:
+        """A file in its format."""
+        kind = self._format or _format_of(name)
+        if kind == "parquet":
+            with self._on_disk(name, stream) as path:
+                yield ParquetFile(name, path, self._cursor(), names)
+            return
+        blocks = utf8(decompressed(stream, name), self._dialect.encoding if kind != "jsonl" else "utf-8", name)
+        if kind == "jsonl":
+            yield JsonLinesFile(name, blocks, names)
+        else:
+            yield DelimitedFile(name, blocks, self._dialect, "\t" if kind == "tsv" else ",", names)
+
+    @contextmanager
+    def _on_disk(self, name: str, stream: Digested) -> Iterator[Path]:
+        """A file that DuckDB can open: itself, or a copy of what is elsewhere, compressed or called like a pattern."""
+        path = Path(self._storage.place(name))
+        if isinstance(self._storage, Folder) and not is_compressed(name) and not glob.has_magic(str(path)):
+            before = path.stat()
+            yield path
+            after = path.stat()
+            if (before.st_ino, before.st_size, before.st_mtime_ns) != (after.st_ino, after.st_size, after.st_mtime_ns):
+                raise SourceError(f"{name}: was changed while it was read. Remedy: run again; nothing was written")
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "copy.parquet"
+            with copy.open("wb") as out:
+                shutil.copyfileobj(decompressed(stream, name), out, BLOCK)
+            yield copy
 
 
-def _decode(file: SourceFile, content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+def _format_of(name: str) -> Format:
+    path = PurePosixPath(name.lower())
+    ending = PurePosixPath(path.stem).suffix if is_compressed(name) else path.suffix
+    if ending not in FORMATS:
         raise SourceError(
-            f"{file.name}, line {line}: the byte 0x{content[error.start]:02x} is not UTF-8. "
-            "Remedy: save the file as UTF-8 (it may be Latin-1 or UTF-16); nothing was written"
-        ) from error
+            f"{name}: the ending {ending!r} does not tell its format. Remedy: declare source.format: csv, tsv, jsonl "
+            "or parquet"
+        )
+    return FORMATS[ending]
 
 
-def _check_header(file: SourceFile, header: Sequence[str], required: Collection[str]) -> None:
-    # The lake tells names apart as SQL does: `Town` and `town` are one.
-    folded = [name.casefold() for name in header]
-    for name in header:
-        if not name or folded.count(name.casefold()) > 1 or name.casefold() in RESERVED:
-            raise SourceError(
-                f"{file.name}, line 1: the column name {name!r} is repeated, empty or reserved. Remedy: rename it"
-            )
-    for name in required:
-        if name not in header:
-            near = difflib.get_close_matches(name.casefold(), folded, n=1)
-            hint = f"; did it become {header[folded.index(near[0])]!r}?" if near else "."
-            raise SourceError(
-                f"{file.name}: the column {name!r} is missing{hint} The file has: {', '.join(header)}. "
-                "Remedy: mend the file, or change clean.sql and schema.py; nothing was written"
-            )
+def _facts(digests: dict[str, str]) -> dict[str, str]:
+    if len(digests) == 1:
+        ((name, digest),) = digests.items()
+        return {"source": name, "sha256": digest}
+    listed = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+    more = f" and {len(digests) - TOLD} more" if len(digests) > TOLD else ""
+    return {
+        "source": ", ".join(list(digests)[:TOLD]) + more,
+        "files": str(len(digests)),
+        "sha256": hashlib.sha256(listed.encode()).hexdigest(),
+        "sha256_of": "the lines `digest  name` of the files, as sha256sum prints them",
+    }

@@ -30,11 +30,17 @@ class Part:
         key: its key.
         start: its first moment, naive UTC.
         end: the first moment after it, naive UTC.
+        local: its first moment in the project's time zone, by which files are named; `start` where it is left out.
     """
 
     key: str
     start: datetime
     end: datetime
+    local: datetime | None = None
+
+    def named(self, pattern: str) -> str:
+        """A pattern with the partition's own date in place of strftime codes."""
+        return (self.local or self.start).strftime(pattern)
 
 
 @dataclass

@@ -61,13 +61,14 @@ def test_one_partition_of_a_file_of_many_is_read_alone(tmp_path: Path) -> None:
     market.materialize(("raw",), "2024-02")
 
     assert counts(market, "raw") == {"2024-02": 40}
-    assert market.table("raw")["_row"].to_list() == list(range(31, 71))
+    assert sorted(market.table("raw")["_row"]) == list(range(31, 71))
 
 
 def test_days_begin_at_midnight_of_their_zone(tmp_path: Path) -> None:
     market = open_market(
         tmp_path,
         clean=LOCAL,
+        schema="timed_flat_schema:Flat",
         source={"files": "sales/all.csv"},
         partitions={"grain": "day", "start": "2024-11-02", "time": "month", "timezone": "America/Los_Angeles"},
     )
@@ -182,12 +183,11 @@ def test_a_block_that_grew_is_asked_for_by_the_schedule(tmp_path: Path) -> None:
     (schedule,) = market.defs.schedules
 
     now = datetime.fromisoformat("2024-05-01T06:00:00+00:00")
-    resources = {"lake": market.defs.resources["lake"]} if market.defs.resources else {}
-    with (
-        market.settings(),
-        dg.build_schedule_context(instance=market.instance, scheduled_execution_time=now, resources=resources) as tick,
-    ):
-        asked = schedule(tick)
+    resources = {"lake": (market.defs.resources or {})["lake"]}
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance, market.settings():
+        with dg.build_schedule_context(instance=instance, scheduled_execution_time=now, resources=resources) as tick:
+            asked = schedule(tick)
+        there = instance.get_dynamic_partitions(blocks_name(market.project))
 
     assert [request.partition_key for request in asked] == ["block-000002", "block-000003"]
-    assert market.instance.has_dynamic_partition(blocks_name(market.project), "block-000003")
+    assert there == ["block-000002", "block-000003"]

@@ -3,37 +3,26 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_files import HEADER, START, Loaded, load, month, place, read
 
-from ml_assets.sources.files import Loaded, SourceError, SourceFile, load_csv
+from ml_assets.sources.delimited import Dialect
+from ml_assets.sources.reading import SourceError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-HEADER = ("nr", "town", "price")
-START = datetime(2024, 1, 1)  # noqa: DTZ001 - naive UTC throughout the lake
-LINEAGE = ["_partition", "_source", "_row", "_malformed"]
+LINEAGE = ["_row", "_malformed", "_source", "_partition"]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path
-
-
-def source(folder: Path, content: bytes | str, month: int = 1) -> SourceFile:
-    path = folder / f"2024-{month:02}.csv"
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return SourceFile(f"sales/{path.name}", path, START.replace(month=month), path.stem)
-
-
-def load(folder: Path, content: bytes | str) -> Loaded:
-    return load_csv([source(folder, content)], HEADER)
 
 
 def fields(loaded: Loaded) -> list[tuple[str | None, ...]]:
@@ -57,21 +46,22 @@ def test_every_field_stays_text_and_every_row_says_where_it_stood(folder: Path) 
 
     assert rows.schema == {
         **dict.fromkeys(HEADER, pl.String),
-        "_partition": pl.Datetime("us"),
-        "_source": pl.String,
         "_row": pl.Int64,
         "_malformed": pl.String,
+        "_source": pl.String,
+        "_partition": pl.Datetime("us"),
     }
     assert rows.rows() == [
-        ("007", "EAST", "1e5", START, "sales/2024-01.csv", 1, None),
-        ("8", "WEST", " 2 ", START, "sales/2024-01.csv", 2, None),
+        ("007", "EAST", "1e5", 1, None, "sales/2024-01.csv", START),
+        ("8", "WEST", " 2 ", 2, None, "sales/2024-01.csv", START),
     ]
 
 
 def test_the_digest_is_that_of_the_files_bytes(folder: Path) -> None:
     content = b"\xef\xbb\xbfnr,town,price\r\n1,EAST,2\r\n"
 
-    assert load(folder, content).digests == {"sales/2024-01.csv": hashlib.sha256(content).hexdigest()}
+    digest = hashlib.sha256(content).hexdigest()
+    assert load(folder, content).facts == {"2024-01": {"source": "sales/2024-01.csv", "sha256": digest}}
 
 
 @pytest.mark.parametrize(
@@ -94,11 +84,32 @@ def test_the_way_a_file_is_written_changes_nothing(folder: Path, content: bytes)
     assert loaded.unexpected == {}
 
 
-def test_blank_lines_are_no_rows_and_take_no_number(folder: Path) -> None:
-    loaded = load(folder, "nr,town,price\n\n1,EAST,2\n\r\n\n2,WEST,3\n\n")
+def test_a_blank_line_is_a_malformed_row(folder: Path) -> None:
+    loaded = load(folder, "nr,town,price\n\n1,EAST,2\n\r\n2,WEST,3\n\n")
 
-    assert fields(loaded) == [("1", "EAST", "2"), ("2", "WEST", "3")]
-    assert loaded.rows["_row"].to_list() == [1, 2]
+    assert loaded.rows["nr"].to_list() == [None, "1", None, "2", None]
+    assert loaded.rows["_row"].to_list() == [1, 2, 3, 4, 5]
+    assert [text is None for text in loaded.rows["_malformed"]] == [False, True, False, True, False]
+
+
+def test_blank_lines_before_the_header_are_nothing(folder: Path) -> None:
+    assert fields(load(folder, "\n\r\n \nnr,town,price\n1,EAST,2\n")) == [("1", "EAST", "2")]
+
+
+@pytest.mark.parametrize("odd", ["", "8,a\rb,9\n"], ids=["all alike", "one for the csv module"])
+def test_blank_lines_are_left_out_and_counted_where_that_is_declared(folder: Path, odd: str) -> None:
+    content = f"nr,town,price\n1,EAST,2\n,,\n\n , \t,\u00a0\n2,WEST,3\n,,,,,\n   \n{odd}"
+    loaded = load(folder, content, Dialect(blank_lines="skip"))
+
+    assert fields(loaded)[:2] == [("1", "EAST", "2"), ("2", "WEST", "3")]
+    assert loaded.rows["_row"].to_list()[:2] == [1, 5], "what was left out still counts"
+    assert loaded.facts["2024-01"]["blank_lines_skipped"] == "5"
+
+
+def test_a_long_line_with_a_value_beyond_the_header_is_not_blank(folder: Path) -> None:
+    loaded = load(folder, "nr,town,price\n,,,,x\n", Dialect(blank_lines="skip"))
+
+    assert loaded.rows["_malformed"].to_list() == ["5 fields, the header has 3: ,,,,x"]
 
 
 def test_a_line_of_only_commas_is_a_row_without_values(folder: Path) -> None:
@@ -156,29 +167,25 @@ def test_a_nul_byte_is_kept_as_it_came(folder: Path) -> None:
 
 
 def test_an_extra_column_is_kept_and_reported_for_its_file(folder: Path) -> None:
-    files = [
-        source(folder, "nr,town,price\n1,EAST,2\n"),
-        source(folder, "nr,town,price,floor,agent\n1,EAST,2,9,x\n", month=2),
-    ]
-    loaded = load_csv(files, HEADER)
+    place(folder, "nr,town,price\n1,EAST,2\n")
+    place(folder, "nr,town,price,floor,agent\n1,EAST,2,9,x\n", number=2)
+    loaded = read(folder, months=2)
 
     assert loaded.rows["floor"].to_list() == [None, "9"]
     assert loaded.unexpected == {"sales/2024-02.csv": ("floor", "agent")}
 
 
 def test_files_of_one_range_may_order_and_extend_their_columns_differently(folder: Path) -> None:
-    files = [
-        source(folder, "nr,town,price,old\n1,EAST,2,x\n3,WEST,4,y\n"),
-        source(folder, "new,price,town,nr\nz,6,EAST,5\n7,WEST\n", month=2),
-    ]
-    loaded = load_csv(files, HEADER)
+    place(folder, "nr,town,price,old\n1,EAST,2,x\n3,WEST,4,y\n")
+    place(folder, "new,price,town,nr\nz,6,EAST,5\n7,WEST\n", number=2)
+    loaded = read(folder, months=2)
 
     assert fields(loaded) == [("1", "EAST", "2"), ("3", "WEST", "4"), ("5", "EAST", "6"), (None, None, "WEST")]
     assert loaded.rows.select("old", "new").rows() == [("x", None), ("y", None), (None, "z"), (None, "7")]
     assert loaded.rows["_row"].to_list() == [1, 2, 1, 2]
-    assert loaded.rows["_partition"].to_list() == [START] * 2 + [START.replace(month=2)] * 2
+    assert loaded.rows["_partition"].to_list() == [START] * 2 + [month(2)] * 2
     assert loaded.rows["_malformed"].to_list() == [None, None, None, "2 fields, the header has 4: 7,WEST"]
-    assert list(loaded.digests) == ["sales/2024-01.csv", "sales/2024-02.csv"]
+    assert [facts["source"] for facts in loaded.facts.values()] == ["sales/2024-01.csv", "sales/2024-02.csv"]
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sampled_from(
@@ -208,19 +215,19 @@ def test_what_csv_writer_wrote_is_loaded_field_by_field(
 
 
 def test_a_missing_file_is_named_with_its_partition_and_where_it_was_looked_for(folder: Path) -> None:
-    missing = SourceFile("sales/2024-02.csv", folder / "2024-02.csv", START.replace(month=2), "2024-02")
+    place(folder, "nr,town,price\n1,EAST,2\n")
 
     with pytest.raises(SourceError, match=r"^sales/2024-02\.csv: there is no such file") as refused:
-        load_csv([source(folder, "nr,town,price\n1,EAST,2\n"), missing], HEADER)
-    for part in ("partition 2024-02", str(missing.path), "ML_ASSETS_DATA"):
+        read(folder, months=2)
+    for part in ("partition 2024-02", str(folder / "sales" / "2024-02.csv"), "ML_ASSETS_DATA"):
         assert part in str(refused.value)
 
 
 def test_a_folder_in_the_files_place_cannot_be_read(folder: Path) -> None:
-    (folder / "2024-01.csv").mkdir()
+    (folder / "sales" / "2024-01.csv").mkdir(parents=True)
 
     with pytest.raises(SourceError, match=r"^sales/2024-01\.csv: cannot be read"):
-        load_csv([SourceFile("sales/2024-01.csv", folder / "2024-01.csv", START, "2024-01")], HEADER)
+        read(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\r\n \n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
@@ -228,9 +235,17 @@ def test_a_file_without_a_word_is_empty(folder: Path, content: bytes) -> None:
     assert "the file is empty" in refusal(folder, content)
 
 
-@pytest.mark.parametrize("content", ["nr,town,price", "nr,town,price\n", "nr,town,price\n\n\r\n"])
-def test_a_header_without_rows_is_refused(folder: Path, content: str) -> None:
-    assert "a header and no rows" in refusal(folder, content)
+def test_a_header_without_rows_is_no_rows_of_these_columns(folder: Path) -> None:
+    loaded = load(folder, "nr,town,price,floor\n")
+
+    assert loaded.rows.is_empty()
+    assert loaded.rows.columns == ["nr", "town", "price", "floor", *LINEAGE]
+    assert loaded.unexpected == {"sales/2024-01.csv": ("floor",)}
+    assert "sha256" in loaded.facts["2024-01"]
+
+
+def test_a_header_that_does_not_end_may_be_cut_off(folder: Path) -> None:
+    assert "line 1: the file ends within its header" in refusal(folder, "nr,town,price")
 
 
 def test_a_quote_that_never_closes_is_refused_with_its_line(folder: Path) -> None:
@@ -296,7 +311,7 @@ def test_a_name_of_the_teams_own_may_begin_with_an_underscore(folder: Path) -> N
     assert load(folder, "_id,nr,town,price\n9,1,EAST,2\n").rows["_id"].to_list() == ["9"]
 
 
-@pytest.mark.parametrize("renamed", ["prices", "sale_price", "PRICE"])
+@pytest.mark.parametrize("renamed", ["prices", "sale_price", "PRICES"])
 def test_a_missing_required_column_is_named_with_the_nearest_that_is_there(folder: Path, renamed: str) -> None:
     message = refusal(folder, f"nr,town,{renamed}\n1,EAST,2\n")
 
@@ -304,9 +319,20 @@ def test_a_missing_required_column_is_named_with_the_nearest_that_is_there(folde
     assert f"The file has: nr, town, {renamed}." in message
 
 
-def test_a_name_that_differs_in_case_only_is_offered_both_ways(folder: Path) -> None:
-    with pytest.raises(SourceError, match="'PRICE' is missing; did it become 'price'"):
-        load_csv([source(folder, "nr,town,price\n1,EAST,2\n")], ("nr", "PRICE"))
+@pytest.mark.parametrize("line", ["NR,Town,price", " nr , Town, price "])
+def test_a_column_is_found_whatever_its_letter_case_and_blanks(folder: Path, line: str) -> None:
+    loaded = load(folder, f"{line}\n1,EAST,2\n")
+
+    assert fields(loaded) == [("1", "EAST", "2")]
+    assert "Town as town" in " ".join(loaded.facts["2024-01"]["columns_renamed"].split())
+    assert loaded.unexpected == {}
+
+
+def test_a_column_that_nobody_asked_for_has_one_spelling_in_all_files(folder: Path) -> None:
+    place(folder, "nr,town,price,Floor\n1,EAST,2,9\n")
+    place(folder, "nr,town,price,FLOOR\n1,EAST,2,8\n", number=2)
+
+    assert read(folder, months=2).rows["Floor"].to_list() == ["9", "8"]
 
 
 def test_no_name_is_offered_where_none_is_near(folder: Path) -> None:
@@ -316,10 +342,11 @@ def test_no_name_is_offered_where_none_is_near(folder: Path) -> None:
 
 
 def test_a_range_with_one_broken_file_is_refused_as_a_whole_naming_that_file(folder: Path) -> None:
-    files = [source(folder, "nr,town,price\n1,EAST,2\n"), source(folder, "nr,town\n1,EAST\n", month=2)]
+    place(folder, "nr,town,price\n1,EAST,2\n")
+    place(folder, "nr,town\n1,EAST\n", number=2)
 
     with pytest.raises(SourceError, match=r"^sales/2024-02\.csv: the column 'price' is missing"):
-        load_csv(files, HEADER)
+        read(folder, months=2)
 
 
 def test_the_lineage_columns_stand_last(folder: Path) -> None:

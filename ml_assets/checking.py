@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ml_assets.core.validation import SchemaOutline
 
 OF_ALL_ROWS = {"_partition": "TIMESTAMP", "_source": "VARCHAR", "_row": "BIGINT"}
+OF_REFERENCE = {"_source": "VARCHAR", "_row": "BIGINT"}
 OF_RAW = {**OF_ALL_ROWS, "_ingested_at": "TIMESTAMP", SIMULATED: "VARCHAR", MALFORMED: "VARCHAR"}
 # The DuckDB type of a polars type, by the name before its parameters.
 TYPES = {
@@ -225,9 +226,17 @@ def _check_features(
     types = {name: _duckdb_type(dtype) for name, dtype in columns.items()}
     known = {name: kind for name, kind in types.items() if kind}
     try:
-        returned = list(column_lineage(project.features_sql, {"validated": [*columns, *LINEAGE]}, where=where))
+        inputs = {"validated": [*columns, *LINEAGE]}
+        # What a reference holds is known once it is read: as of raw, every column that is asked of it is taken for text.
+        asked = {
+            name: sorted(required_columns(project.features_sql, name, others=inputs, where=where))
+            for name in project.references
+        }
+        returned = list(column_lineage(project.features_sql, inputs | asked, where=where))
         if len(known) == len(types):  # else nobody knows here how DuckDB would take a column
             _create(connection, "validated", known | OF_ALL_ROWS)
+            for name, texts in asked.items():
+                _create(connection, name, dict.fromkeys(texts, "VARCHAR") | OF_REFERENCE)
             bind(connection, project.features_sql, where)
     except SqlError as error:
         mistakes.append(_mistake_of(error, where))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import dagster as dg
@@ -15,6 +14,7 @@ from ml_assets.assets.monitoring import build_decision, build_drift, build_perfo
 from ml_assets.assets.predictions import build_predictions
 from ml_assets.assets.promotion import build_champion
 from ml_assets.assets.raw import build_raw
+from ml_assets.assets.references import build_reference
 from ml_assets.assets.validated import build_validated
 from ml_assets.automation.schedules import build_refresh, build_schedule
 from ml_assets.automation.sensors import build_retraining, build_retraining_sensor
@@ -22,10 +22,20 @@ from ml_assets.checking import missing_files, require_right
 from ml_assets.core.declaration import Declaration, DeclarationError, Mistake
 from ml_assets.core.tasks import Task
 from ml_assets.lake.resource import shared_lake
-from ml_assets.project import Gate, Monitoring, Partitions, Project, Retraining, Source, Training, Validation
+from ml_assets.project import (
+    NAME,
+    Gate,
+    Monitoring,
+    Partitions,
+    Project,
+    Reference,
+    Retraining,
+    Source,
+    Training,
+    Validation,
+)
 
 TYPE = "ml_assets.ModelProject"
-NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class ModelProject(dg.Component, dg.Model, dg.Resolvable):
@@ -37,6 +47,9 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
     description: str = Field(description="What the project is for.")
     owners: list[str] = Field(default=[], description="`team:NAME` or e-mail addresses.")
     source: Source = Field(description="Where raw rows come from.")
+    references: dict[str, Reference] = Field(
+        default={}, description="Tables that features.sql may read beside `validated`, each under its name."
+    )
     partitions: Partitions = Field(description="How rows are cut into partitions.")
     schema_: str = Field(
         alias="schema", description="`module:Class` of the pandera.polars.DataFrameModel of a clean row."
@@ -95,6 +108,7 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
             retraining=self.retraining,
             task=self.task,
             positive=_label(self.positive),
+            references=self.references,
         )
 
 
@@ -105,6 +119,7 @@ def build_definitions(project: Project) -> dg.Definitions:
         assets=[
             build_raw(project),
             build_validated(project),
+            *(build_reference(project, name) for name in project.references),
             build_features(project),
             build_profile(project),
             build_exploration(project),

@@ -65,7 +65,7 @@ def backfill(
             lambda: materialize_range(instance, defs, project.name, names, first=first, last=last),
         )
 
-    part(PREPARING)
+    part([*project.references, *PREPARING])
     if champion_at(ledger.entries(project.name), last) is None:
         timed(f"{project.name}: training the first version", lambda: run_job(instance, defs, f"{project.name}_retrain"))
         verdict = ledger.entries(project.name)[-1]

@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -26,6 +26,17 @@ from ml_assets.lake.sql import Table, Window
 from ml_assets.sources import http
 from ml_assets.sources.databases import DatabaseReader, Postgres, Sqlite
 from ml_assets.sources.http import HttpReader
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+# What the platform keeps of a project, as assets or as tables of the lake.
+TABLES = frozenset({
+    "raw", "validated", "quarantine", "features", "profile", "bins", "exploration", "training_set", "model",
+    "evaluation", "champion", "predictions", "prediction_profile", "drift", "performance", "decision",
+})  # fmt: skip
 
 
 class Publisher(dg.Model, dg.Resolvable):
@@ -318,6 +329,30 @@ class Source(dg.Model, dg.Resolvable):
         return value
 
 
+class Reference(dg.Model, dg.Resolvable):
+    """A table of files that features.sql may read beside `validated`, by its name: whole, the same for all partitions.
+
+    Every column is text, as it came, with `_source` and `_row`.
+    """
+
+    files: str = Field(
+        description="Path of the files under the data folder, absolute, or in an object store (`s3://…`); globs too."
+    )
+    format: Literal["csv", "tsv", "jsonl", "parquet"] | None = Field(
+        default=None, description="Format of the files; by the ending of their name where it is left out."
+    )
+    dialect: Dialect = Field(default=Dialect(), description="How delimited text is to be read.")
+
+    @field_validator("files")
+    @classmethod
+    def _stays_below(cls, value: str) -> str:
+        if ".." in Path(value).parts or "%" in value:
+            raise ValueError(
+                f"files: {value!r} must be a path without `..` and strftime codes: a reference has no partitions"
+            )
+        return value
+
+
 def _under_the_data_folder(field: str, value: str) -> str:
     if Path(value).is_absolute() or ".." in Path(value).parts:
         raise ValueError(f"{field}: {value!r} must be a path under the data folder, without `..`")
@@ -482,6 +517,7 @@ class Project:
         clean_sql, features_sql: the statements.
         task: what the target is predicted as.
         positive: the label, as text, that counts as positive in a binary task; None where the labels tell.
+        references: tables that features.sql may read beside `validated`, by name.
     """
 
     name: str
@@ -502,15 +538,22 @@ class Project:
     retraining: Retraining
     task: Task = "regression"
     positive: str | None = None
+    references: Mapping[str, Reference] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together.
 
         Raises:
-            ValueError: naming a metric that is none of the task's; or the file that a source names for two partitions:
-                each would hold the rows of both.
+            ValueError: naming a metric that is none of the task's; a reference whose name is taken; or the file that a
+                source names for two partitions: each would hold the rows of both.
         """
         self._refuse_other_tasks()
+        for name in self.references:
+            if name in TABLES or not NAME.fullmatch(name):
+                raise ValueError(
+                    f"references.{name}: this is {'taken by the project itself' if name in TABLES else 'no name'}. "
+                    "Remedy: another one of lower-case letters, digits and _, a letter first"
+                )
         if not self.source.by_partition:
             return
         if not self.calendar.has_time:
@@ -627,7 +670,9 @@ class Project:
             *self.gates,
         ]
         positive = self.positive or ""
-        return digest(self.schema, self.target, self.task, positive, *(part.model_dump_json() for part in parts))
+        declared = [part.model_dump_json() for part in parts]
+        declared += [f"{name} {reference.model_dump_json()}" for name, reference in sorted(self.references.items())]
+        return digest(self.schema, self.target, self.task, positive, *declared)
 
     @cached_property
     def sql_hash(self) -> str:

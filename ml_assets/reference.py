@@ -18,7 +18,7 @@ HEAD = f"""\
 <!-- Written from the types by `make reference`: change `ml_assets/project.py`, not this page. -->
 
 A project is a folder with a `defs.yaml`. It says `type: {TYPE}`, and below `attributes` what is listed here.
-`[]` stands for each entry of a list. `ml-assets check` tells every mistake with its place.
+`[]` stands for each entry of a list, `NAME` for a name of your own. `ml-assets check` tells every mistake with its place.
 
 For help while you write, begin the file with a line that leads an editor to the schema beside this page:
 
@@ -80,14 +80,16 @@ def _fields(
         meaning = field.get("description") or next((one.get("description", "") for one in inner), "")
         yield path, field, name in model.get("required", ()), meaning
         for one in inner:
-            yield from _fields(one, schema, f"{path}{'[]' if field.get('type') == 'array' else ''}.")
+            within = "[]" if field.get("type") == "array" else ".NAME" if "additionalProperties" in field else ""
+            yield from _fields(one, schema, f"{path}{within}.")
 
 
 def _models(field: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The models that a field's value may be, or hold."""
     if "$ref" in field:
         yield schema["$defs"][field["$ref"].rpartition("/")[2]]
-    for part in (*field.get("anyOf", ()), *field.get("oneOf", ()), *field.get("allOf", ()), field.get("items")):
+    within = (field.get("items"), field.get("additionalProperties"))
+    for part in (*field.get("anyOf", ()), *field.get("oneOf", ()), *field.get("allOf", ()), *within):
         if isinstance(part, dict):
             yield from _models(part, schema)
 

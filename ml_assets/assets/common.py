@@ -14,7 +14,7 @@ from ml_assets.core.partitioning import FORMATS, ONLY
 from ml_assets.core.statement import check_select, is_row_wise
 from ml_assets.lake.connection import Commit, columns_of
 from ml_assets.lake.origin import origin_warning
-from ml_assets.lake.sql import Table, Window
+from ml_assets.lake.sql import Table, Window, quoted
 from ml_assets.lake.tables import LINEAGE, PARTITION, run_select
 from ml_assets.project import Project, digest
 from ml_assets.registry.ledger import Ledger
@@ -150,8 +150,15 @@ def ledger(lake: Lake) -> Ledger:
     return Ledger(lake)
 
 
-def run_sql(cursor: duckdb.DuckDBPyConnection, path: str, sql: str, name: str, rows: pl.DataFrame) -> pl.DataFrame:
-    """Run a project's statement over its named input, one partition after another.
+def run_sql(
+    cursor: duckdb.DuckDBPyConnection,
+    path: str,
+    sql: str,
+    name: str,
+    rows: pl.DataFrame,
+    references: Mapping[str, pl.DataFrame] | None = None,
+) -> pl.DataFrame:
+    """Run a project's statement over its named inputs, one partition after another.
 
     A partition has the same result alone and within a range, whatever the statement does: an average over a town sees
     the rows of its month, never those of a later one.
@@ -162,24 +169,31 @@ def run_sql(cursor: duckdb.DuckDBPyConnection, path: str, sql: str, name: str, r
         sql: the statement.
         name: the named input: `raw` or `validated`.
         rows: the input's rows, with `_partition`.
+        references: further named inputs; each partition sees all their rows.
 
     Raises:
-        SqlError: if it is anything but one SELECT over the named input: it reads no file and changes nothing.
+        SqlError: if it is anything but one SELECT over the named inputs: it reads no file and changes nothing.
         SqlFailure: what DuckDB says, and where; or the statement does not return the columns of lineage.
     """
     import polars as pl
 
-    check_select(sql, where=path, allowed=[name])
+    others = references or {}
+    check_select(sql, where=path, allowed=[name, *others])
     together = is_row_wise(sql, where=path, kept=LINEAGE)
     parts = []
-    for part in [rows] if together else rows.partition_by(PARTITION, maintain_order=True) or [rows]:
-        cursor.register("_part", part)
-        try:
-            parts.append(run_select(cursor, sql, {name: "FROM _part"}))
-        except duckdb.Error as error:
-            raise SqlFailure(f"{path}: {error}") from error
-        finally:
-            cursor.unregister("_part")
+    # Once, not for each partition.
+    inputs = {other: f"FROM {quoted(f'_reference_{other}')}" for other in others}
+    for other, frame in others.items():
+        cursor.register(f"_reference_{other}", frame)
+    try:
+        for part in [rows] if together else rows.partition_by(PARTITION, maintain_order=True) or [rows]:
+            cursor.register("_part", part)
+            parts.append(run_select(cursor, sql, {name: "FROM _part", **inputs}))
+    except duckdb.Error as error:
+        raise SqlFailure(f"{path}: {error}") from error
+    finally:
+        for registered in ("_part", *(f"_reference_{other}" for other in others)):
+            cursor.unregister(registered)
     result = pl.concat(parts)
     missing = [column for column in LINEAGE if column not in result.columns]
     if missing:

@@ -84,7 +84,8 @@ def look_at(cursor: duckdb.DuckDBPyConnection, project: Project) -> tuple[Explor
 
     features, validated = (_columns(cursor, project, name) for name in ("features", "validated"))
     # The lake keeps a column that the statement no longer returns.
-    today = column_lineage(project.features_sql, {"validated": list(validated)}, where=project.features_path)
+    inputs = {name: list(_columns(cursor, project, name)) for name in ("validated", *project.references)}
+    today = column_lineage(project.features_sql, inputs, where=project.features_path)
     found = explore(
         query,
         project.table("features").path,

@@ -17,6 +17,7 @@ from ml_assets.assets.common import (
     span_of,
     spec,
 )
+from ml_assets.assets.references import read_references
 from ml_assets.core.lineage import ColumnRef, column_lineage
 from ml_assets.core.profiles import ColumnBins, as_frame, choose_bins, profile_sql, read_profile
 from ml_assets.core.training import feature_kinds
@@ -39,9 +40,9 @@ def build_features(project: Project) -> dg.AssetsDefinition:
                 project,
                 "features",
                 f"What a model learns from and the target `{project.target}`. Made by `{project.features_path}`.",
-                deps=["validated"],
+                deps=["validated", *project.references],
                 kinds=["duckdb", "sql"],
-                code=[project.features_sql],
+                code=[project.features_sql, *(one.model_dump_json() for one in project.references.values())],
             )
         ],
         backfill_policy=SINGLE_RUN,
@@ -52,12 +53,16 @@ def build_features(project: Project) -> dg.AssetsDefinition:
         counts: dict[datetime, int] = {}
         with lake.lake.transaction(commit_of(context, project, "features")) as transaction:
             cursor = transaction.cursor
+            references = read_references(cursor, project)
             columns = {"validated": described(cursor, table)}
+            columns |= {name: frame.columns for name, frame in references.items()}
             lineage = column_lineage(project.features_sql, columns, where=project.features_path)
             with WindowWriter(transaction, project.table("features"), span.window) as writer:
                 for piece in in_pieces(project, cursor, table, span):
                     validated = read(cursor, table, piece.window)
-                    rows = run_sql(cursor, project.features_path, project.features_sql, "validated", validated)
+                    rows = run_sql(
+                        cursor, project.features_path, project.features_sql, "validated", validated, references
+                    )
                     _refuse_doubled_rows(project, validated, rows)
                     writer.add(rows)
                     counts |= counts_of(rows)
@@ -74,7 +79,8 @@ def current_kinds(cursor: duckdb.DuckDBPyConnection, project: Project) -> dict[s
     Not read off the table: the lake keeps a column that the statement no longer returns.
     """
     empty = cursor.execute(f"FROM {project.table('validated').path} LIMIT 0").pl()
-    columns = run_sql(cursor, project.features_path, project.features_sql, "validated", empty).schema
+    references = read_references(cursor, project, limit=0)
+    columns = run_sql(cursor, project.features_path, project.features_sql, "validated", empty, references).schema
     return feature_kinds(
         columns,
         target=project.target,

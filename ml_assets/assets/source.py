@@ -12,7 +12,7 @@ from ml_assets import settings
 from ml_assets.lake.connection import Lake, table_exists
 from ml_assets.lake.sql import Window, quoted
 from ml_assets.lake.tables import read
-from ml_assets.project import Project
+from ml_assets.project import Project, Reference, Source
 from ml_assets.sources import delimited
 from ml_assets.sources.files import FileReader
 from ml_assets.sources.functions import FunctionReader
@@ -35,11 +35,7 @@ def open_source(project: Project, *, staged: bool = False) -> Reader:
     """
     source = project.source
     if source.files:
-        dialect = delimited.Dialect(**source.dialect.model_dump())
-        root, pattern = settings.data_root(), source.files
-        if Path(pattern).is_absolute():
-            root, pattern = Path(Path(pattern).anchor), str(Path(pattern).relative_to(Path(pattern).anchor))
-        return FileReader(pattern, root, duckdb.connect, format=source.format, dialect=dialect)
+        return open_files(source)
     timed = project.calendar.has_time
     reader: Reader
     if source.database is not None:
@@ -49,6 +45,15 @@ def open_source(project: Project, *, staged: bool = False) -> Reader:
     else:
         reader = FunctionReader(source.function, timed=timed)
     return Staged(reader, _staging(project), source.model_dump_json()) if staged else reader
+
+
+def open_files(declared: Source | Reference) -> FileReader:
+    """The reader of declared files."""
+    dialect = delimited.Dialect(**declared.dialect.model_dump())
+    root, pattern = settings.data_root(), declared.files
+    if Path(pattern).is_absolute():
+        root, pattern = Path(Path(pattern).anchor), str(Path(pattern).relative_to(Path(pattern).anchor))
+    return FileReader(pattern, root, duckdb.connect, format=declared.format, dialect=dialect)
 
 
 def forget_staged(project: Project, starts: Sequence[datetime]) -> None:

@@ -33,9 +33,10 @@ KEEP = timedelta(days=7)
 
 def build_refresh(project: Project) -> Any:
     """The job `<project>_refresh`: one partition, from the source to the decision."""
+    names = (*project.references, *PARTITIONED)
     return dg.define_asset_job(
         f"{project.name}_refresh",
-        selection=dg.AssetSelection.assets(*(asset_key(project, name) for name in PARTITIONED)),
+        selection=dg.AssetSelection.assets(*(asset_key(project, name) for name in names)),
         description=f"One partition of {project.name}, from the source to the decision.",
         executor_def=dg.in_process_executor,
         tags={REFRESH_TAG: project.name},

@@ -119,9 +119,9 @@ def _in_words(details: ErrorDetails, model: type[BaseModel]) -> str:
 def _fields(model: type[BaseModel], path: Path) -> list[str]:
     """The names of the fields at a place of a declaration, as they are written."""
     for key in path:
-        if isinstance(key, str):
-            known = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
-            inner = _models(known.get(key))
+        known = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+        if key in known:  # else a position in a list, or a name that the team chose
+            inner = _models(known[key])
             if not inner:
                 return []
             model = inner[0]

@@ -39,7 +39,14 @@ class ColumnRef(NamedTuple):
     column: str
 
 
-def required_columns(sql: str, table: str, known: Sequence[str] | None = None, *, where: str = "SQL") -> frozenset[str]:
+def required_columns(
+    sql: str,
+    table: str,
+    known: Sequence[str] | None = None,
+    *,
+    others: Mapping[str, Sequence[str]] | None = None,
+    where: str = "SQL",
+) -> frozenset[str]:
     """The columns of a named input that a SELECT mentions anywhere: without them it would not run.
 
     Filters, joins, groups, orders and EXCLUDE lists count. What only a star or a `COLUMNS` pattern brings does not.
@@ -49,12 +56,13 @@ def required_columns(sql: str, table: str, known: Sequence[str] | None = None, *
         table: The named input.
         known: Its columns. Without them an unqualified column belongs to the only table that is read, and a name that
             could also be an alias is taken for the alias.
+        others: The columns of other named inputs, by the input's name: an unqualified one of theirs is not the table's.
         where: The file's name, for the message.
 
     Raises:
         SqlError: As `check_select`; or a column is not in `known`, or could belong to more than one table.
     """
-    resolver = _Resolver(read_statement(sql, where), {table: known}, target=table)
+    resolver = _Resolver(read_statement(sql, where), {**(others or {}), table: known}, target=table)
     resolver.query(resolver.statement.tree)
     return frozenset(ref.column for ref in resolver.mentions if ref.table == table)
 

@@ -46,7 +46,6 @@ def build_reference(project: Project, name: str) -> dg.AssetsDefinition:
             replace_from(transaction, table, spool.name, None)
             (rows,) = transaction.rows(f"SELECT count(*) FROM {table.path}")[0]
             columns = columns_of(transaction.cursor, table)
-        spool.drop()
         facts = reading.facts[""]
         return dg.MaterializeResult(
             metadata={

@@ -179,7 +179,7 @@ def run_sql(
 
     others = references or {}
     check_select(sql, where=path, allowed=[name, *others])
-    together = is_row_wise(sql, where=path, kept=LINEAGE)
+    together = is_row_wise(sql, table=name, where=path, kept=LINEAGE)
     parts = []
     # Once, not for each partition.
     inputs = {other: f"FROM {quoted(f'_reference_{other}')}" for other in others}

@@ -66,13 +66,15 @@ def inputs_of(sql: str, *, where: str = "SQL") -> frozenset[str]:
     return frozenset(names.values())
 
 
-def is_row_wise(sql: str, *, where: str = "SQL", kept: Collection[str]) -> bool:
-    """Whether every output row of a SELECT depends on one input row alone, as far as its form shows.
+def is_row_wise(sql: str, *, table: str, where: str = "SQL", kept: Collection[str]) -> bool:
+    """Whether every output row of a SELECT depends on one row of an input alone, as far as its form shows.
 
-    Such a statement has the same result over many partitions at once and over one after another.
+    Such a statement has the same result over many partitions of the input at once and over one after another. Rows may
+    be joined to other inputs, in which every partition sees all rows.
 
     Args:
         sql: One SELECT, DuckDB dialect.
+        table: The named input.
         where: The file's name, for the message.
         kept: Columns that must be selected as they are: beside a plain column, and without GROUP BY, DuckDB takes no
             aggregate, whatever its name.
@@ -80,19 +82,43 @@ def is_row_wise(sql: str, *, where: str = "SQL", kept: Collection[str]) -> bool:
     Raises:
         SqlError: As `check_select`.
     """
+    return _is_row_wise(read_statement(sql, where).tree, table.lower(), frozenset(kept))
+
+
+def _is_row_wise(query: exp.Expr, table: str, kept: frozenset[str]) -> bool:
     from sqlglot import exp
 
-    tree = read_statement(sql, where).tree
-    clauses = {name for name, value in tree.args.items() if value}
-    if not isinstance(tree, exp.Select) or not clauses <= {"expressions", "from_", "where"}:
+    parts = {name: value for name, value in query.args.items() if value}
+    if not isinstance(query, exp.Select) or not parts.keys() <= {"expressions", "from_", "where", "joins", "with_"}:
         return False
-    table = tree.args["from_"].this
-    if not isinstance(table, exp.Table) or {name for name, value in table.args.items() if value} - {"this", "alias"}:
+    if "with_" in parts and parts["with_"].args.get("recursive"):
         return False
-    if any(node is not tree and isinstance(node, exp.Query | exp.Window) for node in tree.walk()):
+    source = parts["from_"].this if "from_" in parts else None
+    if not isinstance(source, exp.Table) or {name for name, value in source.args.items() if value} - {"this", "alias"}:
         return False
-    plain = {each.name for each in tree.expressions if each.key == "column"}
-    return any(is_star(each) for each in tree.expressions) or plain.issuperset(kept)
+    cte = cte_of(source)
+    if not (_is_row_wise(cte.this, table, kept) if cte is not None else source.name.lower() == table):
+        return False
+    for join in parts.get("joins", ()):
+        # A RIGHT or FULL join returns what no row of the input matches: that hangs on all of them.
+        ways = {str(join.args.get(name) or "").upper() for name in ("method", "side", "kind")}
+        if not ways <= {"", "ASOF", "LEFT", "INNER", "OUTER", "CROSS", "SEMI", "ANTI"} or _reads(join, table):
+            return False
+    values = [*parts["expressions"], *([parts["where"]] if "where" in parts else [])]
+    if any(isinstance(node, exp.Query | exp.Window) for value in values for node in value.walk()):
+        return False
+    plain = {each.name for each in query.expressions if each.key == "column"}
+    return any(is_star(each) for each in query.expressions) or plain.issuperset(kept)
+
+
+def _reads(part: exp.Expr, table: str) -> bool:
+    """Whether a part of a statement reads an input, itself or through a CTE."""
+    for node in part.walk():
+        if node.key == "table":
+            cte = cte_of(node)
+            if _reads(cte.this, table) if cte is not None else node.name.lower() == table:
+                return True
+    return False
 
 
 @dataclass(frozen=True)

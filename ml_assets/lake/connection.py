@@ -29,6 +29,9 @@ DUCKDB_SETTINGS = {
     "python_enable_replacements": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
+    # Of a frame DuckDB does not know how many rows it has, takes them for few, and joins AS OF by comparing each with
+    # each: 160,000 flights with 17,000 observations took 100 s, without that way of joining 1 s.
+    "asof_loop_join_threshold": "0",
     # The rest of a process's memory is for frames and models. What does not fit is spilled to the lake's folder.
     "memory_limit": os.environ.get("ML_ASSETS_DUCKDB_MEMORY", "1GiB"),
 }

@@ -34,9 +34,26 @@ ROW_WISE, NOT = True, False
         (NOT, "SELECT * FROM raw TABLESAMPLE 10%"),
         (NOT, "SELECT * FROM raw USING SAMPLE 3"),
         (NOT, "SELECT _partition, _source, _row, a FROM raw GROUP BY ALL"),
-        (NOT, "WITH a AS (FROM raw) FROM a"),
+        (ROW_WISE, "WITH a AS (FROM raw) FROM a"),
+        (ROW_WISE, "WITH a AS (SELECT *, 2 * a AS b FROM raw), c AS (FROM a WHERE b > 1) SELECT * FROM c"),
+        (NOT, "WITH a AS (SELECT *, count(*) OVER () AS n FROM raw) FROM a"),
+        (NOT, "WITH a AS (SELECT a, count(*) AS n FROM raw GROUP BY a) SELECT r.* FROM raw AS r JOIN a USING (a)"),
+        (NOT, "WITH RECURSIVE a AS (FROM raw) FROM a"),
+        (ROW_WISE, "SELECT raw.*, o.b FROM raw JOIN other AS o USING (a)"),
+        (ROW_WISE, "SELECT r.* FROM raw AS r ASOF LEFT JOIN other AS o ON r.a = o.a AND r.t >= o.t"),
+        (ROW_WISE, "SELECT r.* FROM raw AS r LEFT JOIN (SELECT a, max(b) AS b FROM other GROUP BY a) AS o USING (a)"),
+        (ROW_WISE, "WITH o AS (SELECT a, avg(b) OVER () AS b FROM other) SELECT r.* FROM raw AS r JOIN o USING (a)"),
+        (ROW_WISE, "SELECT r.* FROM raw AS r, other AS o WHERE r.a = o.a"),
+        (ROW_WISE, "SELECT r.* FROM raw AS r SEMI JOIN other AS o USING (a)"),
+        (NOT, "SELECT r.* FROM raw AS r RIGHT JOIN other AS o USING (a)"),
+        (NOT, "SELECT r.* FROM raw AS r FULL JOIN other AS o USING (a)"),
+        (NOT, "SELECT r.* FROM raw AS r POSITIONAL JOIN other AS o"),
+        (NOT, "SELECT o.* FROM other AS o JOIN raw USING (a)"),
+        (NOT, "SELECT r.* FROM raw AS r LEFT JOIN (SELECT max(a) AS a FROM raw) AS m USING (a)"),
+        (NOT, "SELECT * FROM other"),
+        (NOT, "SELECT 1 AS one"),
         (NOT, "SELECT * FROM raw UNION ALL SELECT * FROM raw"),
     ],
 )
 def test_a_statement_is_row_wise_only_where_no_row_can_see_another(*, expected: bool, sql: str) -> None:
-    assert is_row_wise(sql, kept=("_partition", "_source", "_row")) is expected
+    assert is_row_wise(sql, table="raw", kept=("_partition", "_source", "_row")) is expected

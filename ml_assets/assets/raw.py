@@ -91,7 +91,7 @@ def read_source(project: Project, span: Span, cursor: duckdb.DuckDBPyConnection,
     for frame in source_frames(project, parts_of(project, span.starts), cursor, reading, required, staged=True):
         spool.add(frame.with_columns(own))
     if spool.empty:
-        empty = dict.fromkeys([*required, "_source", MALFORMED], pl.String)
+        empty = dict.fromkeys([*required, *project.source.ignore_in_duplicates, "_source", MALFORMED], pl.String)
         frame = pl.DataFrame(schema={**empty, "_row": pl.Int64, "_partition": pl.Datetime("us")})
         spool.add(frame.with_columns(own))
     return spool

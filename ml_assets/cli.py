@@ -195,7 +195,8 @@ def show(
 
     from ml_assets.lake.origin import origin_warning  # noqa: PLC0415
     from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
-    from ml_assets.quarantine import read_quarantine, tables  # noqa: PLC0415
+    from ml_assets.quarantine import read_quarantine  # noqa: PLC0415
+    from ml_assets.quarantine_tables import tables  # noqa: PLC0415
 
     declared = _project(project)
     with shared_lake().lake.reader() as cursor:
@@ -229,7 +230,9 @@ def export(
         done = run(cursor, declared, file, partition=partition, check=check, force=force)
     if warning:
         _say(warning)
-    _say(f"{done.rows:,} rows written to {file}" if done.rows else f"{project}: no row is in quarantine; nothing written")
+    _say(
+        f"{done.rows:,} rows written to {file}" if done.rows else f"{project}: no row is in quarantine; nothing written"
+    )
     if done.formulas:
         _say(
             f"{done.formulas:,} cells begin like a spreadsheet's formula (= + - @) and are written as they came. "

@@ -17,12 +17,11 @@ from ml_assets.lake.sql import Window, literal, quoted
 from ml_assets.registry.ledger import Entry, read_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
     import duckdb
-    from rich.table import Table as Shown
 
     from ml_assets.project import Project
 
@@ -238,7 +237,7 @@ def export(
     _check_is_there(cursor, project, window, check)
     where = _within(window)
     if check:
-        where += f" AND list_contains(list_transform({REASONS}, lambda one: one.\"check\"), {literal(check)})"
+        where += f' AND list_contains(list_transform({REASONS}, lambda one: one."check"), {literal(check)})'
     starts = [start for (start,) in cursor.execute(f"SELECT DISTINCT _partition FROM {table.path}").fetchall()]
     keys = {"_partition": starts, "_key": [project.key_of(start) for start in starts]}
     names = [quoted(name) for name in columns_of(cursor, table) if name not in PLATFORM]
@@ -304,43 +303,6 @@ def visible(value: str | None, width: int = WIDTH) -> str:
         for one in cut
     )
     return written if len(value) <= width and len(written) <= width else written[: width - 1] + "…"
-
-
-def tables(found: Quarantine) -> list[Shown]:
-    """The quarantine as tables for a terminal. Cells are text: nothing in them is taken for markup."""
-    return [
-        _table(
-            "Checks",
-            ("check", "column", "rows", "share", "since", "quarantined (UTC)", "newest"),
-            (
-                (
-                    one.name, one.column or "", f"{one.rows:,}", f"{one.share:.2%}", one.first,
-                    f"{one.since:%Y-%m-%d %H:%M}" if one.since else "", one.newest,
-                )
-                for one in found.checks
-            ),
-        ),
-        _table(
-            "Values",
-            ("check", "value", "rows", "source", "row", "belongs to"),
-            (
-                (one.name, each.shown, f"{each.rows:,}", each.source, str(each.row), each.belongs)
-                for one in found.checks
-                for each in one.examples
-            ),
-        ),
-        _table(
-            "Partitions",
-            ("partition", "raw", "quarantined", "share", "why"),
-            (
-                (one.key, f"{one.raw:,}", f"{one.rows:,}", f"{one.share:.2%}", one.why)
-                for one in found.partitions
-            ),
-        ),
-        *(
-            [_table("Re-entered", ("partition", "when (UTC)", "what"), _replays(found))] if found.replayed else []
-        ),
-    ]  # fmt: skip
 
 
 _ROWS = "count(DISTINCT (_partition, _source, _row))"
@@ -447,22 +409,3 @@ def _partitions(
 
 def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
-
-
-def _replays(found: Quarantine) -> Iterable[tuple[str, ...]]:
-    return ((one.partition, f"{one.at[:16].replace('T', ' ')}", one.reason) for one in found.replayed)
-
-
-def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Shown:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False)
-    for name in columns:
-        table.add_column(name, justify="right" if name in {"rows", "share", "raw", "row", "quarantined"} else "left",
-                         overflow="fold")  # fmt: skip
-    for row in rows:
-        # A file may be named by whoever delivers it.
-        table.add_row(*(Text(visible(cell, 10 * WIDTH)) for cell in row))
-    return table

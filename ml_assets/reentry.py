@@ -13,8 +13,8 @@ from ml_assets import settings
 from ml_assets.assets.source import touched
 from ml_assets.history import neighbours, register_blocks
 from ml_assets.lake.connection import Commit, columns_of, table_exists
-from ml_assets.lake.tables import LINEAGE
 from ml_assets.lake.sql import quoted
+from ml_assets.lake.tables import LINEAGE
 from ml_assets.registry.ledger import Draft, Ledger, champion_at
 from ml_assets.registry.models import Registry
 from ml_assets.runs import JUDGING, PREPARING, materialize_range
@@ -106,7 +106,7 @@ def replay(
     for read_again in (True, False):
         group = [key for key in chosen if (key in changed) is read_again]
         for first, last in neighbours(project, group):
-            names = PREPARING if read_again else PREPARING[1:]
+            names: tuple[str, ...] = PREPARING if read_again else PREPARING[1:]
             if champion_at(Ledger(lake).entries(project.name), last) is not None:
                 names += JUDGING
             say(f"{project.name}, {first} … {last}: {', '.join(names)} in one run")

@@ -68,8 +68,8 @@ class Failing:
         rows: rows that fail it.
         share: of the raw rows looked at.
         first, newest: keys of the oldest and the newest partition that hold such rows.
-        since: when the first of these rows was put into quarantine for it, naive UTC: the time of the oldest snapshot
-            that tells, or that at which the row was read.
+        since: when the first of these rows was put into quarantine for it, naive UTC: the oldest snapshot that tells,
+            or the time at which the row was read, if upkeep has forgotten the snapshot.
         examples: the commonest values.
     """
 
@@ -338,7 +338,9 @@ def _check_is_there(cursor: duckdb.DuckDBPyConnection, project: Project, window:
     source, _ = _told(project, window, "")
     names = [name for (name,) in cursor.execute(f"SELECT DISTINCT name FROM ({source}) ORDER BY 1").fetchall()]
     if check not in names:
-        raise ValueError(f"no row of {project.name} is in quarantine for {check!r}; there are: {', '.join(names)}")
+        raise ValueError(
+            f"no row of {project.name} is in quarantine for {check!r}; there are: {', '.join(names) or 'none'}"
+        )
 
 
 def _since(cursor: duckdb.DuckDBPyConnection, project: Project, window: Window | None) -> dict[str, datetime]:

@@ -78,9 +78,9 @@ def replay(
     """Judge the partitions that hold quarantined rows again, and tell what re-entered and who had missed it.
 
     Where the source holds other rows than the lake, they are read again, from `raw` on; else from `validated` on.
-    Neighbours are one run. A row whose time lies in another partition is never moved there. Decisions are recorded as
-    made again; they launch nothing. Rows that re-entered are an entry of the ledger, `replayed`, for each partition,
-    also if the run failed afterwards.
+    Neighbours are one run. A row whose time lies in another partition is never moved there. Decisions are recorded, as
+    those of a backfill; they launch nothing. Rows that re-entered are an entry of the ledger, `replayed`, for each
+    partition, also if the run failed afterwards.
 
     Args:
         instance: where the runs are recorded.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import unicodedata
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 from small_market import COLUMNS, JUDGED, JUDGING, NAME, PREPARING, Market, Row, RunFailed, open_market, sales
 from typer.testing import CliRunner
@@ -17,7 +20,7 @@ from typer.testing import CliRunner
 from ml_assets import cli, reentry, runs
 from ml_assets.errors import RunFailedError
 from ml_assets.lake.resource import shared_lake
-from ml_assets.quarantine import Quarantine, export, read_quarantine, visible
+from ml_assets.quarantine import WIDTH, Quarantine, export, read_quarantine, visible
 from ml_assets.quarantine_tables import tables
 
 if TYPE_CHECKING:
@@ -177,8 +180,9 @@ def test_a_line_taken_out_of_a_file_lets_nothing_in(shared: Market, month: str) 
     shared.write(month, rows)
     shared.materialize(PREPARING, month)
     shared.write(month, [rows[1], *rows[3:]])
-    done, _ = replay(shared, month)
+    done, said = replay(shared, month)
 
+    assert f"rows that have left {month} may belong elsewhere now: `ml-assets catch-up {NAME}` finds them" in said[1]
     assert [(one.read_again, one.before, one.after, one.reentered) for one in done] == [(True, 2, 0, 0)]
     assert [entry for entry in shared.ledger("replayed") if entry.partition == month] == []
 
@@ -281,6 +285,13 @@ def test_the_tables_take_nothing_for_markup_and_print_no_control_character(marke
 )
 def test_values_are_made_visible_and_cut(value: str | None, shown: str) -> None:
     assert visible(value) == shown
+
+
+@given(st.text())
+def test_a_value_never_moves_the_cursor_and_never_fills_the_screen(value: str) -> None:
+    shown = visible(value)
+    assert len(shown) <= WIDTH
+    assert not {unicodedata.category(one) for one in shown} & {"Cc", "Cf", "Zl", "Zp"}
 
 
 HOSTILE = ["=1+1", "@x", "-2", 'say "a, b"', "two\nlines", "ein\rzwei", " blanks ", "a;b\tc", "NULL", "\\N", "漢字"]

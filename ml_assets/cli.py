@@ -260,9 +260,8 @@ def replay(
     from ml_assets.runs import load_definitions, open_instance  # noqa: PLC0415
 
     declared, instance = _project(project), open_instance()
-    run(
-        instance, load_definitions(), shared_lake().lake, declared, keys=partition or (), rules=rules, say=_say
-    )  # fmt: skip
+    lake, defs = shared_lake().lake, load_definitions()
+    run(instance, defs, lake, declared, keys=partition or (), rules=rules, say=_say)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from ml_assets.core.validation import IN_PARTITION, cast_column
 from ml_assets.lake.connection import columns_of, table_exists
 from ml_assets.lake.sql import Window, literal, quoted
 from ml_assets.registry.ledger import Entry, read_entries
+from ml_assets.sources.reading import RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,8 +30,6 @@ EXAMPLES = 3
 WIDTH = 60
 MISSING = "(missing)"
 REASONS = "_reasons"
-# Columns that the platform added to the source's own.
-PLATFORM = ("_partition", "_source", "_row", "_malformed", "_ingested_at", "_simulated", REASONS)
 FORMATS = {".csv": "FORMAT csv, HEADER", ".parquet": "FORMAT parquet", ".jsonl": "FORMAT json"}
 
 
@@ -240,7 +239,7 @@ def export(
         where += f' AND list_contains(list_transform({REASONS}, lambda one: one."check"), {literal(check)})'
     starts = [start for (start,) in cursor.execute(f"SELECT DISTINCT _partition FROM {table.path}").fetchall()]
     keys = {"_partition": starts, "_key": [project.key_of(start) for start in starts]}
-    names = [quoted(name) for name in columns_of(cursor, table) if name not in PLATFORM]
+    names = [f"held.{quoted(name)}" for name in columns_of(cursor, table) if name not in RESERVED]
     reasons = f"list_transform({REASONS}, lambda one: one.\"check\" || ': ' || coalesce(one.value, {literal(MISSING)}))"
     rows = f"SELECT * FROM {table.path} WHERE {where}"
     if not (count := _one(cursor, f"SELECT count(*) FROM ({rows})")):
@@ -249,7 +248,7 @@ def export(
     cursor.register("_keys", pl.DataFrame(keys, schema={"_partition": pl.Datetime("us"), "_key": pl.String}))
     try:
         cursor.execute(
-            f"COPY (SELECT {', '.join(names)}{', ' if names else ''}_key AS _partition, _source, _row, "
+            f"COPY (SELECT {', '.join(names)}{', ' if names else ''}_keys._key AS _partition, _source, _row, "
             f"array_to_string({reasons}, '; ') AS {REASONS} FROM ({rows}) AS held JOIN _keys USING (_partition) "
             f"ORDER BY held._partition, _source, _row) TO {literal(str(partial))} ({form})"
         )
@@ -258,7 +257,7 @@ def export(
         partial.unlink(missing_ok=True)
         cursor.unregister("_keys")
     formulas = " + ".join(f"count_if({_FORMULA.format(name)})" for name in names) or "0"
-    return Exported(count, _one(cursor, f"SELECT {formulas} FROM ({rows})") if form == FORMATS[".csv"] else 0)
+    return Exported(count, _one(cursor, f"SELECT {formulas} FROM ({rows}) AS held") if form == FORMATS[".csv"] else 0)
 
 
 def belonging(project: Project, values: Sequence[str | None]) -> list[str]:

@@ -304,7 +304,8 @@ def test_an_export_holds_the_rows_as_they_came(shared: Market, month: str, tmp_p
         row["town"] = value
     rows[11]["town"] = ""
     rows[11]["area"] = "large"
-    shared.write(month, rows)
+    # A source may call its columns as it likes.
+    shared.write(month, [{**row, "_key": "k", "check": "c"} for row in rows], (*COLUMNS, "_key", "check"))
     shared.materialize(["raw"], month)
     with pytest.raises(RunFailed):
         shared.materialize([*JUDGED, "features"], month)
@@ -324,6 +325,7 @@ def test_an_export_holds_the_rows_as_they_came(shared: Market, month: str, tmp_p
     assert [(row["_partition"], row["_source"], int(row["_row"])) for row in back] == [
         (month, f"sales/{month}.csv", number) for number in range(1, 13)
     ]
+    assert {(row["_key"], row["check"]) for row in back} == {("k", "c")}
     assert back[11]["_reasons"] == "area__cast: large; town__not_null: (missing)"
     assert [one.name for one in tmp_path.iterdir()] == [file.name]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Project names start with a letter: no project can take this schema.
 LEDGER = Table("_ledger", "events")
-Kind = Literal["decision", "registered", "promoted", "rejected"]
+Kind = Literal["decision", "registered", "promoted", "rejected", "replayed"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Entry:
         at: when it was written, ISO 8601, UTC.
         project: the project.
         kind: what happened.
-        partition: the partition decided on, or the first one that a promoted version serves; "" where there is none.
+        partition: the partition decided on, the one whose quarantined rows re-entered, or the first one that a promoted
+            version serves; "" where there is none.
         version: the model version, 0 where there is none.
         action: for a decision: `hold` or `retrain`; else "".
         standing: for a decision: `live`, `backfill` or `again`; else "".

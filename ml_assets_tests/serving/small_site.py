@@ -93,7 +93,13 @@ def fill_home(home: Path) -> None:
                 [lineage, lineage.filter(pl.col("_row") <= 2), lineage.tail(1)]
             ).with_columns(pl.lit("SIMULATED DATA: nobody observed these rows.").alias("_simulated")),
             PROJECT.table("validated"): lineage,
-            PROJECT.table("quarantine"): lineage.tail(1),
+            PROJECT.table("quarantine"): lineage.tail(1).with_columns(
+                pl.lit(HOSTILE).alias("town"),
+                pl.lit(datetime(2024, 5, 1)).alias("_ingested_at"),  # noqa: DTZ001 - naive UTC
+                pl.lit([{"check": "town__isin", "column": HOSTILE_COLUMN, "value": f"\x1b{HOSTILE}"}]).alias(
+                    "_reasons"
+                ),
+            ),
             PROJECT.table("features"): features,
         },
         window,
@@ -134,6 +140,7 @@ def fill_home(home: Path) -> None:
         Draft("houses", "promoted", "the first version that passes", {}, "2024-04", 1),
         Draft("houses", "decision", f"within 1.25 times {HOSTILE}", {}, "2024-03", 1, "hold", "backfill"),
         Draft("houses", "decision", "more than 1.25 times", {}, "2024-04", 1, "retrain", "live"),
+        Draft("houses", "replayed", f"judged again: {HOSTILE}", {}, "2024-03"),
         Draft("houses", "decision", "asked once more", {}, "2024-04", 1, "hold", "again"),
     ]
     Ledger(lake).append(commit, lambda _: drafts)

@@ -23,6 +23,7 @@ PAGES = [
     "/",
     "/projects/houses",
     "/projects/houses/partitions",
+    "/projects/houses/quarantine",
     "/projects/houses/drift",
     "/projects/houses/drift/2024-04",
 ]
@@ -94,6 +95,18 @@ def test_a_long_history_is_cut_with_a_link_to_all_of_it(client: Browser, monkeyp
     assert "All 4 partitions" in page
     assert "/drift/2024-01" not in page
     assert "/drift/2024-01" in client.get("/projects/houses/partitions").text
+
+
+def test_the_quarantine_says_why_since_when_where_and_what_has_left_it(client: Browser) -> None:
+    assert 'href="/projects/houses/quarantine"' in client.get("/projects/houses").text
+    page = client.get("/projects/houses/quarantine").text
+    text = text_of(page)
+    assert "1 of 129 rows did not pass" in text
+    assert "town__isin &lt;img src=x onerror=alert(&#39;column&#39;)&gt; 1 0.78% 2024-04" in text
+    assert "\\x1b&lt;/script&gt;&lt;script&gt;alert(&#39;value&#39;)&lt;/script&gt;" in text
+    assert "1 \N{MULTIPLICATION SIGN}, 2024-04.csv row 30" in text
+    assert "2024-04 33 1 3.03% town__isin 1" in text
+    assert "judged again: &lt;/script&gt;" in text
 
 
 def test_versions_show_stage_window_metrics_and_verdict(client: Browser) -> None:

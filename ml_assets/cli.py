@@ -62,7 +62,7 @@ def backfill(project: Project_, first: Key_ = "", last: Key_ = "") -> None:
     last = last or first
     check_range(declared, first, last)
     instance = open_instance()
-    run(instance, load_definitions(), Ledger(shared_lake().lake), declared, first=first, last=last, say=_say)
+    run(instance, load_definitions(declared), Ledger(shared_lake().lake), declared, first=first, last=last, say=_say)
 
 
 @app.command(name="catch-up")
@@ -82,7 +82,7 @@ def catch_up(
     _say("\n".join(map(str, changes)) or f"{project}: the lake holds what the source holds")
     present = [one for one in changes if one.source]
     if present and not dry_run:
-        run(open_instance(), load_definitions(), Ledger(shared_lake().lake), declared, changes=present, say=_say)
+        run(open_instance(), load_definitions(declared), Ledger(shared_lake().lake), declared, changes=present, say=_say)
 
 
 @app.command()
@@ -97,7 +97,7 @@ def refresh(project: Project_, partition: Key) -> None:
     check_range(declared, partition, partition)
     instance = open_instance()
     register_blocks(instance, declared, [partition])
-    run = run_job(instance, load_definitions(), f"{project}_refresh", partition=partition)
+    run = run_job(instance, load_definitions(declared), f"{project}_refresh", partition=partition)
     found = downstream(shared_lake().lake, declared, [partition])[partition]
     counts = ", ".join(f"{count:,.0f} {name.removesuffix(' rows')}" for name, count in found.items() if " " in name)
     _say(f"{project}, {partition}: run {run}: {counts}")
@@ -112,8 +112,8 @@ def retrain(project: Project_) -> None:
     from ml_assets.registry.ledger import Ledger  # noqa: PLC0415
     from ml_assets.runs import load_definitions, open_instance, run_job  # noqa: PLC0415
 
-    _project(project)
-    run_job(open_instance(), load_definitions(), f"{project}_retrain")
+    declared = _project(project)
+    run_job(open_instance(), load_definitions(declared), f"{project}_retrain")
     verdict = Ledger(shared_lake().lake).entries(project)[-1]
     _say(f"version {verdict.version} {verdict.kind}: {verdict.reason}")
 
@@ -127,8 +127,10 @@ def up(
     """Start Dagster's UI, the daemon and the report pages; Ctrl-C stops all."""
     from ml_assets import settings  # noqa: PLC0415
     from ml_assets.automation.up import up as run  # noqa: PLC0415
+    from ml_assets.projects import load_projects  # noqa: PLC0415
     from ml_assets.runs import fail_orphaned_runs, open_instance, sole_daemon, workspace  # noqa: PLC0415
 
+    load_projects()  # a declaration that is wrong is told here, not in the logs of three programs
     home = settings.home()
     with sole_daemon(home) as is_ours:
         if is_ours:
@@ -205,12 +207,9 @@ def _say(line: str) -> None:
 
 
 def _project(name: str) -> Project:
-    from ml_assets.projects import load_projects  # noqa: PLC0415
+    from ml_assets.projects import load_project  # noqa: PLC0415
 
-    projects = load_projects()
-    if name not in projects:
-        raise ValueError(f"there is no project {name!r}. There are: {', '.join(projects) or 'none'}")
-    return projects[name]
+    return load_project(name)
 
 
 if __name__ == "__main__":

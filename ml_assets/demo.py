@@ -25,7 +25,7 @@ from ml_assets.lake.origin import origin_warning
 from ml_assets.lake.resource import open_lake
 from ml_assets.lake.sql import Table
 from ml_assets.project import load_object
-from ml_assets.projects import load_projects
+from ml_assets.projects import load_project
 from ml_assets.registry.ledger import Entry, Ledger
 from ml_assets.runs import (
     daemon_command,
@@ -67,7 +67,8 @@ def demo(say: Callable[[str], None], *, months: Sequence[str] = MONTHS, history:
         TimeoutError: if the sensor does not launch a retraining that was decided.
     """
     started = time.monotonic()
-    instance, defs = open_instance(), load_definitions()
+    project = load_project(PROJECT)
+    instance, defs = open_instance(), load_definitions(project)
     home = settings.home()
     lake = open_lake(home / "lake")
     ledger = Ledger(lake)
@@ -75,7 +76,7 @@ def demo(say: Callable[[str], None], *, months: Sequence[str] = MONTHS, history:
     if set(history) <= decided:
         say(f"history {history[0]} … {history[1]} is there")
     else:
-        backfill(instance, defs, ledger, load_projects()[PROJECT], first=history[0], last=history[1], say=say)
+        backfill(instance, defs, ledger, project, first=history[0], last=history[1], say=say)
     with _daemon(instance, home, say):
         say(f"\n{HEADER}\n{'-' * len(HEADER)}")
         for month in months:

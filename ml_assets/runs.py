@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from ml_assets.project import Project
 
 LOCATION = "ml_assets"
 # Names the lock that the process executing a run holds.
@@ -114,11 +115,18 @@ def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, tags: Mapping[
     return _finished(result)
 
 
-def load_definitions() -> dg.Definitions:
-    """The code location's definitions."""
-    from ml_assets.definitions import defs  # noqa: PLC0415 - costs an import of Dagster's components
+def load_definitions(project: Project | None = None) -> dg.Definitions:
+    """The definitions of one project, whatever may be wrong with another's declaration; or those of all."""
+    # These cost an import of Dagster's components.
+    if project is None:
+        from ml_assets.definitions import defs  # noqa: PLC0415
 
-    return defs()
+        return defs()
+    from ml_assets.component import build_definitions  # noqa: PLC0415
+    from ml_assets.projects import without_warnings_of_dagster_itself  # noqa: PLC0415
+
+    with without_warnings_of_dagster_itself():
+        return dg.Definitions.merge(build_definitions(project), dg.Definitions(executor=dg.in_process_executor))
 
 
 def workspace(home: Path) -> list[str]:

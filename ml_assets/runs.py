@@ -14,8 +14,10 @@ import yaml
 from filelock import FileLock, Timeout
 
 from ml_assets import settings
+from ml_assets.automation.alerts import Failure, alert_of, failure_of
 from ml_assets.automation.instance import instance_environment, write_instance
 from ml_assets.errors import RunFailedError
+from ml_assets.registry.alerts import add_alert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -88,7 +90,9 @@ def _fail_killed_runs(instance: dg.DagsterInstance, home: Path) -> None:
         except Timeout:
             continue
         try:
-            instance.report_run_failed(run, "the process that executed this run was killed")
+            message = "the process that executed this run was killed"
+            instance.report_run_failed(run, message)
+            add_alert(alert_of(run, message))
         finally:
             lock.release()
 
@@ -112,7 +116,7 @@ def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, tags: Mapping[
         own = {OWNER_TAG: owner, "dagster/max_retries": "0"}
         result = job.execute_in_process(instance=instance, tags={**tags, **own}, raise_on_error=False, **options)
     file.unlink(missing_ok=True)
-    return _finished(result)
+    return _finished(instance, result)
 
 
 def load_definitions(project: Project | None = None) -> dg.Definitions:
@@ -215,16 +219,13 @@ def sensor_cursor(instance: dg.DagsterInstance, name: str) -> str | None:
     return None
 
 
-def _finished(result: dg.ExecuteInProcessResult) -> str:
+def _finished(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> str:
     if result.success:
         return result.run_id
-    for event in result.all_events:
-        if event.is_step_failure:
-            error = event.step_failure_data.error
-            cause = error.cause if error is not None and error.cause is not None else error
-            message = "" if cause is None else cause.message.strip()
-            raise RunFailedError(f"run {result.run_id} failed in {event.step_key}: {message}")
-    raise RunFailedError(f"run {result.run_id} failed; see its log in Dagster")
+    failure = failure_of(instance, result.run_id) or Failure("", "see its log in Dagster")
+    add_alert(alert_of(result.dagster_run, failure.message))
+    where = f" in {failure.step}" if failure.step else ""
+    raise RunFailedError(f"run {result.run_id} failed{where}: {failure.message}")
 
 
 def run_tags(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, str]:

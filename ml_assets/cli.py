@@ -58,7 +58,7 @@ def backfill(project: Project_, first: Key_ = "", last: Key_ = "") -> None:
         if not held:
             raise ValueError(f"the source of {project} holds no row yet: {declared.source.words}")
         first, last = declared.key_of(held[0]), declared.key_of(held[-1])
-        _say(f"{project}: {declared.source.words} holds {len(held)} partitions, {first} … {last}")
+        _say(f"{project}: {declared.source.words} holds {len(held)} partition{'s' * (len(held) != 1)}, {first} … {last}")
     last = last or first
     check_range(declared, first, last)
     instance = open_instance()

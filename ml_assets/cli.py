@@ -58,7 +58,9 @@ def backfill(project: Project_, first: Key_ = "", last: Key_ = "") -> None:
         if not held:
             raise ValueError(f"the source of {project} holds no row yet: {declared.source.words}")
         first, last = declared.key_of(held[0]), declared.key_of(held[-1])
-        _say(f"{project}: {declared.source.words} holds {len(held)} partition{'s' * (len(held) != 1)}, {first} … {last}")
+        _say(
+            f"{project}: {declared.source.words} holds {len(held)} partition{'s' * (len(held) != 1)}, {first} … {last}"
+        )
     last = last or first
     check_range(declared, first, last)
     instance = open_instance()
@@ -82,7 +84,9 @@ def catch_up(
     _say("\n".join(map(str, changes)) or f"{project}: the lake holds what the source holds")
     present = [one for one in changes if one.source]
     if present and not dry_run:
-        run(open_instance(), load_definitions(declared), Ledger(shared_lake().lake), declared, changes=present, say=_say)
+        run(
+            open_instance(), load_definitions(declared), Ledger(shared_lake().lake), declared, changes=present, say=_say
+        )
 
 
 @app.command()
@@ -101,21 +105,21 @@ def refresh(project: Project_, partition: Key) -> None:
     found = downstream(shared_lake().lake, declared, [partition])[partition]
     counts = ", ".join(f"{count:,.0f} {name.removesuffix(' rows')}" for name, count in found.items() if " " in name)
     _say(f"{project}, {partition}: run {run}: {counts}")
-    decisions = [one for one in Ledger(shared_lake().lake).entries(project, "decision") if one.partition == partition]
-    _say(f"{decisions[-1].action}: {decisions[-1].reason}")
+    (decision,) = [one for one in Ledger(shared_lake().lake).entries(project, "decision") if one.run_id == run]
+    _say(f"{decision.action}: {decision.reason}")
 
 
 @app.command()
 def retrain(project: Project_) -> None:
     """Run a project's retraining job: train a challenger and hold it against the champion."""
+    from ml_assets.history import tell_verdict  # noqa: PLC0415
     from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
     from ml_assets.registry.ledger import Ledger  # noqa: PLC0415
     from ml_assets.runs import load_definitions, open_instance, run_job  # noqa: PLC0415
 
     declared = _project(project)
-    run_job(open_instance(), load_definitions(declared), f"{project}_retrain")
-    verdict = Ledger(shared_lake().lake).entries(project)[-1]
-    _say(f"version {verdict.version} {verdict.kind}: {verdict.reason}")
+    run = run_job(open_instance(), load_definitions(declared), f"{project}_retrain")
+    tell_verdict(Ledger(shared_lake().lake), declared, run, _say)
 
 
 @app.command()

@@ -51,7 +51,10 @@ PROJECT = "house_prices"
 HISTORY = ("2017-01", "2020-12")
 MONTHS = tuple(f"2021-{month:02}" for month in range(1, 13))
 RETRAINING_SECONDS = 240.0
-HEADER = f"{'month':8} {'rows':>6} {'quarantined':>11} {'alarms':>6} {'MAPE':>7}  {'decision':9} {'champion':8}"
+HEADER = (
+    f"{'month':8} {'rows':>6} {'quarantined':>11} {'duplicates':>10} {'alarms':>6} {'MAPE':>7}  {'decision':9} "
+    f"{'champion':8}"
+)
 
 
 def demo(say: Callable[[str], None], *, months: Sequence[str] = MONTHS, history: tuple[str, str] = HISTORY) -> None:
@@ -107,10 +110,7 @@ def fill_data(say: Callable[[str], None], project: Project) -> None:
     if source.publisher is None:
         raise ValueError(f"{project.name} declares no source.publisher: put its files under {folder} yourself")
     simulate = load_object(source.simulation) if source.simulation else None
-    origin = fill(folder, dataset=source.publisher.dataset, simulate=simulate, say=say)
-    say(f"{origin.files} files in {folder}: {origin.detail or origin.kind}")
-    if origin.warning:
-        say(f"\n*** {origin.warning} ***\n")
+    fill(folder, dataset=source.publisher.dataset, simulate=simulate, say=say, project=project.name)
 
 
 @contextmanager
@@ -172,7 +172,7 @@ def _row(lake: Lake, month: str, entry: Entry | None) -> str:
     start = f"TIMESTAMP '{month}-01'"
     with lake.reader() as cursor:
         counts = []
-        for name in ("raw", "quarantine"):
+        for name in ("raw", "validated", "quarantine"):
             table = Table(PROJECT, name)
             found = (
                 cursor.execute(f"SELECT count(*) FROM {table.path} WHERE _partition = {start}").fetchone()
@@ -184,7 +184,9 @@ def _row(lake: Lake, month: str, entry: Entry | None) -> str:
     shown = f"{error:7.2%}" if error is not None else "      -"
     champion = f"v{facts['champion']}" if facts.get("champion") else "none"
     action = entry.action if entry else "-"
-    return f"{month:8} {counts[0]:6,} {counts[1]:11,} {len(facts.get('alarms', ())):6} {shown}  {action:9} {champion:8}"
+    raw, validated, bad = counts
+    alarms = len(facts.get("alarms", ()))
+    return f"{month:8} {raw:6,} {bad:11,} {raw - validated - bad:10,} {alarms:6} {shown}  {action:9} {champion:8}"
 
 
 def _where_to_look() -> str:

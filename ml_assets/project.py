@@ -176,9 +176,9 @@ class Monitoring(dg.Model, dg.Resolvable):
     minimum_rows: int = Field(
         default=300,
         ge=0,
-        description="Rows below which a partition is measured and does not alarm: few rows scatter. With both thresholds "
-        "as they are and a large reference, one column without any drift alarms in 32 % of partitions of 60 rows, 4 % of "
-        "100, none of 4,000 simulated ones of 200; 26 even categories in 8 % of 200 rows, 0.05 % of 300.",
+        description="Rows with a value below which a column is measured and does not alarm: few rows scatter. With "
+        "the thresholds as they are, a large reference and no drift at all, a number alarms in 32 % of partitions of "
+        "60 rows, 4 % of 100, none of 4,000 simulated ones of 200; 26 even categories in 8 % of 200, 0.05 % of 300.",
     )
 
 

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from ml_assets import settings
 from ml_assets.automation.alerts import Failure, alert_of, failure_of
 from ml_assets.automation.instance import instance_environment, write_instance
+from ml_assets.automation.up import QUIET_DAEMON
 from ml_assets.errors import RunFailedError
 from ml_assets.registry.alerts import add_alert
 
@@ -194,7 +195,7 @@ def run_job(
 
 def daemon_command(home: Path) -> list[str]:
     """The command line of the Dagster daemon."""
-    return [sys.executable, "-m", "dagster._daemon", "run", *workspace(home)]
+    return [sys.executable, "-m", "dagster._daemon", "run", *QUIET_DAEMON, *workspace(home)]
 
 
 def wait_for(condition: Callable[[], Any], *, seconds: float, what: str, pause: float = 0.3) -> Any:

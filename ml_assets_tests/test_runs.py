@@ -73,12 +73,9 @@ def test_a_run_that_a_daemon_launched_is_left_alone_until_its_daemon_is_known_to
     assert status(instance, run) == dg.DagsterRunStatus.FAILURE
 
 
-class Upstream(Exception): ...
-
-
 @dg.op
 def failing() -> None:
-    raise SourceError("sales/2024-01.csv: there is no such file. Remedy: put it there") from Upstream("no such file")
+    raise SourceError("sales/2024-01.csv: there is no such file. Remedy: put it there") from FileNotFoundError(2)
 
 
 @dg.job(tags={REFRESH_TAG: "flats"})
@@ -95,7 +92,8 @@ DEFS = dg.Definitions(jobs=[flats_refresh, lake_compact])
 REASON = "sales/2024-01.csv: there is no such file. Remedy: put it there"
 
 
-def test_a_run_of_the_command_line_that_fails_leaves_one_alert_in_the_words_of_its_error(home: Path) -> None:
+@pytest.mark.usefixtures("home")
+def test_a_run_of_the_command_line_that_fails_leaves_one_alert_in_the_words_of_its_error() -> None:
     with pytest.raises(RunFailedError, match=f"failed in failing: {REASON}$"):
         run_job(open_instance(), DEFS, "flats_refresh")
     open_instance()
@@ -103,7 +101,8 @@ def test_a_run_of_the_command_line_that_fails_leaves_one_alert_in_the_words_of_i
     assert (alert.job, alert.projects, alert.message) == ("flats_refresh", ("flats",), REASON)
 
 
-def test_the_alert_of_the_upkeep_is_no_projects(home: Path) -> None:
+@pytest.mark.usefixtures("home")
+def test_the_alert_of_the_upkeep_is_no_projects() -> None:
     with pytest.raises(RunFailedError):
         run_job(open_instance(), DEFS, "lake_compact")
     (alert,) = read_alerts()
@@ -111,7 +110,8 @@ def test_the_alert_of_the_upkeep_is_no_projects(home: Path) -> None:
     assert read_alerts("lake") == ()
 
 
-def test_the_sensor_tells_the_error_of_the_step_and_not_the_list_of_steps(home: Path) -> None:
+@pytest.mark.usefixtures("home")
+def test_the_sensor_tells_the_error_of_the_step_and_not_the_list_of_steps() -> None:
     instance = open_instance()
     result = flats_refresh.execute_in_process(instance=instance, raise_on_error=False)
     (failed,) = [event for event in result.all_events if event.event_type_value == "PIPELINE_FAILURE"]
@@ -124,7 +124,8 @@ def test_the_sensor_tells_the_error_of_the_step_and_not_the_list_of_steps(home: 
     assert (alert.run_id, alert.message) == (result.run_id, REASON)
 
 
-def test_only_the_newest_alerts_are_kept_and_a_half_written_line_is_no_alert(home: Path) -> None:
+@pytest.mark.usefixtures("home")
+def test_only_the_newest_alerts_are_kept_and_a_half_written_line_is_no_alert() -> None:
     def alert(number: int) -> Alert:
         return Alert("2024-01-01T00:00:00+00:00", str(number), "flats_refresh", ("flats",), "", REASON)
 

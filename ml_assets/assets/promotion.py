@@ -130,12 +130,15 @@ def judge(project: Project, lake: Lake, version: Version, champion: int | None) 
     )
     facts["comparison"] = asdict(result)
     name = result.metric.upper()
-    # No chance is zero: this one was too small for a float.
-    p_value = f"= {result.p_value:.2g}" if result.p_value else "< 1e-300"
     words = (
         f"{name} {result.challenger:.4g} against {result.champion:.4g} of version {champion} on {result.rows} rows of "
-        f"{keys[0]} … {keys[-1]} that neither has learnt from, p {p_value}"
+        f"{keys[0]} … {keys[-1]} that neither has learnt from, {chance(result.p_value)}"
     )
     if result.better:
         return Draft(project.name, "promoted", words, facts, version=version.number)
     return Draft(project.name, "rejected", f"not better by more than noise: {words}", facts, version=version.number)
+
+
+def chance(p_value: float) -> str:
+    """A p-value in words; none is zero, but it may be too small for a float."""
+    return f"p = {p_value:.2g}" if p_value else "p < 1e-300"

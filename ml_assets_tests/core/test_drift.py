@@ -258,9 +258,7 @@ def test_few_rows_are_measured_and_do_not_alarm() -> None:
         statistics[rows] = column_drift(reference, moved, **THRESHOLDS, minimum_rows=300)
     assert not any(one.alarm for one in statistics[299])
     assert {one.name for one in statistics[300] if one.alarm} == {"psi", "ks"}
-    assert [one.value for one in statistics[299]] == pytest.approx(
-        [one.value for one in statistics[300]], rel=0.01
-    )
+    assert [one.value for one in statistics[299]] == pytest.approx([one.value for one in statistics[300]], rel=0.01)
 
 
 def test_without_drift_hardly_any_partition_of_the_default_minimum_alarms() -> None:

@@ -92,7 +92,7 @@ def test_partitions_stand_newest_first_with_what_became_of_their_rows(client: Br
 def test_a_partition_with_too_few_rows_to_alarm_says_so(client: Browser) -> None:
     assert "2024-01 32 0 2 1 in sample too few rows to alarm" in text_of(client.get("/projects/houses").text)
     assert "2024-02 32 0 2 1 in sample none" in text_of(client.get("/projects/houses").text)
-    assert "PSI 0.0100 – too few rows to alarm" in text_of(client.get("/projects/houses/drift/2024-01").text)
+    assert "PSI 0.0100 \u2013 too few rows to alarm" in text_of(client.get("/projects/houses/drift/2024-01").text)
 
 
 def test_a_partition_older_than_what_its_version_learnt_from_is_hindsight(

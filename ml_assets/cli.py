@@ -76,11 +76,13 @@ def backfill(project: Project_, first: Key_ = "", last: Key_ = "") -> None:
         if not held:
             raise ValueError(f"the source of {project} holds no row yet: {declared.source.words}")
         first, last = declared.key_of(held[0]), declared.key_of(held[-1])
-        _say(f"{project}: {declared.source.words} holds {len(held)} partitions, {first} … {last}")
+        _say(
+            f"{project}: {declared.source.words} holds {len(held)} partition{'s' * (len(held) != 1)}, {first} … {last}"
+        )
     last = last or first
     check_range(declared, first, last)
     instance = open_instance()
-    run(instance, load_definitions(), Ledger(shared_lake().lake), declared, first=first, last=last, say=_say)
+    run(instance, load_definitions(declared), Ledger(shared_lake().lake), declared, first=first, last=last, say=_say)
 
 
 @app.command(name="catch-up")
@@ -100,7 +102,9 @@ def catch_up(
     _say("\n".join(map(str, changes)) or f"{project}: the lake holds what the source holds")
     present = [one for one in changes if one.source]
     if present and not dry_run:
-        run(open_instance(), load_definitions(), Ledger(shared_lake().lake), declared, changes=present, say=_say)
+        run(
+            open_instance(), load_definitions(declared), Ledger(shared_lake().lake), declared, changes=present, say=_say
+        )
 
 
 @app.command()
@@ -115,25 +119,25 @@ def refresh(project: Project_, partition: Key) -> None:
     check_range(declared, partition, partition)
     instance = open_instance()
     register_blocks(instance, declared, [partition])
-    run = run_job(instance, load_definitions(), f"{project}_refresh", partition=partition)
+    run = run_job(instance, load_definitions(declared), f"{project}_refresh", partition=partition)
     found = downstream(shared_lake().lake, declared, [partition])[partition]
     counts = ", ".join(f"{count:,.0f} {name.removesuffix(' rows')}" for name, count in found.items() if " " in name)
     _say(f"{project}, {partition}: run {run}: {counts}")
-    decisions = [one for one in Ledger(shared_lake().lake).entries(project, "decision") if one.partition == partition]
-    _say(f"{decisions[-1].action}: {decisions[-1].reason}")
+    (decision,) = [one for one in Ledger(shared_lake().lake).entries(project, "decision") if one.run_id == run]
+    _say(f"{decision.action}: {decision.reason}")
 
 
 @app.command()
 def retrain(project: Project_) -> None:
     """Run a project's retraining job: train a challenger and hold it against the champion."""
+    from ml_assets.history import tell_verdict  # noqa: PLC0415
     from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
     from ml_assets.registry.ledger import Ledger  # noqa: PLC0415
     from ml_assets.runs import load_definitions, open_instance, run_job  # noqa: PLC0415
 
-    _project(project)
-    run_job(open_instance(), load_definitions(), f"{project}_retrain")
-    verdict = Ledger(shared_lake().lake).entries(project)[-1]
-    _say(f"version {verdict.version} {verdict.kind}: {verdict.reason}")
+    declared = _project(project)
+    run = run_job(open_instance(), load_definitions(declared), f"{project}_retrain")
+    tell_verdict(Ledger(shared_lake().lake), declared, run, _say)
 
 
 @app.command()
@@ -145,8 +149,10 @@ def up(
     """Start Dagster's UI, the daemon and the report pages; Ctrl-C stops all."""
     from ml_assets import settings  # noqa: PLC0415
     from ml_assets.automation.up import up as run  # noqa: PLC0415
+    from ml_assets.projects import load_projects  # noqa: PLC0415
     from ml_assets.runs import fail_orphaned_runs, open_instance, sole_daemon, workspace  # noqa: PLC0415
 
+    load_projects()  # a declaration that is wrong is told here, not in the logs of three programs
     home = settings.home()
     with sole_daemon(home) as is_ours:
         if is_ours:
@@ -310,12 +316,9 @@ def _say(line: str) -> None:
 
 
 def _project(name: str) -> Project:
-    from ml_assets.projects import load_projects  # noqa: PLC0415
+    from ml_assets.projects import load_project  # noqa: PLC0415
 
-    projects = load_projects()
-    if name not in projects:
-        raise ValueError(f"there is no project {name!r}. There are: {', '.join(projects) or 'none'}")
-    return projects[name]
+    return load_project(name)
 
 
 if __name__ == "__main__":

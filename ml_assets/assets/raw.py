@@ -81,7 +81,7 @@ def read_source(project: Project, span: Span, cursor: duckdb.DuckDBPyConnection,
     required = sorted(name for name in mentioned if name.lower() not in known)
     # Said with the rows themselves: the folder they came from may hold others tomorrow.
     folder = project.folder
-    warning = read_origin(folder).warning if (folder / ORIGIN_FILE).is_file() else None
+    warning = read_origin(folder, project.name).warning if (folder / ORIGIN_FILE).is_file() else None
     now = datetime.now(UTC).replace(tzinfo=None)
     own = [
         pl.lit(now).cast(pl.Datetime("us")).alias("_ingested_at"),

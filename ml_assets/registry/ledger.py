@@ -173,6 +173,11 @@ def current_champion(entries: Sequence[Entry]) -> int | None:
     return next((entry.version for entry in reversed(entries) if entry.kind == "promoted"), None)
 
 
+def verdict_of(entries: Sequence[Entry], run_id: str) -> Entry | None:
+    """The verdict that a run came to, whatever other runs have written since; None where it came to none."""
+    return next((one for one in entries if one.run_id == run_id and one.kind in {"promoted", "rejected"}), None)
+
+
 def stages(entries: Sequence[Entry]) -> dict[int, str]:
     """Each version's stage: candidate, champion, retired or rejected."""
     found: dict[int, str] = {}

@@ -118,10 +118,12 @@ def fill_home(home: Path) -> None:
         prediction=features["price"].cast(pl.Float64) * 1.07,
         version=pl.lit(1, dtype=pl.Int64),
         in_sample=pl.col("_partition").is_in(starts[:2]),
+        hindsight=False,
     )
     drift = pl.DataFrame(
         [
-            (start, 1, column, "psi", value, 0.2, value > 0.2)
+            # As of a partition with too few rows to alarm.
+            (start, 1, column, "psi", value, None if start == starts[0] else 0.2, value > 0.2)
             for start in starts
             for column, value in (("area", 0.01), (HOSTILE_COLUMN, 0.5 if start == starts[-1] else 0.1))
         ],

@@ -227,7 +227,7 @@ def _check_features(
     known = {name: kind for name, kind in types.items() if kind}
     try:
         inputs = {"validated": [*columns, *LINEAGE]}
-        # What a reference holds is known once it is read: as of raw, every column that is asked of it is taken for text.
+        # What a reference holds is known once it is read: as of raw, each column that is asked of it is taken for text.
         asked = {
             name: sorted(required_columns(project.features_sql, name, others=inputs, where=where))
             for name in project.references

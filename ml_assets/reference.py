@@ -18,7 +18,8 @@ HEAD = f"""\
 <!-- Written from the types by `make reference`: change `ml_assets/project.py`, not this page. -->
 
 A project is a folder with a `defs.yaml`. It says `type: {TYPE}`, and below `attributes` what is listed here.
-`[]` stands for each entry of a list, `NAME` for a name of your own. `ml-assets check` tells every mistake with its place.
+`[]` stands for each entry of a list, `NAME` for a name of your own. `ml-assets check` tells every mistake with its
+place.
 
 For help while you write, begin the file with a line that leads an editor to the schema beside this page:
 

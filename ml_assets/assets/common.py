@@ -156,6 +156,7 @@ def run_sql(
     sql: str,
     name: str,
     rows: pl.DataFrame,
+    *,
     references: Mapping[str, pl.DataFrame] | None = None,
 ) -> pl.DataFrame:
     """Run a project's statement over its named inputs, one partition after another.

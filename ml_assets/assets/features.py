@@ -61,7 +61,12 @@ def build_features(project: Project) -> dg.AssetsDefinition:
                 for piece in in_pieces(project, cursor, table, span):
                     validated = read(cursor, table, piece.window)
                     rows = run_sql(
-                        cursor, project.features_path, project.features_sql, "validated", validated, references
+                        cursor,
+                        project.features_path,
+                        project.features_sql,
+                        "validated",
+                        validated,
+                        references=references,
                     )
                     _refuse_doubled_rows(project, validated, rows)
                     writer.add(rows)
@@ -80,7 +85,9 @@ def current_kinds(cursor: duckdb.DuckDBPyConnection, project: Project) -> dict[s
     """
     empty = cursor.execute(f"FROM {project.table('validated').path} LIMIT 0").pl()
     references = read_references(cursor, project, limit=0)
-    columns = run_sql(cursor, project.features_path, project.features_sql, "validated", empty, references).schema
+    columns = run_sql(
+        cursor, project.features_path, project.features_sql, "validated", empty, references=references
+    ).schema
     return feature_kinds(
         columns,
         target=project.target,

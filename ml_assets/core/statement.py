@@ -89,26 +89,32 @@ def _is_row_wise(query: exp.Expr, table: str, kept: frozenset[str]) -> bool:
     from sqlglot import exp
 
     parts = {name: value for name, value in query.args.items() if value}
-    if not isinstance(query, exp.Select) or not parts.keys() <= {"expressions", "from_", "where", "joins", "with_"}:
+    known = parts.keys() <= {"expressions", "from_", "where", "joins", "with_"}
+    if not isinstance(query, exp.Select) or not known or "from_" not in parts:
         return False
     if "with_" in parts and parts["with_"].args.get("recursive"):
         return False
-    source = parts["from_"].this if "from_" in parts else None
+    source = parts["from_"].this
     if not isinstance(source, exp.Table) or {name for name, value in source.args.items() if value} - {"this", "alias"}:
         return False
     cte = cte_of(source)
-    if not (_is_row_wise(cte.this, table, kept) if cte is not None else source.name.lower() == table):
+    begins = _is_row_wise(cte.this, table, kept) if cte is not None else source.name.lower() == table
+    if not begins or not all(_adds_columns(join, table) for join in parts.get("joins", ())):
         return False
-    for join in parts.get("joins", ()):
-        # A RIGHT or FULL join returns what no row of the input matches: that hangs on all of them.
-        ways = {str(join.args.get(name) or "").upper() for name in ("method", "side", "kind")}
-        if not ways <= {"", "ASOF", "LEFT", "INNER", "OUTER", "CROSS", "SEMI", "ANTI"} or _reads(join, table):
-            return False
     values = [*parts["expressions"], *([parts["where"]] if "where" in parts else [])]
     if any(isinstance(node, exp.Query | exp.Window) for value in values for node in value.walk()):
         return False
     plain = {each.name for each in query.expressions if each.key == "column"}
     return any(is_star(each) for each in query.expressions) or plain.issuperset(kept)
+
+
+def _adds_columns(join: exp.Expr, table: str) -> bool:
+    """Whether a join looks each row of an input up elsewhere.
+
+    A RIGHT or FULL join does more: it returns what no row matches, and that hangs on all of them.
+    """
+    ways = {str(join.args.get(name) or "").upper() for name in ("method", "side", "kind")}
+    return ways <= {"", "ASOF", "LEFT", "INNER", "OUTER", "CROSS", "SEMI", "ANTI"} and not _reads(join, table)
 
 
 def _reads(part: exp.Expr, table: str) -> bool:

@@ -79,7 +79,7 @@ def test_a_reference_with_a_broken_record_is_refused_and_the_old_one_stays(marke
     market.rerun("towns")
     (market.folder / "data" / "towns.csv").write_text(f"{TOWNS}NORTH,1,2\n", encoding="utf-8")
 
-    with pytest.raises(RunFailed, match="reference towns: record 3 of towns.csv: .*nothing was written"):
+    with pytest.raises(RunFailed, match=r"reference towns: record 3 of towns.csv: .*nothing was written"):
         market.rerun("towns")
     assert market.table("towns").height == 2
 

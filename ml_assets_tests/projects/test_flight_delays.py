@@ -40,7 +40,7 @@ def year(flights: Shipped) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         typed = clean.with_columns(pl.col("date").str.to_date(), pl.col("distance", "arr_delay").cast(pl.Float64))
         made = run_sql(
             connection, project.features_path, project.features_sql, "validated", typed,
-            {"weather": flights.table("weather")},
+            references={"weather": flights.table("weather")},
         )  # fmt: skip
     return raw, typed, made
 
@@ -151,6 +151,6 @@ def test_all_days_at_once_have_the_features_that_each_has_alone(
         for start in some:
             alone = run_sql(
                 connection, project.features_path, project.features_sql, "validated",
-                clean.filter(clean["_partition"] == start), {"weather": flights.table("weather")},
+                clean.filter(clean["_partition"] == start), references={"weather": flights.table("weather")},
             )  # fmt: skip
             assert alone.sort(LINEAGE).equals(features.filter(features["_partition"] == start).sort(LINEAGE))

@@ -230,6 +230,37 @@ def test_a_schema_that_breaks_on_import_is_a_mistake_of_the_declaration(folder: 
     assert line.startswith(f"{folder.name}/flats/defs.yaml, line 9, column 11: ")
 
 
+REFERENCES = """\
+  references:
+    towns: {files: towns.csv}
+"""
+JOINED = "SELECT v.*, distance FROM validated AS v LEFT JOIN towns USING (town)"
+
+
+def test_a_reference_is_a_table_whose_columns_are_taken_for_text(folder: Folder) -> None:
+    folder.write(yaml=YAML + REFERENCES, features=JOINED)
+    assert folder.check() == []
+
+    folder.write(yaml=YAML + REFERENCES, features=JOINED.replace("distance", "abs(distance) AS distance"))
+    (mistake,) = folder.check()
+    assert "sql/features.sql, line 1, column 13" in mistake
+    assert "abs(VARCHAR)" in mistake
+
+
+def test_a_mistake_in_a_reference_is_told_with_its_place(folder: Folder) -> None:
+    folder.write(features=JOINED)
+    (mistake,) = folder.check()
+    assert mistake.startswith("sql/features.sql, line 1, column 51: `towns`")
+
+    text = YAML + REFERENCES.replace("files:", "file:")
+    folder.write(yaml=text, features=JOINED)
+    line, column = place(text, "towns.csv")
+    assert [mistake for mistake in folder.check() if "did you mean files?" in mistake] == [
+        f"{folder.name}/flats/defs.yaml, line {line}, column {column}: "
+        "references.towns.file: there is no such field; did you mean files?"
+    ]
+
+
 def test_hours_do_not_fit_a_date(folder: Folder) -> None:
     with without_warnings_of_dagster_itself():
         component: Any = folder.tree().load_component(folder.root / folder.name / "flats")

@@ -1,18 +1,19 @@
 """The refresh of a project's newest partition, and the upkeep of the lake."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
 from ml_assets.assets.common import REFRESH_TAG, asset_key, blocks_name, registry
-from ml_assets.assets.source import open_source, parts_of, touched
+from ml_assets.assets.source import held_by_source, open_source, parts_of, touched
 from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sql import Window
 from ml_assets.lake.upkeep import compact
 from ml_assets.project import Project
+from ml_assets.sources.reading import Part
 
 PARTITIONED = (
     "raw",
@@ -66,11 +67,11 @@ def build_schedule(project: Project, job: Any) -> dg.ScheduleDefinition:
                 return dg.SkipReason(f"no partition of {project.name} has ended yet: the first is {project.first}")
             last = max(map(project.start_of, done)) if done else project.step(newest, -1)
             due = parts_of(project, project.starts(Window(project.step(last, 1), project.step(newest, 1))))
-            there = open_source(project).there(due)
-            keys = [part.key for part in there] + late_keys(project, lake.lake, last, done)
+            keys = new_keys(project, lake.lake, due) + late_keys(project, lake.lake, last, done)
             missing = ", ".join(part.key for part in due) or "newer partition"
         else:
-            changed = touched(project, lake.lake)
+            is_there = open_source(project).there(parts_of(project, [project.start_of(project.first)]))
+            changed = touched(project, lake.lake) if is_there else []
             keys, missing = [one.key for one in changed if one.source], "other rows"
             if project.partitions.grain == "block" and keys:
                 context.instance.add_dynamic_partitions(blocks_name(project), keys)
@@ -81,6 +82,16 @@ def build_schedule(project: Project, job: Any) -> dg.ScheduleDefinition:
         return [dg.RunRequest(run_key=f"{project.name}-{key}-{tick}", partition_key=key) for key in sorted(keys)]
 
     return refresh
+
+
+def new_keys(project: Project, lake: Lake, due: Sequence[Part]) -> list[str]:
+    """Those of some new partitions that the source holds."""
+    there = open_source(project).there(due)
+    if there and project.source.files and not project.source.by_partition:
+        # Files of all partitions are there for each, also for those that they hold nothing of.
+        held = held_by_source(project, lake, [part.start for part in there])
+        there = [part for part in there if part.start in held]
+    return [part.key for part in there]
 
 
 def late_keys(project: Project, lake: Lake, last: datetime, done: Collection[str]) -> list[str]:

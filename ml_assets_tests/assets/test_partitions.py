@@ -191,3 +191,33 @@ def test_a_block_that_grew_is_asked_for_by_the_schedule(tmp_path: Path) -> None:
 
     assert [request.partition_key for request in asked] == ["block-000002", "block-000003"]
     assert there == ["block-000002", "block-000003"]
+
+
+def asked_at(market: Market, moment: str) -> list[str] | str:
+    """What the schedule asks for at a moment, or why it asks for nothing."""
+    (schedule,) = market.defs.schedules
+    resources = {"lake": (market.defs.resources or {})["lake"]}
+    with (
+        market.settings(),
+        dg.DagsterInstance.local_temp(str(market.folder)) as instance,
+        dg.build_schedule_context(
+            instance=instance, scheduled_execution_time=datetime.fromisoformat(moment), resources=resources
+        ) as tick,
+    ):
+        asked = schedule(tick)
+    return str(asked.skip_message) if isinstance(asked, dg.SkipReason) else [one.partition_key for one in asked]
+
+
+def test_of_a_file_that_ends_long_ago_no_partition_after_its_rows_is_asked_for(tmp_path: Path) -> None:
+    market = open_market(tmp_path, source={"files": "sales/all.csv", "time": "month || '-01'"})
+    write_one(market, sales("2024-01"))
+
+    assert asked_at(market, "2034-05-01T06:00:00+00:00") == "the source has no 2034-04 yet"
+    write_one(market, [*sales("2024-01"), *sales("2034-04")])
+    assert asked_at(market, "2034-05-01T06:00:00+00:00") == ["2034-04"]
+
+
+def test_blocks_whose_file_is_not_there_are_not_asked_for(tmp_path: Path) -> None:
+    market = open_market(tmp_path, features=WITHOUT_TIME, source={"files": "sales/all.csv"}, partitions=BLOCKS)
+
+    assert asked_at(market, "2024-05-01T06:00:00+00:00") == "the source has no other rows yet"

@@ -202,7 +202,9 @@ def test_statements_that_change_places_are_another_project() -> None:
 
 
 @given(
-    parts=st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=3), min_size=1, max_size=4),
+    parts=st.lists(
+        st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=3), min_size=1, max_size=4
+    ),
     cut=st.integers(0, 3),
 )
 @settings(max_examples=60, deadline=None)

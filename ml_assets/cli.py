@@ -91,7 +91,7 @@ def catch_up(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which partitions are touched.")] = False,  # noqa: FBT002
 ) -> None:
     """Find late, corrected and removed rows, materialize the partitions that they touch, and say what they changed."""
-    from ml_assets.assets.source import touched  # noqa: PLC0415
+    from ml_assets.assets.source import to_be_read, touched  # noqa: PLC0415
     from ml_assets.history import catch_up as run  # noqa: PLC0415
     from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
     from ml_assets.registry.ledger import Ledger  # noqa: PLC0415
@@ -100,7 +100,7 @@ def catch_up(
     declared = _project(project)
     changes = touched(declared, shared_lake().lake)
     _say("\n".join(map(str, changes)) or f"{project}: the lake holds what the source holds")
-    present = [one for one in changes if one.source]
+    present = to_be_read(declared, changes)
     if present and not dry_run:
         run(
             open_instance(), load_definitions(declared), Ledger(shared_lake().lake), declared, changes=present, say=_say
@@ -110,7 +110,8 @@ def catch_up(
 @app.command()
 def refresh(project: Project_, partition: Key) -> None:
     """Run a project's refresh job: one partition, from the source to the decision."""
-    from ml_assets.history import check_range, downstream, register_blocks  # noqa: PLC0415
+    from ml_assets.assets.common import register_blocks  # noqa: PLC0415
+    from ml_assets.history import check_range, downstream  # noqa: PLC0415
     from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
     from ml_assets.registry.ledger import Ledger  # noqa: PLC0415
     from ml_assets.runs import load_definitions, open_instance, run_job  # noqa: PLC0415

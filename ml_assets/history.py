@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ml_assets import settings
-from ml_assets.assets.common import blocks_name
+from ml_assets.assets.common import register_blocks
 from ml_assets.lake.connection import table_exists
 from ml_assets.lake.resource import shared_lake
 from ml_assets.registry.ledger import champion_at, current_champion, verdict_of
@@ -116,12 +116,6 @@ def check_ended(project: Project, key: str, start: datetime) -> None:
     if newest is None or not project.start_of(project.first) <= start <= newest:
         until = "none has ended yet" if newest is None else f"they run from {project.first} to {project.key_of(newest)}"
         raise ValueError(f"{key} is no partition of {project.name}: {until}")
-
-
-def register_blocks(instance: dg.DagsterInstance, project: Project, keys: Sequence[str]) -> None:
-    """Tell Dagster which blocks there are; partitions of other grains are known by their definition."""
-    if project.partitions.grain == "block":
-        instance.add_dynamic_partitions(blocks_name(project), list(keys))
 
 
 def catch_up(

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ml_assets import settings
+from ml_assets.assets.common import register_blocks
 from ml_assets.assets.source import touched
-from ml_assets.history import neighbours, register_blocks
+from ml_assets.history import neighbours
 from ml_assets.lake.connection import Commit, columns_of, table_exists
 from ml_assets.lake.sql import quoted
 from ml_assets.lake.tables import LINEAGE

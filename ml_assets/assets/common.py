@@ -21,7 +21,7 @@ from ml_assets.registry.ledger import Ledger
 from ml_assets.registry.models import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     import polars as pl
 
@@ -36,6 +36,10 @@ REFRESH_TAG = "ml_assets/refresh"
 SINGLE_RUN = dg.BackfillPolicy.single_run()
 # Rows that are worked on at a time: some hundred megabytes of text.
 PIECE = 300_000
+
+
+class PartitionGapError(Exception):
+    """A run was asked for partitions that are no neighbours."""
 
 
 class SqlFailure(Exception):  # noqa: N818 - says what happened
@@ -78,6 +82,17 @@ def partitions_of(project: Project) -> dg.PartitionsDefinition[Any]:
 def blocks_name(project: Project) -> str:
     """Under which Dagster keeps the blocks that a project has."""
     return f"{project.name}_blocks"
+
+
+def register_blocks(instance: dg.DagsterInstance, project: Project, keys: Collection[str]) -> None:
+    """Tell Dagster which blocks there are; partitions of other grains are known by their definition.
+
+    All up to the last of them, in their order: Dagster takes a range by the order in which it was told.
+    """
+    if project.partitions.grain == "block" and keys:
+        last = max(map(project.start_of, keys))
+        starts = project.starts(Window(project.start_of(project.first), project.step(last, 1)))
+        instance.add_dynamic_partitions(blocks_name(project), [project.key_of(start) for start in starts])
 
 
 def asset_key(project: Project, name: str) -> dg.AssetKey:
@@ -129,6 +144,11 @@ def span_of(context: dg.AssetExecutionContext, project: Project) -> Span:
     """The partitions that this run materializes."""
     keys = sorted(context.partition_keys, key=project.start_of)
     window = project.window(keys[0], keys[-1])
+    if tuple(map(project.start_of, keys)) != tuple(project.starts(window)):
+        raise PartitionGapError(
+            f"{project.name}: a run's partitions must be neighbours, {keys[0]} … {keys[-1]} are {len(keys)} with gaps. "
+            "Remedy: choose one range, or run each by itself"
+        )
     tags = context.run.tags
     # A backfill of a job is one run for each partition, and no less a history.
     is_range = len(keys) > 1 or "dagster/asset_partition_range_start" in tags or "dagster/backfill" in tags

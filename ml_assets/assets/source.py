@@ -1,6 +1,7 @@
 """From a declared source to its reader."""
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,13 +12,12 @@ import duckdb
 from ml_assets import settings
 from ml_assets.lake.connection import Lake, table_exists
 from ml_assets.lake.sql import Window, quoted
-from ml_assets.lake.tables import read
 from ml_assets.project import Project, Reference, Source
 from ml_assets.sources import delimited
 from ml_assets.sources.files import FileReader
 from ml_assets.sources.functions import FunctionReader
 from ml_assets.sources.placing import placed_frames
-from ml_assets.sources.reading import Part, Reader, Reading
+from ml_assets.sources.reading import FRAME, Part, Reader, Reading
 from ml_assets.sources.staging import Staged
 from ml_assets.sources.survey import Content, survey
 
@@ -91,6 +91,14 @@ class Touched:
         return f"{self.key}: {self.lake:,} rows" + (f", now {self.source:,}" if late else ", some of them corrected")
 
 
+def to_be_read(project: Project, changes: Sequence[Touched]) -> list[Touched]:
+    """Those of some changes that reading the source again mends.
+
+    Where a file is one partition and is gone, what was read from it stays: a file that was archived is no correction.
+    """
+    return [one for one in changes if one.source or not project.source.by_partition]
+
+
 def touched(project: Project, lake: Lake, starts: Sequence[datetime] | None = None) -> list[Touched]:
     """The partitions in which late, corrected or removed rows make the source differ from the lake, and new ones.
 
@@ -100,9 +108,7 @@ def touched(project: Project, lake: Lake, starts: Sequence[datetime] | None = No
         starts: which partitions to compare, neighbours; all where it is left out.
     """
     now = held_by_source(project, lake, starts)
-    before = held_by_lake(project, lake)
-    if starts is not None:
-        before = {start: content for start, content in before.items() if start in set(starts)}
+    before = held_by_lake(project, lake, starts)
     nothing = Content(0, 0)
     return [
         Touched(project.key_of(start), before[start].rows if start in before else None, now.get(start, nothing).rows)
@@ -115,21 +121,29 @@ def held_by_source(project: Project, lake: Lake, starts: Sequence[datetime] | No
     """The content of each partition that the source holds, in order; of those named, or of all.
 
     Raises:
-        SourceError: if the source cannot be read, or holds no row.
+        SourceError: if the source cannot be read.
     """
     parts = None if starts is None else parts_of(project, starts)
-    with lake.reader() as cursor:
+    if parts is not None and project.source.by_partition:
+        parts = open_source(project).there(parts)
+    # No read transaction: a slow source must not hold on to a state of the lake.
+    with closing(lake.cursor()) as cursor:
         return survey(source_frames(project, parts, cursor, Reading()))
 
 
-def held_by_lake(project: Project, lake: Lake) -> dict[datetime, Content]:
-    """The content of each partition of `raw`, in order; nothing where there is no such table yet."""
+def held_by_lake(project: Project, lake: Lake, starts: Sequence[datetime] | None = None) -> dict[datetime, Content]:
+    """The content of each partition of `raw`, in order; of those named, or of all. Nothing where there is no table."""
+    import polars as pl
+
     table = project.table("raw")
     with lake.reader() as cursor:
         if not table_exists(cursor, table):
             return {}
-        starts = cursor.execute(f"SELECT DISTINCT _partition FROM {table.path} ORDER BY 1").fetchall()
-        return survey(read(cursor, table, Window(start, project.step(start, 1))) for (start,) in starts)
+        sql = f"FROM {table.path}"
+        if starts is not None:
+            sql += f" WHERE {Window(starts[0], project.step(starts[-1], 1)).condition()}"
+        batches = cursor.execute(sql).to_arrow_reader(FRAME)
+        return survey(frame for batch in batches if isinstance(frame := pl.from_arrow(batch), pl.DataFrame))
 
 
 def source_frames(

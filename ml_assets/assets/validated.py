@@ -212,6 +212,9 @@ def account(project: Project, span: Span, judged: Judged) -> dict[str, dict[str,
         "duplicates": judged.duplicates,
     }
     counted = {name: dict(frame.group_by("_partition").len().iter_rows()) for name, frame in frames.items()}
+    strange = set().union(*counted.values()) - set(span.starts)
+    if strange:
+        raise AccountingError(f"{project.name}: rows are placed at {min(strange)}, where no partition begins")
     accounts = {}
     for start, partition in zip(span.starts, span.keys, strict=True):
         account = {f"{name}_rows": counted[name].get(start, 0) for name in frames}

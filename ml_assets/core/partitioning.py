@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Grain = Literal["hour", "day", "week", "month", "block", "none"]
 # As Dagster writes keys. All of a grain are of one length and sort as text by time.
 FORMATS = {"hour": "%Y-%m-%d-%H:%M", "day": "%Y-%m-%d", "week": "%Y-%m-%d", "month": "%Y-%m"}
-TRUNCATIONS = {"hour": "1h", "day": "1d", "week": "1w", "month": "1mo"}
+TRUNCATIONS = {"day": "1d", "week": "1w", "month": "1mo"}
 ONLY = "all"
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC throughout the lake
 BLOCK_DIGITS = 6
@@ -143,7 +143,7 @@ def in_utc(times: pl.Series, timezone: str) -> pl.Series:
         return pl.Series(times.name, [None] * len(times), dtype=pl.Datetime("us"))
     moments = times.cast(pl.Datetime("us")) if isinstance(times.dtype, pl.Date) else times.dt.cast_time_unit("us")
     if getattr(moments.dtype, "time_zone", None) is None:
-        moments = moments.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
+        moments = _localized(moments, timezone)
     return moments.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
 
 
@@ -161,6 +161,19 @@ def placed(moments: pl.Series, calendar: Calendar) -> pl.Series:
     import polars as pl
 
     first = calendar.start_of(calendar.start)
-    zoned = moments.dt.replace_time_zone("UTC").dt.convert_time_zone(calendar.timezone)
-    starts = zoned.dt.truncate(TRUNCATIONS[calendar.grain]).dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    local = moments.dt.replace_time_zone("UTC").dt.convert_time_zone(calendar.timezone)
+    if calendar.grain == "hour":
+        starts = local.dt.truncate("1h")
+    else:
+        # By the clock on the wall: a midnight that comes twice is the first of the two, as in `Calendar`, and a day
+        # whose midnight the clocks skip begins an hour later.
+        midnight = local.dt.replace_time_zone(None).dt.truncate(TRUNCATIONS[calendar.grain])
+        starts = _localized(midnight, calendar.timezone).fill_null(
+            _localized(midnight + timedelta(hours=1), calendar.timezone)
+        )
+    starts = starts.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     return pl.select(pl.when(starts.is_null() | (starts < first)).then(pl.lit(first)).otherwise(starts)).to_series()
+
+
+def _localized(times: pl.Series, timezone: str) -> pl.Series:
+    return times.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")

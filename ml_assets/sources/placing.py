@@ -92,5 +92,5 @@ def moments(frame: pl.DataFrame, time: str, calendar: Calendar, cursor: duckdb.D
             f"source.time: {time!r} yields {len(found)} values for {frame.height} rows: expected one each"
         )
     if found.dtype == pl.String:
-        found = cast_column(found, pl.Datetime("us"), calendar.timezone)
+        found = cast_column(found, pl.Datetime("us", "UTC"), calendar.timezone)
     return in_utc(found, calendar.timezone)

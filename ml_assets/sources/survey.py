@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ml_assets.sources.names import folded
 from ml_assets.sources.reading import MALFORMED, RESERVED
 
 if TYPE_CHECKING:
@@ -63,4 +64,4 @@ def survey(frames: Iterable[pl.DataFrame]) -> dict[datetime, Content]:
 
 def _seed(name: str) -> int:
     # A column's name is part of what its values say: the same values in another column are other rows.
-    return int.from_bytes(hashlib.sha256(name.casefold().encode()).digest()[:8], "big")
+    return int.from_bytes(hashlib.sha256(folded(name).encode()).digest()[:8], "big")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import dagster as dg
@@ -23,11 +22,12 @@ from ml_assets.core.declaration import Declaration, DeclarationError, Mistake
 from ml_assets.core.tasks import Task
 from ml_assets.lake.resource import shared_lake
 from ml_assets.project import Gate, Monitoring, Partitions, Project, Retraining, Source, Training, Validation
+from ml_assets.scaffold.scaffolder import NAME, ModelProjectScaffolder
 
 TYPE = "ml_assets.ModelProject"
-NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
+@dg.scaffold_with(ModelProjectScaffolder)
 class ModelProject(dg.Component, dg.Model, dg.Resolvable):
     """A machine-learning project: declared once, it becomes the whole asset graph.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -30,25 +32,59 @@ def without_warnings_of_dagster_itself() -> Iterator[None]:
         yield
 
 
-def load_tree() -> dg.ComponentTree:
-    """The component tree of this package's `defs/`."""
-    import ml_assets.defs  # noqa: PLC0415
+def load_trees() -> list[dg.ComponentTree]:
+    """The component trees of all modules that hold projects: the shipped one, or those of a team's own package.
 
+    Raises:
+        ValueError: naming a module that does not import.
+    """
+    return [_load_tree(module) for module in settings.defs_modules()]
+
+
+def _load_tree(module: str) -> dg.ComponentTree:
+    root = settings.shipped_root() if module == settings.SHIPPED else settings.project_root()
+    # A package of one's own need not be installed to be found.
+    for folder in (root / "src", root):
+        if (folder / module.partition(".")[0]).is_dir() and str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+    try:
+        imported = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{root / 'pyproject.toml'}: the module {module!r} does not import: {error}. Remedy: correct `defs` under "
+            "[tool.ml-assets]"
+        ) from error
     # Not load_from_defs_folder: it wants a pyproject.toml, which an installed package does not have.
-    return dg.ComponentTree.from_module(defs_module=ml_assets.defs, project_root=settings.project_root())
+    return dg.ComponentTree.from_module(defs_module=imported, project_root=root)
+
+
+def _folders() -> dict[str, tuple[dg.ComponentTree, Path]]:
+    """The folder of every declared project, by name, and the tree that it is in.
+
+    Raises:
+        ValueError: if two have the same name: they would share their tables.
+    """
+    found: dict[str, tuple[dg.ComponentTree, Path]] = {}
+    for tree in load_trees():
+        for file in sorted(tree.defs_module_path.glob("*/defs.yaml")):
+            name = file.parent.name
+            if name in found:
+                raise ValueError(f"two projects are called {name!r}: {found[name][1]} and {file.parent}: rename one")
+            found[name] = tree, file.parent
+    return found
 
 
 def load_projects() -> dict[str, Project]:
-    """Every project under `defs/`, by name."""
+    """Every declared project, by name."""
     from ml_assets.component import ModelProject  # noqa: PLC0415
 
     with without_warnings_of_dagster_itself():
-        tree = load_tree()
-        folders = sorted(file.parent for file in tree.defs_module_path.glob("*/defs.yaml"))
-        components = {folder.name: tree.load_component(folder) for folder in folders}
+        components = {
+            name: (tree.load_component(folder), tree.project_root) for name, (tree, folder) in _folders().items()
+        }
     return {
-        name: component.resolve_project(name, settings.project_root())
-        for name, component in components.items()
+        name: component.resolve_project(name, root)
+        for name, (component, root) in components.items()
         if isinstance(component, ModelProject)
     }
 
@@ -59,8 +95,7 @@ def refuse_wrong_types() -> None:
     Raises:
         DeclarationError: listing all mistakes.
     """
-    folders = sorted(file.parent for file in load_tree().defs_module_path.glob("*/defs.yaml"))
-    mistakes = [mistake for folder in folders for mistake in _wrong_types(folder)]
+    mistakes = [one for tree, folder in _folders().values() for one in _wrong_types(folder, tree.project_root)]
     if mistakes:
         raise DeclarationError("\n".join(map(str, mistakes)))
 
@@ -72,20 +107,19 @@ def check_projects(name: str = "") -> dict[str, list[Mistake]]:
         ValueError: if there is no project of this name.
     """
     with without_warnings_of_dagster_itself():
-        tree = load_tree()
-        folders = {file.parent.name: file.parent for file in sorted(tree.defs_module_path.glob("*/defs.yaml"))}
+        folders = _folders()
         if name and name not in folders:
             raise ValueError(f"there is no project {name!r}; {nearest(name, folders)}")
-        return {each: _mistakes(tree, folder) for each, folder in folders.items() if name in {"", each}}
+        return {each: _mistakes(*place) for each, place in folders.items() if name in {"", each}}
 
 
 def _mistakes(tree: dg.ComponentTree, folder: Path) -> list[Mistake]:
     from ml_assets.checking import check_estimator, check_project  # noqa: PLC0415
     from ml_assets.component import ModelProject, read_declaration  # noqa: PLC0415
 
-    if mistakes := _wrong_types(folder):
+    root = tree.project_root
+    if mistakes := _wrong_types(folder, root):
         return mistakes
-    root = settings.project_root()
     declaration = read_declaration(folder, root)
     try:
         component = tree.load_component(folder)
@@ -101,10 +135,10 @@ def _mistakes(tree: dg.ComponentTree, folder: Path) -> list[Mistake]:
     return check_project(project, declaration) + check_estimator(project, declaration)
 
 
-def _wrong_types(folder: Path) -> list[Mistake]:
+def _wrong_types(folder: Path, root: Path) -> list[Mistake]:
     from ml_assets.component import TYPE, ModelProject, read_declaration  # noqa: PLC0415
 
-    declaration = read_declaration(folder, settings.project_root())
+    declaration = read_declaration(folder, root)
     # Components of other types, a team's own among them, are Dagster's to judge.
     if not re.search(rf"^type:\s*{re.escape(TYPE)}\s*$", declaration.text, re.MULTILINE):
         return []

@@ -76,7 +76,11 @@ def guess_dialect(head: str, *, default: str = ",", columns: Sequence[str] = ())
     names = [name.strip() for name in header]
     if names != header:
         found.declare("trim_header", True, "The names of columns are padded with blanks.")  # noqa: FBT003
-    if len({name.casefold() for name in names}) < len(names) or not all(names) or {n.casefold() for n in names} & RESERVED:
+    if (
+        len({name.casefold() for name in names}) < len(names)
+        or not all(names)
+        or {n.casefold() for n in names} & RESERVED
+    ):
         _declare_names(found, names, skip)
     else:
         found.header = names if "trim_header" in found.settings else header
@@ -170,5 +174,3 @@ def _declare_names(found: Dialect, names: list[str], skip: int) -> None:
     found.declare("header", False, "The header is among the lines that are skipped.")  # noqa: FBT003
     found.declare("columns", given, "As in the file, made different from each other.")
     found.header = given
-
-

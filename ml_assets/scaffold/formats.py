@@ -354,9 +354,9 @@ def _clocks(rest: Counter[str]) -> _Read | None:
 
 
 def _is_clock(match: re.Match[str]) -> bool:
-    hour, minute = (int(part) for part in re.split(r"[:.]", match["clock"])[:2] if part.isdigit()) if not match[
-        "half"
-    ] else (1, 0)
+    hour, minute = (
+        (int(part) for part in re.split(r"[:.]", match["clock"])[:2] if part.isdigit()) if not match["half"] else (1, 0)
+    )
     return 0 <= hour < 24 and 0 <= minute < 60  # noqa: PLR2004
 
 

@@ -207,7 +207,9 @@ def find(columns: Sequence[Column], name: str, option: str) -> Column:
         if name.strip().casefold() in {column.raw.strip().casefold(), column.name}:
             return column
     listed = [column.raw or column.name for column in columns]
-    raise ValueError(f"{option} {name}: there is no such column; {nearest(name, listed)}. There are: {', '.join(listed)}")
+    raise ValueError(
+        f"{option} {name}: there is no such column; {nearest(name, listed)}. There are: {', '.join(listed)}"
+    )
 
 
 def _columns(table: Table) -> tuple[list[Column], dict[str, str], list[str]]:
@@ -221,8 +223,14 @@ def _columns(table: Table) -> tuple[list[Column], dict[str, str], list[str]]:
         if form.other and _runs_better(table, raw, form.other, form.sql):
             first = "day" if "month first" in form.reason else "month"
             reason = re.sub(r"(day|month) first", f"{first} first", form.reason)
-            form = replace(form, sql=form.other, reason=reason, question=form.question.replace(
-                "the month first" if first == "day" else "the day first", f"the {first} first"))
+            form = replace(
+                form,
+                sql=form.other,
+                reason=reason,
+                question=form.question.replace(
+                    "the month first" if first == "day" else "the day first", f"the {first} first"
+                ),
+            )
         column = Column(raw, name, form, "")
         _clean(column, padded=padded, blank=blank)
         if form.question:
@@ -274,11 +282,13 @@ def _type(table: Table, found: Guess) -> None:
             column.form = replace(column.form, type="float")
         if column.facts.lost > LOST * table.rows:
             _as_text(table, found, column)
-        if column.form.type == "str" and column.facts.folded < column.facts.distinct <= ENOUGH and not column.form.clock:
+        if (
+            column.form.type == "str"
+            and column.facts.folded < column.facts.distinct <= ENOUGH
+            and not column.form.clock
+        ):
             column.form = replace(column.form, sql="lower({})")
-            column.notes.append(
-                f"In lower case: {column.facts.distinct} spellings are {column.facts.folded} values."
-            )
+            column.notes.append(f"In lower case: {column.facts.distinct} spellings are {column.facts.folded} values.")
             column.facts = _facts(table, column)
     make_typed(table, found.columns)
 
@@ -383,7 +393,10 @@ def _of_parts(found: Guess) -> Column | None:
                 return one if one.form.type == "int" else None
         return None
 
-    year, month = part(("year", "yr", "jahr"), 1900, 2100), part(("month", "month_number", "mnth", "mo", "monat"), 1, 12)
+    year, month = (
+        part(("year", "yr", "jahr"), 1900, 2100),
+        part(("month", "month_number", "mnth", "mo", "monat"), 1, 12),
+    )
     if year is None or month is None:
         return None
     day, hour = part(("day", "dayofmonth", "day_of_month", "mday", "tag"), 1, 31), part(("hour", "hr"), 0, 23)
@@ -540,7 +553,11 @@ def _without_time(found: Guess, rows: int, wanted: Grain | None) -> None:
     if wanted == "block" or (wanted is None and rows > ONE_PARTITION):
         size = max(1, rows // BLOCKS)
         # A round number: two digits that count.
-        size = int(f"{size:.1e}".partition("e")[0].replace(".", "")) * 10 ** max(0, len(str(size)) - 2) if size > 99 else size  # noqa: PLR2004
+        size = (
+            int(f"{size:.1e}".partition("e")[0].replace(".", "")) * 10 ** max(0, len(str(size)) - 2)
+            if size > 99
+            else size
+        )  # noqa: PLR2004
         found.calendar = Calendar("block", "", rows=size)
         found.partitions, found.median = -(-rows // size), size
         found.reasons["grain"] = f"No time; {rows:,} rows in their order make about {BLOCKS} blocks."
@@ -586,14 +603,18 @@ def _choose_task(table: Table, found: Guess, wanted: Task | None) -> None:
         if wanted == "regression" and not target.is_number:
             raise ValueError(f"--task regression: {target.name} is {target.form.type}, and a regression needs a number")
         if wanted != "regression" and target.form.type == "float":
-            raise ValueError(f"--task {wanted}: {target.name} has fractions. Remedy: make classes of it in features.sql")
+            raise ValueError(
+                f"--task {wanted}: {target.name} has fractions. Remedy: make classes of it in features.sql"
+            )
     else:
         found.task, found.reasons["task"], question = choose_task(target)
         if question:
             found.questions.append(question)
     if found.task == "binary":
         name = quoted(target.name)
-        counted = table.all(f"SELECT CAST({name} AS VARCHAR), count(*) FROM typed WHERE {name} IS NOT NULL GROUP BY 1 ORDER BY 2, 1")
+        counted = table.all(
+            f"SELECT CAST({name} AS VARCHAR), count(*) FROM typed WHERE {name} IS NOT NULL GROUP BY 1 ORDER BY 2, 1"
+        )
         labels = [label for label, _ in counted]
         if len(labels) > 2:  # noqa: PLR2004
             raise ValueError(f"--task binary: {target.name} has {len(labels)} values: {', '.join(labels[:6])}")
@@ -668,7 +689,9 @@ def _judge_key(column: Column, found: Guess) -> None:
                 "differ in nothing else are one"
             )
     else:
-        column.why.append(f"it looks like a key, but {facts.present - facts.distinct:,} values come again: not demanded")
+        column.why.append(
+            f"it looks like a key, but {facts.present - facts.distinct:,} values come again: not demanded"
+        )
 
 
 def _bound(column: Column) -> None:
@@ -694,7 +717,9 @@ def _judge_text(column: Column, found: Guess, table: Table) -> None:
     few = facts.distinct <= CATEGORIES and facts.present >= max(ENOUGH, 10 * facts.distinct)
     if few and facts.distinct > 1 and (column is found.target or _is_stable(table, column)):
         name = quoted(column.name)
-        values = [value for (value,) in table.all(f"SELECT DISTINCT {name} FROM typed WHERE {name} IS NOT NULL ORDER BY 1")]
+        values = [
+            value for (value,) in table.all(f"SELECT DISTINCT {name} FROM typed WHERE {name} IS NOT NULL ORDER BY 1")
+        ]
         column.checks.append(f"isin={values!r}")
         column.why.append("the labels" if column is found.target else "the same few values early and late")
     elif facts.distinct > 1:

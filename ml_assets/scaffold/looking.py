@@ -25,9 +25,11 @@ from ml_assets.sources.reading import MALFORMED, RESERVED, Part, Reading, Source
 from ml_assets.sources.storage import COMPRESSIONS, OBJECT_STORE, Digested, Folder, ObjectStore, decompressed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import polars as pl
+
+    Frames = Callable[[Reading], Iterator[pl.DataFrame]]
 
 # Text by which a dialect is told, in bytes.
 HEAD = 512 * 1024
@@ -109,102 +111,99 @@ class Table:
 
 
 @contextmanager
-def look(
-    origin: str, *, columns: Sequence[str] = (), delimiter: str | None = None, encoding: str | None = None
-) -> Iterator[Table]:
+def look(origin: str, *, columns: Sequence[str] = (), data: Path | None = None) -> Iterator[Table]:
     """Read all of a source.
 
     Args:
         origin: a path, a pattern of paths with wildcards or strftime codes, `s3://…`, `sqlite:path#table`, or
             `env:VARIABLE#table` for PostgreSQL.
         columns: names of the columns of a file without a header.
-        delimiter: of a delimited file, where it is not to be guessed.
-        encoding: of its text, where it is not to be guessed.
+        data: the data folder; that of the settings where it is None.
 
     Raises:
         SourceError: if it cannot be read.
         ValueError: if it is no source that can be looked at.
     """
+    data = data or settings.data_root()
     # On disk: some millions of rows of text need not fit into memory.
     with tempfile.TemporaryDirectory() as folder:
         connection = duckdb.connect(f"{folder}/rows.duckdb", config=dict(DUCKDB_SETTINGS))
         try:
             scheme, _, rest = origin.partition(":")
             if scheme in {"sqlite", "env"}:
-                found = _database(scheme, rest)
-                yield _spooled(connection, found, lambda _: _rows_of_database(found), [Reading()])
+                found = _database(scheme, rest, data)
+                yield _spooled(connection, found, lambda reading: _rows_of_database(found, data, reading))
             else:
-                yield _files(connection, origin, columns, delimiter, encoding)
+                yield _files(connection, origin, columns, data)
         finally:
             connection.close()
 
 
-def _files(
-    connection: duckdb.DuckDBPyConnection,
-    origin: str,
-    columns: Sequence[str],
-    delimiter: str | None,
-    encoding: str | None,
-) -> Table:
-    pattern, note = declared_path(origin)
-    names, storage, root = _listed(pattern)
-    kind = _kind(names[0])
+def _files(connection: duckdb.DuckDBPyConnection, origin: str, columns: Sequence[str], data: Path) -> Table:
+    pattern, note = declared_path(origin, data)
+    names, storage, root = _listed(pattern, data)
+    ending = ending_of(names[0])
+    # What has no ending that tells is delimited text, nearly always.
+    kind = FORMATS.get(ending, "csv")
     found = Origin({"files": pattern}, files=len(names), pattern=pattern if "%" in pattern else "")
     if note:
         found.reasons["files"] = note
+    if ending not in FORMATS:
+        found.declared["format"] = kind
     dialect = Dialect()
+    encodings = ENCODINGS
     if kind in {"csv", "tsv"}:
         head = _head(storage, names[0])
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-            encoding = encoding or "utf-16"
-        text = head.decode(encoding or "utf-8-sig", errors="replace")
-        default = delimiter or ("\t" if kind == "tsv" else ",")
-        dialect = guess_dialect(text if len(head) < HEAD else text[: text.rfind("\n") + 1], default=default, columns=columns)
-        if delimiter:
-            dialect.declare("delimiter", delimiter, "Said by you.")
+            encodings = ("utf-16",)
+        text = head.decode("utf-8-sig" if len(encodings) > 1 else encodings[0], errors="replace")
+        text = text if len(head) < HEAD else text[: text.rfind("\n") + 1]
+        dialect = guess_dialect(text, default="\t" if kind == "tsv" else ",", columns=columns)
         dialect.settings["blank_lines"] = "skip"
-        if ending_of(names[0]) not in FORMATS:
-            found.declared["format"] = kind
-    glob = _as_glob(pattern)
 
     def frames(reading: Reading) -> Iterator[pl.DataFrame]:
         spoken = delimited.Dialect(**dialect.settings)
-        reader = FileReader(glob, root, duckdb.connect, format=found.declared.get("format"), dialect=spoken)
+        wanted = _as_glob(pattern)
+        wanted = wanted if isinstance(storage, ObjectStore) else wanted.lstrip("/")
+        reader = FileReader(wanted, root, duckdb.connect, format=found.declared.get("format"), dialect=spoken)
         return reader.frames([], (), reading)
 
-    readings: list[Reading] = []
-    for each in [encoding] if encoding else ENCODINGS:
-        if each != "utf-8":
-            dialect.declare("encoding", each, "Not all of its text is UTF-8.")
-        try:
-            table = _spooled(connection, found, frames, readings)
-        except SourceError as error:
-            if "source.dialect.quote" in str(error) and dialect.settings.get("quote", "") is not None:
-                dialect.declare("quote", None, "A quote stands inside a field: here it is a sign like any other.")
-                table = _spooled(connection, found, frames, readings)
-            elif "source.dialect.encoding" in str(error) and each != ENCODINGS[-1] and not encoding:
-                continue
-            else:
-                raise
-        break
-    blank = readings[-1].facts.get("", {}).get("blank_lines_skipped", "0")
-    found.blank_lines = int(blank)
+    table = _tried(connection, found, dialect, frames, encodings)
     if found.blank_lines:
         dialect.reasons["blank_lines"] = f"{found.blank_lines:,} lines hold nothing."
     else:
         dialect.settings.pop("blank_lines", None)
-    if kind in {"csv", "tsv"} and dialect.settings:
+    if dialect.settings:
         found.declared["dialect"] = dialect.settings
     found.reasons |= dialect.reasons
     found.questions += dialect.questions
     return table
 
 
-def declared_path(origin: str) -> tuple[str, str]:
+def _tried(
+    connection: duckdb.DuckDBPyConnection, found: Origin, dialect: Dialect, frames: Frames, encodings: Sequence[str]
+) -> Table:
+    """The rows, read in the first encoding that all of the text has; without quotes where these do not pair."""
+    left = list(encodings)
+    while True:
+        if left[0] != "utf-8":
+            dialect.declare("encoding", left[0], "Not all of its text is UTF-8.")
+        try:
+            return _spooled(connection, found, frames)
+        except SourceError as error:
+            if "source.dialect.quote" in str(error) and dialect.settings.get("quote", "") is not None:
+                dialect.declare("quote", None, "A quote stands inside a field: here it is a sign like any other.")
+            elif "source.dialect.encoding" in str(error) and len(left) > 1:
+                left.pop(0)
+            else:
+                raise
+
+
+def declared_path(origin: str, data: Path) -> tuple[str, str]:
     """A path as a source declares it: relative to the data folder where it lies there, else absolute; and a note."""
     if origin.startswith(OBJECT_STORE):
         return origin, ""
-    data = settings.data_root().resolve()
+    data = data.resolve()
     here = Path(origin).expanduser()
     if not here.is_absolute():
         # As the data folder has it, else as seen from here.
@@ -229,13 +228,13 @@ def _as_glob(pattern: str) -> str:
     return re.sub(r"%[A-Za-z]", lambda code: _CODES.get(code[0], "*"), pattern)
 
 
-def _listed(pattern: str) -> tuple[Sequence[str], Folder | ObjectStore, Path]:
-    root = Path("/") if pattern.startswith("/") else settings.data_root()
+def _listed(pattern: str, data: Path) -> tuple[Sequence[str], Folder | ObjectStore, Path]:
+    root = Path("/") if pattern.startswith("/") else data
     storage = ObjectStore() if pattern.startswith(OBJECT_STORE) else Folder(root)
     wanted = _as_glob(pattern) if isinstance(storage, ObjectStore) else _as_glob(pattern).lstrip("/")
     names = storage.list(wanted)
     if not names:
-        raise ValueError(f"--from {pattern}: there is no such file. It was looked for at {root / wanted} and from here")
+        raise ValueError(f"--from {pattern}: there is no such file, neither here nor under the data folder {data}")
     return names, storage, root
 
 
@@ -247,11 +246,6 @@ def ending_of(name: str) -> str:
     return Path(lower).suffix
 
 
-def _kind(name: str) -> str:
-    # What has no ending that tells is delimited text, nearly always.
-    return FORMATS.get(ending_of(name), "csv")
-
-
 def _head(storage: Folder | ObjectStore, name: str) -> bytes:
     with storage.open(name) as raw:
         stream = decompressed(Digested(raw), name)
@@ -261,31 +255,32 @@ def _head(storage: Folder | ObjectStore, name: str) -> bytes:
     return data
 
 
-def _database(scheme: str, rest: str) -> Origin:
+def _database(scheme: str, rest: str, data: Path) -> Origin:
     where, _, table = rest.partition("#")
     if not where or not table:
         example = "sqlite:shop.db#orders" if scheme == "sqlite" else "env:SALES_DB#orders"
         raise ValueError(f"--from {scheme}:{rest}: expected a table after #, as in {example}")
-    place = {"path": declared_path(where)[0]} if scheme == "sqlite" else {"url_env": where}
+    place = {"path": declared_path(where, data)[0]} if scheme == "sqlite" else {"url_env": where}
     # Checked as a declaration would be: a secret in place of a variable's name is refused without being repeated.
     Database(**place, table=table, order_by=["checked later"])
     return Origin({"database": {**place, "table": table}})
 
 
-def _rows_of_database(origin: Origin) -> Iterator[pl.DataFrame]:
+def _rows_of_database(origin: Origin, data: Path, reading: Reading) -> Iterator[pl.DataFrame]:
     declared = origin.declared["database"]
     path = declared.get("path", "")
-    engine = Postgres(declared["url_env"]) if "url_env" in declared else Sqlite(settings.data_root() / path, path)
-    reader = DatabaseReader(name=declared["table"], engine=engine, table=declared["table"], order_by=tuple(origin.order))
+    engine = Postgres(declared["url_env"]) if "url_env" in declared else Sqlite(data / path, path)
+    reader = DatabaseReader(
+        name=declared["table"], engine=engine, table=declared["table"], order_by=tuple(origin.order)
+    )
     everything = Part("all", datetime(1970, 1, 1), datetime(1970, 1, 2))  # noqa: DTZ001 - naive UTC; without a cursor they mean nothing
-    return reader.frames([everything], (), Reading())
+    return reader.frames([everything], (), reading)
 
 
-def _spooled(connection: duckdb.DuckDBPyConnection, origin: Origin, frames: Any, readings: list[Reading]) -> Table:
+def _spooled(connection: duckdb.DuckDBPyConnection, origin: Origin, frames: Frames) -> Table:
     """Keep all rows in DuckDB, and how many files lack each column."""
     connection.execute("DROP TABLE IF EXISTS raw")
     reading = Reading()
-    readings.append(reading)
     columns: list[str] = []
     seen: dict[str, set[str]] = {}
     malformed: Counter[str] = Counter()
@@ -313,5 +308,6 @@ def _spooled(connection: duckdb.DuckDBPyConnection, origin: Origin, frames: Any,
         f"CREATE OR REPLACE TABLE sampled AS FROM raw WHERE {MALFORMED} IS NULL "
         f"USING SAMPLE reservoir({SAMPLE} ROWS) REPEATABLE (7)"
     )
+    origin.blank_lines = int(reading.facts.get("", {}).get("blank_lines_skipped", "0"))
     lacking = {name: sum(name not in held for held in seen.values()) for name in columns}
     return Table(connection, origin, columns, {name: n for name, n in lacking.items() if n}, rows, malformed)

@@ -142,7 +142,7 @@ class Guess:
     target: Column
     time: Column | None = None
     source_time: str = ""
-    calendar: Calendar = Calendar("none", "")
+    calendar: Calendar = field(default_factory=lambda: Calendar("none", ""))
     partitions: int = 1
     task: Task = "regression"
     positive: str = ""
@@ -208,7 +208,7 @@ def find(columns: Sequence[Column], name: str, option: str) -> Column:
             return column
     listed = [column.raw or column.name for column in columns]
     raise ValueError(
-        f"{option} {name}: there is no such column; {nearest(name, listed)}. There are: {', '.join(listed)}"
+        f"{option} {name}: there is no such column; {nearest(name, listed).rstrip('.')} There are: {', '.join(listed)}"
     )
 
 
@@ -276,8 +276,11 @@ def _clean(column: Column, *, padded: bool, blank: bool) -> None:
 
 def _type(table: Table, found: Guess) -> None:
     """Read every column in its type, over all rows; what would send too many to the quarantine stays text."""
-    for column in found.columns:
+    for column in list(found.columns):
         column.facts = _facts(table, column)
+        if not column.facts.present and not column.facts.lost and column is not found.target:
+            found.columns.remove(column)
+            found.skipped[column.raw] = "it holds nothing"
         if column.form.type == "int" and column.facts.not_whole:
             column.form = replace(column.form, type="float")
         if column.facts.lost > LOST * table.rows:
@@ -373,7 +376,7 @@ def _with_clock(found: Guess, column: Column) -> Column:
         return column
     (clock,) = clocks
     sql = f"{column.sql} || 'T' || {clock.sql}"
-    clock.left_out = "part of the time"
+    clock.left_out = column.left_out = "it is part of the time"
     return _made(found, "moment", sql, "datetime", f"{column.raw} and {clock.raw} together.")
 
 

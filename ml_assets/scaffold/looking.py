@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import tempfile
 from collections import Counter
@@ -16,7 +17,7 @@ import duckdb
 from ml_assets import settings
 from ml_assets.lake.connection import DUCKDB_SETTINGS
 from ml_assets.lake.sql import quoted
-from ml_assets.project import Database, Source
+from ml_assets.project import Database
 from ml_assets.scaffold.dialects import Dialect, guess_dialect
 from ml_assets.sources import delimited
 from ml_assets.sources.databases import DatabaseReader, Postgres, Sqlite
@@ -156,7 +157,9 @@ def _files(connection: duckdb.DuckDBPyConnection, origin: str, columns: Sequence
         head = _head(storage, names[0])
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
             encodings = ("utf-16",)
-        text = head.decode("utf-8-sig" if len(encodings) > 1 else encodings[0], errors="replace")
+        else:
+            encodings = _encodings(head)
+        text = head.decode(encodings[0], errors="ignore").removeprefix("\ufeff")
         text = text if len(head) < HEAD else text[: text.rfind("\n") + 1]
         dialect = guess_dialect(text, default="\t" if kind == "tsv" else ",", columns=columns)
         dialect.settings["blank_lines"] = "skip"
@@ -178,6 +181,18 @@ def _files(connection: duckdb.DuckDBPyConnection, origin: str, columns: Sequence
     found.reasons |= dialect.reasons
     found.questions += dialect.questions
     return table
+
+
+def _encodings(head: bytes) -> Sequence[str]:
+    """The encodings that some text may have, the likeliest first."""
+    for number, encoding in enumerate(ENCODINGS):
+        try:
+            # A character may be cut off at the end.
+            codecs.getincrementaldecoder(encoding)().decode(head)
+        except UnicodeDecodeError:
+            continue
+        return ENCODINGS[number:]
+    return ENCODINGS[-1:]
 
 
 def _tried(

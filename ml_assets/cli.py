@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,6 +24,8 @@ app = typer.Typer(
 )
 lake_app = typer.Typer(no_args_is_help=True, help="Upkeep of the lake.")
 app.add_typer(lake_app, name="lake")
+quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that did not pass: why, to repair them, and back in.")
+app.add_typer(quarantine_app, name="quarantine")
 
 
 @app.command()
@@ -109,11 +112,13 @@ def backfill(project: Project_, first: Key_ = "", last: Key_ = "") -> None:
         if not held:
             raise ValueError(f"the source of {project} holds no row of a partition that has ended")
         first, last = declared.key_of(held[0]), declared.key_of(held[-1])
-        _say(f"{project}: {declared.source.words} holds {len(held)} partitions, {first} … {last}")
+        _say(
+            f"{project}: {declared.source.words} holds {len(held)} partition{'s' * (len(held) != 1)}, {first} … {last}"
+        )
     last = last or first
     check_range(declared, first, last)
     instance = open_instance()
-    run(instance, load_definitions(), Ledger(shared_lake().lake), declared, first=first, last=last, say=_say)
+    run(instance, load_definitions(declared), Ledger(shared_lake().lake), declared, first=first, last=last, say=_say)
 
 
 @app.command(name="catch-up")
@@ -133,7 +138,9 @@ def catch_up(
     _say("\n".join(map(str, changes)) or f"{project}: the lake holds what the source holds")
     present = [one for one in changes if one.source]
     if present and not dry_run:
-        run(open_instance(), load_definitions(), Ledger(shared_lake().lake), declared, changes=present, say=_say)
+        run(
+            open_instance(), load_definitions(declared), Ledger(shared_lake().lake), declared, changes=present, say=_say
+        )
 
 
 @app.command()
@@ -148,25 +155,25 @@ def refresh(project: Project_, partition: Key) -> None:
     check_range(declared, partition, partition)
     instance = open_instance()
     register_blocks(instance, declared, [partition])
-    run = run_job(instance, load_definitions(), f"{project}_refresh", partition=partition)
+    run = run_job(instance, load_definitions(declared), f"{project}_refresh", partition=partition)
     found = downstream(shared_lake().lake, declared, [partition])[partition]
     counts = ", ".join(f"{count:,.0f} {name.removesuffix(' rows')}" for name, count in found.items() if " " in name)
     _say(f"{project}, {partition}: run {run}: {counts}")
-    decisions = [one for one in Ledger(shared_lake().lake).entries(project, "decision") if one.partition == partition]
-    _say(f"{decisions[-1].action}: {decisions[-1].reason}")
+    (decision,) = [one for one in Ledger(shared_lake().lake).entries(project, "decision") if one.run_id == run]
+    _say(f"{decision.action}: {decision.reason}")
 
 
 @app.command()
 def retrain(project: Project_) -> None:
     """Run a project's retraining job: train a challenger and hold it against the champion."""
+    from ml_assets.history import tell_verdict  # noqa: PLC0415
     from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
     from ml_assets.registry.ledger import Ledger  # noqa: PLC0415
     from ml_assets.runs import load_definitions, open_instance, run_job  # noqa: PLC0415
 
-    _project(project)
-    run_job(open_instance(), load_definitions(), f"{project}_retrain")
-    verdict = Ledger(shared_lake().lake).entries(project)[-1]
-    _say(f"version {verdict.version} {verdict.kind}: {verdict.reason}")
+    declared = _project(project)
+    run = run_job(open_instance(), load_definitions(declared), f"{project}_retrain")
+    tell_verdict(Ledger(shared_lake().lake), declared, run, _say)
 
 
 @app.command()
@@ -178,8 +185,10 @@ def up(
     """Start Dagster's UI, the daemon and the report pages; Ctrl-C stops all."""
     from ml_assets import settings  # noqa: PLC0415
     from ml_assets.automation.up import up as run  # noqa: PLC0415
+    from ml_assets.projects import load_projects  # noqa: PLC0415
     from ml_assets.runs import fail_orphaned_runs, open_instance, sole_daemon, workspace  # noqa: PLC0415
 
+    load_projects()  # a declaration that is wrong is told here, not in the logs of three programs
     home = settings.home()
     with sole_daemon(home) as is_ours:
         if is_ours:
@@ -227,6 +236,91 @@ def drop(project: str, table: str) -> None:
     _say(f"dropped {place}")
 
 
+Partition_ = Annotated[str, typer.Option("--partition", help="Only this partition.", metavar="KEY")]
+Check_ = Annotated[str, typer.Option("--check", help="Only rows that fail this check.", metavar="NAME")]
+
+
+@quarantine_app.command()
+def show(
+    project: Project_,
+    partition: Partition_ = "",
+    check: Check_ = "",
+    limit: Annotated[int, typer.Option(help="Values to show of each check.", min=0)] = 3,
+) -> None:
+    """Say why rows are in quarantine: by check, since when and with which values; and by partition."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from ml_assets.lake.origin import origin_warning  # noqa: PLC0415
+    from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
+    from ml_assets.quarantine import read_quarantine  # noqa: PLC0415
+    from ml_assets.quarantine_tables import tables  # noqa: PLC0415
+
+    declared = _project(project)
+    with shared_lake().lake.reader() as cursor:
+        warning = origin_warning(cursor, project)
+        found = read_quarantine(cursor, declared, partition=partition, check=check, examples=limit)
+    if warning:
+        _say(warning)
+    _say(f"{project}: {found.rows:,} of {found.raw:,} rows are in quarantine")
+    console = Console(markup=False, highlight=False, emoji=False)
+    for table in tables(found) if found.rows or found.replayed else []:
+        console.print()
+        console.print(table)
+
+
+@quarantine_app.command()
+def export(
+    project: Project_,
+    file: Annotated[Path, typer.Argument(help="File to write: .csv, .parquet or .jsonl.", metavar="FILE")],
+    partition: Partition_ = "",
+    check: Check_ = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,  # noqa: FBT002
+) -> None:
+    """Write the rows in quarantine as they came, with the file, row and reasons of each. No value is altered."""
+    from ml_assets.lake.origin import origin_warning  # noqa: PLC0415
+    from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
+    from ml_assets.quarantine import export as run  # noqa: PLC0415
+
+    declared = _project(project)
+    with shared_lake().lake.reader() as cursor:
+        warning = origin_warning(cursor, project)
+        done = run(cursor, declared, file, partition=partition, check=check, force=force)
+    if warning:
+        _say(warning)
+    _say(
+        f"{done.rows:,} rows written to {file}" if done.rows else f"{project}: no row is in quarantine; nothing written"
+    )
+    if done.formulas:
+        _say(
+            f"{done.formulas:,} cells begin like a spreadsheet's formula (= + - @) and are written as they came. "
+            "Import all columns as text, or export .jsonl or .parquet"
+        )
+
+
+@quarantine_app.command()
+def replay(
+    project: Project_,
+    partition: Annotated[
+        list[str] | None,
+        typer.Option("--partition", help="Only this one; may be repeated. All that hold such rows.", metavar="KEY"),
+    ] = None,
+    rules: Annotated[  # noqa: FBT002
+        bool, typer.Option("--rules", help="Only clean.sql or the schema has changed: do not look at the source.")
+    ] = False,
+) -> None:
+    """Judge rows in quarantine again, after their source was repaired or the rules changed; those that pass re-enter.
+
+    Only into their own partitions. Says which model versions had missed them.
+    """
+    from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
+    from ml_assets.reentry import replay as run  # noqa: PLC0415
+    from ml_assets.runs import load_definitions, open_instance  # noqa: PLC0415
+
+    declared, instance = _project(project), open_instance()
+    lake, defs = shared_lake().lake, load_definitions()
+    run(instance, defs, lake, declared, keys=partition or (), rules=rules, say=_say)
+
+
 def main() -> None:
     """Run the command line; what the user can mend is shown as one sentence, not as a traceback."""
     from ml_assets.automation.up import CannotStartError  # noqa: PLC0415
@@ -258,12 +352,9 @@ def _say(line: str) -> None:
 
 
 def _project(name: str) -> Project:
-    from ml_assets.projects import load_projects  # noqa: PLC0415
+    from ml_assets.projects import load_project  # noqa: PLC0415
 
-    projects = load_projects()
-    if name not in projects:
-        raise ValueError(f"there is no project {name!r}. There are: {', '.join(projects) or 'none'}")
-    return projects[name]
+    return load_project(name)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from ml_assets.lake.origin import origin_warning
 from ml_assets.lake.resource import open_lake
 from ml_assets.lake.sql import Table
 from ml_assets.project import load_object
-from ml_assets.projects import load_projects
+from ml_assets.projects import load_project
 from ml_assets.registry.ledger import Entry, Ledger
 from ml_assets.runs import (
     daemon_command,
@@ -67,7 +67,8 @@ def demo(say: Callable[[str], None], *, months: Sequence[str] = MONTHS, history:
         TimeoutError: if the sensor does not launch a retraining that was decided.
     """
     started = time.monotonic()
-    instance, defs = open_instance(), load_definitions()
+    project = load_project(PROJECT)
+    instance, defs = open_instance(), load_definitions(project)
     home = settings.home()
     lake = open_lake(home / "lake")
     ledger = Ledger(lake)
@@ -75,9 +76,9 @@ def demo(say: Callable[[str], None], *, months: Sequence[str] = MONTHS, history:
     if set(history) <= decided:
         say(f"history {history[0]} … {history[1]} is there")
     else:
-        backfill(instance, defs, ledger, load_projects()[PROJECT], first=history[0], last=history[1], say=say)
+        backfill(instance, defs, ledger, project, first=history[0], last=history[1], say=say)
     with _daemon(instance, home, say):
-        header = _header(load_projects()[PROJECT].watched)
+        header = _header(project.watched)
         say(f"\n{header}\n{'-' * len(header)}")
         for month in months:
             entry = _live_decision(ledger, month)
@@ -107,10 +108,7 @@ def fill_data(say: Callable[[str], None], project: Project) -> None:
     if source.publisher is None:
         raise ValueError(f"{project.name} declares no source.publisher: put its files under {folder} yourself")
     simulate = load_object(source.simulation) if source.simulation else None
-    origin = fill(folder, dataset=source.publisher.dataset, simulate=simulate, say=say)
-    say(f"{origin.files} files in {folder}: {origin.detail or origin.kind}")
-    if origin.warning:
-        say(f"\n*** {origin.warning} ***\n")
+    fill(folder, dataset=source.publisher.dataset, simulate=simulate, say=say, project=project.name)
 
 
 @contextmanager
@@ -169,7 +167,8 @@ def _await_retraining(instance: dg.DagsterInstance, ledger: Ledger, entry: Entry
 
 def _header(metric: str) -> str:
     title = title_of(metric)
-    return f"{'month':8} {'rows':>6} {'quarantined':>11} {'alarms':>6} {title:>7}  {'decision':9} {'champion':8}"
+    counts = f"{'rows':>6} {'quarantined':>11} {'duplicates':>10}"
+    return f"{'month':8} {counts} {'alarms':>6} {title:>7}  {'decision':9} {'champion':8}"
 
 
 def _row(lake: Lake, month: str, entry: Entry | None) -> str:
@@ -177,7 +176,7 @@ def _row(lake: Lake, month: str, entry: Entry | None) -> str:
     start = f"TIMESTAMP '{month}-01'"
     with lake.reader() as cursor:
         counts = []
-        for name in ("raw", "quarantine"):
+        for name in ("raw", "validated", "quarantine"):
             table = Table(PROJECT, name)
             found = (
                 cursor.execute(f"SELECT count(*) FROM {table.path} WHERE _partition = {start}").fetchone()
@@ -190,7 +189,9 @@ def _row(lake: Lake, month: str, entry: Entry | None) -> str:
     shown = f"{'-':>7}" if error is None else f"{error:7.2%}" if is_share else f"{error:7.4g}"
     champion = f"v{facts['champion']}" if facts.get("champion") else "none"
     action = entry.action if entry else "-"
-    return f"{month:8} {counts[0]:6,} {counts[1]:11,} {len(facts.get('alarms', ())):6} {shown}  {action:9} {champion:8}"
+    raw, validated, bad = counts
+    alarms = len(facts.get("alarms", ()))
+    return f"{month:8} {raw:6,} {bad:11,} {raw - validated - bad:10,} {alarms:6} {shown}  {action:9} {champion:8}"
 
 
 def _where_to_look() -> str:

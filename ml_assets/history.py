@@ -10,7 +10,7 @@ from ml_assets import settings
 from ml_assets.assets.common import blocks_name
 from ml_assets.lake.connection import table_exists
 from ml_assets.lake.resource import shared_lake
-from ml_assets.registry.ledger import champion_at
+from ml_assets.registry.ledger import champion_at, current_champion, verdict_of
 from ml_assets.registry.models import Registry
 from ml_assets.runs import JUDGING, PREPARING, materialize_range, run_job
 
@@ -53,11 +53,12 @@ def backfill(
     keys = check_range(project, first, last)
     register_blocks(instance, project, keys)
 
-    def timed(what: str, action: Callable[[], str]) -> None:
+    def timed(what: str, action: Callable[[], str]) -> str:
         say(what)
         before = time.monotonic()
         run = action()
         say(f"  run {run[:8]}, {time.monotonic() - before:.1f} s")
+        return run
 
     def part(names: Sequence[str]) -> None:
         timed(
@@ -67,10 +68,26 @@ def backfill(
 
     part(PREPARING)
     if champion_at(ledger.entries(project.name), last) is None:
-        timed(f"{project.name}: training the first version", lambda: run_job(instance, defs, f"{project.name}_retrain"))
-        verdict = ledger.entries(project.name)[-1]
-        say(f"  version {verdict.version} {verdict.kind}: {verdict.reason}")
+        run = timed(
+            f"{project.name}: training the first version", lambda: run_job(instance, defs, f"{project.name}_retrain")
+        )
+        tell_verdict(ledger, project, run, say)
     part(JUDGING)
+
+
+def tell_verdict(ledger: Ledger, project: Project, run_id: str, say: Callable[[str], None]) -> None:
+    """Say what a retraining came to, and what follows where no version serves yet."""
+    entries = ledger.entries(project.name)
+    verdict = verdict_of(entries, run_id)
+    if verdict is None:
+        say(f"  run {run_id[:8]} came to no verdict")
+    else:
+        say(f"  version {verdict.version} {verdict.kind}: {verdict.reason}")
+    if current_champion(entries) is None:
+        say(
+            "  there is no champion: nothing is predicted, measured for drift or retrained until a version passes the "
+            "gates. Remedy: mend features.sql, the estimator or the gates in defs.yaml, then run the backfill again"
+        )
 
 
 def check_range(project: Project, first: str, last: str) -> list[str]:

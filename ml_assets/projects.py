@@ -7,9 +7,16 @@ import re
 import sys
 import warnings
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import yaml
+from dagster.components.core.component_tree import ComponentTreeException
+from dagster.components.resolved.errors import ResolutionException
+from dagster_shared.error import DagsterError
+from pydantic import ValidationError
 
 from ml_assets import settings
 from ml_assets.core.declaration import DeclarationError, check_types
@@ -17,7 +24,7 @@ from ml_assets.core.statement import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+    from types import ModuleType
 
     from ml_assets.core.declaration import Mistake
     from ml_assets.project import Project
@@ -32,61 +39,127 @@ def without_warnings_of_dagster_itself() -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
+class _Declared:
+    """A declared project, not read yet: its module, its defs.yaml, and the folder that holds `sql/`."""
+
+    module: str
+    file: Path
+    root: Path
+
+
 def load_trees() -> list[dg.ComponentTree]:
     """The component trees of all modules that hold projects: the shipped one, or those of a team's own package.
 
     Raises:
         ValueError: naming a module that does not import.
     """
-    return [_load_tree(module) for module in settings.defs_modules()]
+    return [_tree(*place) for place in _modules()]
 
 
-def _load_tree(module: str) -> dg.ComponentTree:
-    root = settings.shipped_root() if module == settings.SHIPPED else settings.project_root()
-    # A package of one's own need not be installed to be found.
-    for folder in (root / "src", root):
-        if (folder / module.partition(".")[0]).is_dir() and str(folder) not in sys.path:
-            sys.path.insert(0, str(folder))
-    try:
-        imported = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"{root / 'pyproject.toml'}: the module {module!r} does not import: {error}. Remedy: correct `defs` under "
-            "[tool.ml-assets]"
-        ) from error
+def _tree(module: ModuleType, root: Path) -> dg.ComponentTree:
     # Not load_from_defs_folder: it wants a pyproject.toml, which an installed package does not have.
-    return dg.ComponentTree.from_module(defs_module=imported, project_root=root)
+    return dg.ComponentTree.from_module(defs_module=module, project_root=root)
 
 
-def _folders() -> dict[str, tuple[dg.ComponentTree, Path]]:
-    """The folder of every declared project, by name, and the tree that it is in.
-
-    Raises:
-        ValueError: if two have the same name: they would share their tables.
-    """
-    found: dict[str, tuple[dg.ComponentTree, Path]] = {}
-    for tree in load_trees():
-        for file in sorted(tree.defs_module_path.glob("*/defs.yaml")):
-            name = file.parent.name
-            if name in found:
-                raise ValueError(f"two projects are called {name!r}: {found[name][1]} and {file.parent}: rename one")
-            found[name] = tree, file.parent
+def _modules() -> list[tuple[ModuleType, Path]]:
+    """The modules that hold projects, each with the folder that holds `sql/`."""
+    found = []
+    for name in settings.defs_modules():
+        root = settings.shipped_root() if name == settings.SHIPPED else settings.project_root()
+        # A package of one's own need not be installed to be found.
+        for folder in (root / "src", root):
+            if (folder / name.partition(".")[0]).is_dir() and str(folder) not in sys.path:
+                sys.path.insert(0, str(folder))
+        try:
+            found.append((importlib.import_module(name), root))
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"{root / 'pyproject.toml'}: the module {name!r} does not import: {error}. Remedy: correct `defs` "
+                "under [tool.ml-assets]"
+            ) from error
     return found
 
 
+def load_project(name: str) -> Project:
+    """One declared project, whatever may be wrong with the others.
+
+    Raises:
+        DeclarationError: if its `defs.yaml` is wrong.
+        ValueError: if there is no such project.
+    """
+    project = _load(name) if name in _folders() else None
+    if project is None:
+        raise ValueError(f"there is no project {name!r}. There are: {', '.join(_folders()) or 'none'}")
+    return project
+
+
 def load_projects() -> dict[str, Project]:
-    """Every declared project, by name."""
+    """Every declared project, by name.
+
+    Raises:
+        DeclarationError: if any `defs.yaml` is wrong.
+    """
+    loaded = {name: _load(name) for name in _folders()}
+    return {name: project for name, project in loaded.items() if project is not None}
+
+
+def _folders() -> dict[str, _Declared]:
+    found: dict[str, _Declared] = {}
+    for module, root in _modules():
+        for file in sorted(Path(module.__path__[0]).glob("*/defs.yaml")):
+            name = file.parent.name
+            if name in found:
+                # They would share their tables.
+                raise ValueError(f"two projects are called {name!r}: {found[name].file} and {file}. Remedy: rename one")
+            found[name] = _Declared(f"{module.__name__}.{name}", file, root)
+    return found
+
+
+def _load(name: str) -> Project | None:
+    """A project, or None where the folder declares another kind of component."""
     from ml_assets.component import ModelProject  # noqa: PLC0415
 
-    with without_warnings_of_dagster_itself():
-        components = {
-            name: (tree.load_component(folder), tree.project_root) for name, (tree, folder) in _folders().items()
-        }
-    return {
-        name: component.resolve_project(name, root)
-        for name, (component, root) in components.items()
-        if isinstance(component, ModelProject)
-    }
+    declared = _folders()[name]
+    if mistakes := _wrong_types(declared.file.parent, declared.root):
+        raise DeclarationError("\n".join(map(str, mistakes)))
+    try:
+        with without_warnings_of_dagster_itself():
+            # A tree of its own: a mistake in another folder is not its concern.
+            component = _tree(importlib.import_module(declared.module), declared.root).load_component(
+                declared.file.parent
+            )
+        if not isinstance(component, ModelProject):
+            return None
+        return component.resolve_project(name, declared.root)
+    except DeclarationError:
+        raise
+    except (
+        ComponentTreeException, ResolutionException, DagsterError, yaml.YAMLError, ImportError, TypeError, ValueError
+    ) as error:  # fmt: skip
+        raise DeclarationError(_in_a_sentence(error, declared.file)) from error
+
+
+def _in_a_sentence(error: BaseException, file: Path) -> str:
+    """File, line and reason: what stands at the bottom of Dagster's errors, without its tree and its excerpts."""
+    place = str(file)
+    cause: BaseException | None = error
+    while cause is not None:
+        error, cause = cause, cause.__cause__
+        if isinstance(error, ResolutionException):  # "FILE:LINE - PATH", then an excerpt and a traceback as text
+            cause = cause or error.__context__
+            place = str(error).partition("\n")[0].replace(" - ", ": ")
+        elif isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+            return f"{place}:{error.problem_mark.line + 1}: {error.problem}"
+        elif isinstance(error, ValidationError):
+            return "; ".join(_mistake(place, one["loc"], one["msg"]) for one in error.errors(include_url=False))
+    return f"{place}: {error}"
+
+
+def _mistake(place: str, where: tuple[int | str, ...], reason: str) -> str:
+    # Dagster writes the place into pydantic's: "attributes.target at FILE:LINE".
+    path, _, line = ".".join(map(str, where)).partition(" at ")
+    return ": ".join(part for part in (line or place, path, reason.removeprefix("Value error, ")) if part)
 
 
 def refuse_wrong_types() -> None:
@@ -95,7 +168,7 @@ def refuse_wrong_types() -> None:
     Raises:
         DeclarationError: listing all mistakes.
     """
-    mistakes = [one for tree, folder in _folders().values() for one in _wrong_types(folder, tree.project_root)]
+    mistakes = [mistake for one in _folders().values() for mistake in _wrong_types(one.file.parent, one.root)]
     if mistakes:
         raise DeclarationError("\n".join(map(str, mistakes)))
 
@@ -107,10 +180,14 @@ def check_projects(name: str = "") -> dict[str, list[Mistake]]:
         ValueError: if there is no project of this name.
     """
     with without_warnings_of_dagster_itself():
-        folders = _folders()
+        folders = {file.parent.name: (tree, file.parent) for tree in load_trees() for file in _files(tree)}
         if name and name not in folders:
             raise ValueError(f"there is no project {name!r}; {nearest(name, folders)}")
         return {each: _mistakes(*place) for each, place in folders.items() if name in {"", each}}
+
+
+def _files(tree: dg.ComponentTree) -> list[Path]:
+    return sorted(tree.defs_module_path.glob("*/defs.yaml"))
 
 
 def _mistakes(tree: dg.ComponentTree, folder: Path) -> list[Mistake]:

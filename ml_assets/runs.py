@@ -14,13 +14,17 @@ import yaml
 from filelock import FileLock, Timeout
 
 from ml_assets import settings
+from ml_assets.automation.alerts import Failure, alert_of, failure_of
 from ml_assets.automation.instance import instance_environment, write_instance
+from ml_assets.automation.up import QUIET_DAEMON
 from ml_assets.errors import RunFailedError
+from ml_assets.registry.alerts import add_alert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from ml_assets.project import Project
 
 LOCATION = "ml_assets"
 # Names the lock that the process executing a run holds.
@@ -89,7 +93,9 @@ def _fail_killed_runs(instance: dg.DagsterInstance, home: Path) -> None:
         except Timeout:
             continue
         try:
-            instance.report_run_failed(run, "the process that executed this run was killed")
+            message = "the process that executed this run was killed"
+            instance.report_run_failed(run, message)
+            add_alert(alert_of(run, message))
         finally:
             lock.release()
 
@@ -113,14 +119,21 @@ def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, tags: Mapping[
         own = {OWNER_TAG: owner, "dagster/max_retries": "0"}
         result = job.execute_in_process(instance=instance, tags={**tags, **own}, raise_on_error=False, **options)
     file.unlink(missing_ok=True)
-    return _finished(result)
+    return _finished(instance, result)
 
 
-def load_definitions() -> dg.Definitions:
-    """The code location's definitions."""
-    from ml_assets.definitions import defs  # noqa: PLC0415 - costs an import of Dagster's components
+def load_definitions(project: Project | None = None) -> dg.Definitions:
+    """The definitions of one project, whatever may be wrong with another's declaration; or those of all."""
+    # These cost an import of Dagster's components.
+    if project is None:
+        from ml_assets.definitions import defs  # noqa: PLC0415
 
-    return defs()
+        return defs()
+    from ml_assets.component import build_definitions  # noqa: PLC0415
+    from ml_assets.projects import without_warnings_of_dagster_itself  # noqa: PLC0415
+
+    with without_warnings_of_dagster_itself():
+        return dg.Definitions.merge(build_definitions(project), dg.Definitions(executor=dg.in_process_executor))
 
 
 def workspace(home: Path) -> list[str]:
@@ -184,7 +197,7 @@ def run_job(
 
 def daemon_command(home: Path) -> list[str]:
     """The command line of the Dagster daemon."""
-    return [sys.executable, "-m", "dagster._daemon", "run", *workspace(home)]
+    return [sys.executable, "-m", "dagster._daemon", "run", *QUIET_DAEMON, *workspace(home)]
 
 
 def wait_for(condition: Callable[[], Any], *, seconds: float, what: str, pause: float = 0.3) -> Any:
@@ -209,16 +222,13 @@ def sensor_cursor(instance: dg.DagsterInstance, name: str) -> str | None:
     return None
 
 
-def _finished(result: dg.ExecuteInProcessResult) -> str:
+def _finished(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> str:
     if result.success:
         return result.run_id
-    for event in result.all_events:
-        if event.is_step_failure:
-            error = event.step_failure_data.error
-            cause = error.cause if error is not None and error.cause is not None else error
-            message = "" if cause is None else cause.message.strip()
-            raise RunFailedError(f"run {result.run_id} failed in {event.step_key}: {message}")
-    raise RunFailedError(f"run {result.run_id} failed; see its log in Dagster")
+    failure = failure_of(instance, result.run_id) or Failure("", "see its log in Dagster")
+    add_alert(alert_of(result.dagster_run, failure.message))
+    where = f" in {failure.step}" if failure.step else ""
+    raise RunFailedError(f"run {result.run_id} failed{where}: {failure.message}")
 
 
 def run_tags(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, str]:

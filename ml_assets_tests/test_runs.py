@@ -7,7 +7,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ml_assets.runs import OWNER_TAG, fail_orphaned_runs, open_instance, sole_daemon
+from ml_assets.assets.common import REFRESH_TAG
+from ml_assets.automation.alerts import build_failure_sensor
+from ml_assets.errors import RunFailedError
+from ml_assets.registry.alerts import KEPT, Alert, add_alert, alerts_file, read_alerts
+from ml_assets.runs import OWNER_TAG, fail_orphaned_runs, open_instance, run_job, sole_daemon
+from ml_assets.sources.placing import SourceError
 
 
 @pytest.fixture
@@ -54,6 +59,9 @@ def test_a_run_whose_process_is_gone_is_failed_when_the_instance_is_opened(home:
     run = started(open_instance(), **{OWNER_TAG: owner})
     (home / "runs").mkdir(exist_ok=True)
     assert status(open_instance(), run) == dg.DagsterRunStatus.FAILURE
+    open_instance()
+    (alert,) = read_alerts()
+    assert (alert.run_id, alert.message) == (run.run_id, "the process that executed this run was killed")
 
 
 def test_a_run_that_a_daemon_launched_is_left_alone_until_its_daemon_is_known_to_be_gone(home: Path) -> None:
@@ -63,3 +71,69 @@ def test_a_run_that_a_daemon_launched_is_left_alone_until_its_daemon_is_known_to
     with sole_daemon(home):
         fail_orphaned_runs(instance)
     assert status(instance, run) == dg.DagsterRunStatus.FAILURE
+
+
+@dg.op
+def failing() -> None:
+    raise SourceError("sales/2024-01.csv: there is no such file. Remedy: put it there") from FileNotFoundError(2)
+
+
+@dg.job(tags={REFRESH_TAG: "flats"})
+def flats_refresh() -> None:
+    failing()
+
+
+@dg.job
+def lake_compact() -> None:
+    failing()
+
+
+DEFS = dg.Definitions(jobs=[flats_refresh, lake_compact])
+REASON = "sales/2024-01.csv: there is no such file. Remedy: put it there"
+
+
+@pytest.mark.usefixtures("home")
+def test_a_run_of_the_command_line_that_fails_leaves_one_alert_in_the_words_of_its_error() -> None:
+    with pytest.raises(RunFailedError, match=f"failed in failing: {REASON}$"):
+        run_job(open_instance(), DEFS, "flats_refresh")
+    open_instance()
+    (alert,) = read_alerts("flats")
+    assert (alert.job, alert.projects, alert.message) == ("flats_refresh", ("flats",), REASON)
+
+
+@pytest.mark.usefixtures("home")
+def test_the_alert_of_the_upkeep_is_no_projects() -> None:
+    with pytest.raises(RunFailedError):
+        run_job(open_instance(), DEFS, "lake_compact")
+    (alert,) = read_alerts()
+    assert alert.projects == ()
+    assert read_alerts("lake") == ()
+
+
+@pytest.mark.usefixtures("home")
+def test_the_sensor_tells_the_error_of_the_step_and_not_the_list_of_steps() -> None:
+    instance = open_instance()
+    result = flats_refresh.execute_in_process(instance=instance, raise_on_error=False)
+    (failed,) = [event for event in result.all_events if event.event_type_value == "PIPELINE_FAILURE"]
+    context = dg.build_run_status_sensor_context(
+        "failure_alerts", failed, instance, instance.get_run_by_id(result.run_id)
+    ).for_run_failure()
+    build_failure_sensor()(context)
+    build_failure_sensor()(context)
+    (alert,) = read_alerts("flats")
+    assert (alert.run_id, alert.message) == (result.run_id, REASON)
+
+
+@pytest.mark.usefixtures("home")
+def test_only_the_newest_alerts_are_kept_and_a_half_written_line_is_no_alert() -> None:
+    def alert(number: int) -> Alert:
+        return Alert("2024-01-01T00:00:00+00:00", str(number), "flats_refresh", ("flats",), "", REASON)
+
+    add_alert(alert(0))
+    line = alerts_file().read_text(encoding="utf-8")
+    lines = [line.replace('"0"', f'"{number}"') for number in range(KEPT)]
+    alerts_file().write_text("".join(lines) + line[:20], encoding="utf-8")
+    add_alert(alert(KEPT))
+    runs = [one.split('"run_id": "')[1].split('"')[0] for one in alerts_file().read_text().splitlines()]
+    assert runs == [str(number) for number in range(1, KEPT + 1)]
+    assert read_alerts()[0].run_id == str(KEPT)

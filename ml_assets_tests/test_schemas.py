@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ml_assets.assets.validated import AccountingError, check_results, judge_rows
+from ml_assets.assets.validated import AccountingError, Tally, check_results, judge_rows
 from ml_assets.core.validation import FileFailure, outline
 from ml_assets.schemas import SchemaError, forget_outline, load_schema, schema_outline, source_of
 
@@ -214,7 +214,10 @@ def judged_results(path: str, expected: list[str]) -> list[object]:
     lineage = pl.DataFrame({"_partition": [datetime(2024, 1, 1)], "_source": ["f.csv"], "_row": [1]})  # noqa: DTZ001
     raw = lineage.with_columns(pl.lit(None, dtype=pl.String).alias("_malformed"), pl.lit("50").alias("area"))
     cleaned = lineage.with_columns(pl.lit(date(2024, 1, 5)).alias("day"), pl.lit(50.0).alias("area"))
-    return list(check_results(project, dg.AssetKey("validated"), judge_rows(project, raw, cleaned), expected))
+    tally = Tally()
+    counts = {"raw_rows": 1, "validated_rows": 1, "quarantine_rows": 0, "duplicates_rows": 0}
+    tally.add(judge_rows(project, raw, cleaned), {"2024-01": counts})
+    return list(check_results(project, dg.AssetKey("validated"), tally, expected))
 
 
 def test_what_is_not_cached_can_be_forgotten(write: Callable[..., str], home: Path) -> None:

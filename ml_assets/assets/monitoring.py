@@ -67,10 +67,12 @@ def build_drift(project: Project) -> dg.AssetsDefinition:
         snapshot = transaction.snapshot
         more: dict[str, dict[str, Any]] = {}
         for start, key in zip(span.starts, span.keys, strict=True):
-            alarms = sorted({s.column for _, s in found.get(start, []) if s.alarm})
+            statistics = [statistic for _, statistic in found.get(start, [])]
+            alarms = sorted({s.column for s in statistics if s.alarm})
+            can_alarm = not statistics or any(s.threshold is not None for s in statistics)
             more[key] = {
                 "alarms": len(alarms),
-                "alarming_columns": ", ".join(alarms) or "none",
+                "alarming_columns": ", ".join(alarms) or ("none" if can_alarm else "too few rows to alarm"),
                 "report": dg.MetadataValue.url(drift_page(project, key)),
             }
         latest = {"report": dg.MetadataValue.url(drift_page(project, span.keys[-1]))}
@@ -107,8 +109,13 @@ def measure_drift(
     found = {}
     for start, number in champions.items():
         current = {counts.column: counts for counts in (*inputs.get(start, []), *outputs.get(start, []))}
+        limits = project.monitoring
         statistics = drift(
-            references[number], current, psi_threshold=project.monitoring.psi, ks_threshold=project.monitoring.ks
+            references[number],
+            current,
+            psi_threshold=limits.psi,
+            ks_threshold=limits.ks,
+            minimum_rows=limits.minimum_rows,
         )
         found[start] = [(number, statistic) for statistic in statistics]
     return found

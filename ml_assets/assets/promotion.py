@@ -143,7 +143,7 @@ def judge(project: Project, lake: Lake, version: Version, champion: int | None) 
     name = title_of(result.metric)
     words = (
         f"{name} {result.challenger:.4g} against {result.champion:.4g} of version {champion} on {result.rows} rows of "
-        f"{keys[0]} … {keys[-1]} that neither has learnt from, p = {result.p_value:.2g}"
+        f"{keys[0]} … {keys[-1]} that neither has learnt from, {chance(result.p_value)}"
     )
     if result.better:
         return Draft(project.name, "promoted", words, facts, version=version.number)
@@ -165,3 +165,8 @@ def _compare(project: Project, version: Version, incumbent: Version, rows: "pl.D
 
     actual = as_actual(rows[project.target], version.task, classes)
     return compare(project.watched, actual, predicted(version), predicted(incumbent))
+
+
+def chance(p_value: float) -> str:
+    """A p-value in words; none is zero, but it may be too small for a float."""
+    return f"p = {p_value:.2g}" if p_value else "p < 1e-300"

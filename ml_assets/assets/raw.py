@@ -81,7 +81,7 @@ def read_source(project: Project, span: Span, cursor: duckdb.DuckDBPyConnection,
     required = sorted(name for name in mentioned if name.lower() not in known)
     # Said with the rows themselves: the folder they came from may hold others tomorrow.
     folder = project.folder
-    warning = read_origin(folder).warning if (folder / ORIGIN_FILE).is_file() else None
+    warning = read_origin(folder, project.name).warning if (folder / ORIGIN_FILE).is_file() else None
     now = datetime.now(UTC).replace(tzinfo=None)
     own = [
         pl.lit(now).cast(pl.Datetime("us")).alias("_ingested_at"),
@@ -91,7 +91,7 @@ def read_source(project: Project, span: Span, cursor: duckdb.DuckDBPyConnection,
     for frame in source_frames(project, parts_of(project, span.starts), cursor, reading, required, staged=True):
         spool.add(frame.with_columns(own))
     if spool.empty:
-        empty = dict.fromkeys([*required, "_source", MALFORMED], pl.String)
+        empty = dict.fromkeys([*required, *project.source.ignore_in_duplicates, "_source", MALFORMED], pl.String)
         frame = pl.DataFrame(schema={**empty, "_row": pl.Int64, "_partition": pl.Datetime("us")})
         spool.add(frame.with_columns(own))
     return spool

@@ -51,12 +51,12 @@ class Tally:
     Attributes:
         accounts: partition key → counts.
         failures: check → rows that fail it.
-        samples: check → a few of them, as a table.
+        samples: check → a few of them: file, row, column, value.
     """
 
     accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
-    samples: dict[str, str] = field(default_factory=dict)
+    samples: dict[str, list[tuple[str, int, str, str | None]]] = field(default_factory=dict)
 
     def add(self, judged: Judged, accounts: Mapping[str, dict[str, Any]]) -> None:
         """Add a piece."""
@@ -103,6 +103,7 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
                 deps=["raw"],
                 kinds=["duckdb", "pandera"],
                 code=code,
+                page="/quarantine",
             ),
         ],
         check_specs=checks,
@@ -240,7 +241,7 @@ def check_results(
     for name, count in found.items():
         metadata: dict[str, Any] = {"rows": count}
         if name in tally.samples:
-            metadata["sample"] = dg.MetadataValue.md(tally.samples[name])
+            metadata["sample"] = dg.MetadataValue.md(_as_table(tally.samples[name]))
         yield dg.AssetCheckResult(
             check_name=name, asset_key=key, passed=count == 0, severity=dg.AssetCheckSeverity.WARN, metadata=metadata
         )
@@ -256,7 +257,7 @@ def check_results(
         passed=share <= limit,
         severity=dg.AssetCheckSeverity.ERROR,
         metadata={"share": share, "limit": limit},
-        description=f"{share:.2%} of the rows are in quarantine; the limit is {limit:.2%}",
+        description=share_in_words(project, tally),
     )
 
 
@@ -280,23 +281,40 @@ def _one_for_each(project: Project, raw: "pl.DataFrame", cleaned: "pl.DataFrame"
     return cleaned
 
 
-def _samples(quarantine: "pl.DataFrame") -> Mapping[str, str]:
-    """For each check, a table of a few rows that fail it."""
+def _samples(quarantine: "pl.DataFrame") -> dict[str, list[tuple[str, int, str, str | None]]]:
+    """For each check, a few rows that fail it: file, row, column, value."""
     import polars as pl
 
     if not quarantine.height:
         return {}
     flat = quarantine.select("_source", "_row", "_reasons").explode("_reasons").unnest("_reasons")
-    samples = {}
-    for (name,), group in flat.group_by("check"):
-        lines = ["| file | row | column | value |", "|---|---|---|---|"]
-        for source, row, column, value in (
-            group.head(SAMPLE).select("_source", "_row", pl.col("column").fill_null(""), "value").iter_rows()
-        ):
-            # As code: what stands in a source file must not become a picture or a link on somebody's screen.
-            text = (
-                "(missing)" if value is None else str(value)[:80].replace("|", "/").replace("`", "'").replace("\n", " ")
-            )
-            lines.append(f"| {source} | {row} | {column} | `{text}` |")
-        samples[str(name)] = "\n".join(lines)
-    return samples
+    columns = ("_source", "_row", pl.col("column").fill_null(""), "value")
+    return {
+        str(name): list(group.head(SAMPLE).select(columns).iter_rows())
+        for (name,), group in flat.group_by("check", maintain_order=True)
+    }
+
+
+def _as_table(sample: list[tuple[str, int, str, str | None]]) -> str:
+    lines = ["| file | row | column | value |", "|---|---|---|---|"]
+    for source, row, column, value in sample:
+        # As code: what stands in a source file must not become a picture or a link on somebody's screen.
+        text = "(missing)" if value is None else value[:80].replace("|", "/").replace("`", "'").replace("\n", " ")
+        lines.append(f"| {source} | {row} | {column} | `{text}` |")
+    return "\n".join(lines)
+
+
+def share_in_words(project: Project, tally: Tally) -> str:
+    """The share of rows in quarantine against its limit; above it, also why, with an example of each reason."""
+    keys, rows, bad = list(tally.accounts), tally.rows("raw"), tally.rows("quarantine")
+    where = f"{project.name} {' … '.join(dict.fromkeys((keys[0], keys[-1])))}"
+    share, limit = bad / rows if rows else 0.0, project.validation.quarantine_limit
+    words = f"{where}: {bad:,} of {rows:,} rows ({100 * share:.4g} %) in quarantine, the limit is {100 * limit:.4g} %"
+    if share <= limit:
+        return words
+    examples = {name: sample[0][-1] for name, sample in tally.samples.items()}
+    return (
+        f"{words}: {reasons_in_words(tally.failures, examples)}. Nothing downstream ran. Remedy: see "
+        f"`ml-assets quarantine show {project.name}`, mend the source or {project.clean_path}, or raise "
+        "validation.quarantine_limit"
+    )

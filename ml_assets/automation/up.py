@@ -32,6 +32,8 @@ START_SECONDS = 180.0
 WEBSERVER = "dagster-webserver"
 DAEMON = "dagster-daemon"
 REPORTS = "reports"
+# It says every few seconds of each sensor that there is nothing to do: a log that only grows.
+QUIET_DAEMON = ("--log-level", "warning")
 
 
 class CannotStartError(RuntimeError):
@@ -131,7 +133,7 @@ def commands(ports: Ports, workspace: Sequence[str]) -> Mapping[str, Sequence[st
     python = [sys.executable, "-m"]
     return {
         WEBSERVER: [*python, "dagster_webserver", f"--host={ports.host}", f"--port={ports.dagster}", *workspace],
-        DAEMON: [*python, "dagster._daemon", "run", *workspace],
+        DAEMON: [*python, "dagster._daemon", "run", *QUIET_DAEMON, *workspace],
         REPORTS: [
             *python,
             "uvicorn",

@@ -24,7 +24,7 @@ class Statistic:
         column: the column.
         name: `psi`, `ks`, `missing_rate` or `new_categories`.
         value: its value.
-        threshold: above this it alarms; None where it only tells.
+        threshold: above this it alarms; None where it only tells, as PSI and KS of few rows do.
     """
 
     column: str
@@ -80,7 +80,9 @@ def ks(reference: Sequence[int], current: Sequence[int]) -> float:
     return greatest
 
 
-def column_drift(reference: Counts, current: Counts, *, psi_threshold: float, ks_threshold: float) -> list[Statistic]:
+def column_drift(
+    reference: Counts, current: Counts, *, psi_threshold: float, ks_threshold: float, minimum_rows: int = 0
+) -> list[Statistic]:
     """The statistics of one column: PSI, KS for numbers, the missing rate, rows in categories that the reference lacks.
 
     Args:
@@ -88,7 +90,9 @@ def column_drift(reference: Counts, current: Counts, *, psi_threshold: float, ks
         current: the profile of the partition.
         psi_threshold: PSI above which the column alarms.
         ks_threshold: KS above which a number alarms.
+        minimum_rows: rows with a value below which nothing alarms: chance alone would pass the thresholds.
     """
+    is_enough = current.rows - current.missing >= minimum_rows
     if current.kind == "number":
         order = sorted(reference.bins.keys() | current.bins.keys(), key=int)
     else:
@@ -98,12 +102,12 @@ def column_drift(reference: Counts, current: Counts, *, psi_threshold: float, ks
     name = current.column
     found = [Statistic(name, "missing_rate", current.missing / current.rows if current.rows else math.nan)]
     if current.kind == "number":
-        found.append(Statistic(name, "ks", ks(r_counts, c_counts), ks_threshold))
+        found.append(Statistic(name, "ks", ks(r_counts, c_counts), ks_threshold if is_enough else None))
         r_counts, c_counts = coarsen(r_counts, c_counts)
     else:
         new = sum(count for category, count in current.bins.items() if category not in reference.bins)
         found.append(Statistic(name, "new_categories", new / current.rows if current.rows else math.nan))
-    found.append(Statistic(name, "psi", psi(r_counts, c_counts), psi_threshold))
+    found.append(Statistic(name, "psi", psi(r_counts, c_counts), psi_threshold if is_enough else None))
     return [statistic for statistic in found if not math.isnan(statistic.value)]
 
 
@@ -128,11 +132,22 @@ def coarsen(reference: Sequence[int], current: Sequence[int]) -> tuple[list[int]
 
 
 def drift(
-    reference: Mapping[str, Counts], current: Mapping[str, Counts], *, psi_threshold: float, ks_threshold: float
+    reference: Mapping[str, Counts],
+    current: Mapping[str, Counts],
+    *,
+    psi_threshold: float,
+    ks_threshold: float,
+    minimum_rows: int = 0,
 ) -> list[Statistic]:
     """The statistics of every column that both profiles hold."""
     found = []
     for name, counts in current.items():
         if name in reference:
-            found += column_drift(reference[name], counts, psi_threshold=psi_threshold, ks_threshold=ks_threshold)
+            found += column_drift(
+                reference[name],
+                counts,
+                psi_threshold=psi_threshold,
+                ks_threshold=ks_threshold,
+                minimum_rows=minimum_rows,
+            )
     return found

@@ -2,7 +2,7 @@
 
 Every partition has a place on one axis, naive UTC: where there is time, the moment at which it begins; a block, which
 has none, is given the place of a day of 1970 by its number, and the only partition of a table without any order that
-of the first (ADR 0008). So a window of any of them is a range of one column, and everything else is written once.
+of the first (ADR 0009). So a window of any of them is a range of one column, and everything else is written once.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def decide_by_performance(evidence: Evidence, *, tolerance: float, cooldown: int
         return Decision(
             "hold",
             f"{against}: more than {tolerance:g} times, but a retraining was decided "
-            f"{evidence.since_retraining} partitions ago",
+            f"{evidence.since_retraining} partition{'s' * (evidence.since_retraining != 1)} ago",
         )
     return Decision("retrain", f"{against}: more than {tolerance:g} times")
 

@@ -41,7 +41,8 @@ def split_by_time(partitions: Sequence[datetime], *, window: int, test: int) -> 
     newest = sorted(partitions)[-window:]
     if len(newest) <= test:
         raise ValueError(
-            f"{len(newest)} partitions hold rows and {test} are held out for the test: none is left to learn from. "
+            f"{len(newest)} {'partition holds' if len(newest) == 1 else 'partitions hold'} rows and {test} "
+            f"{'is' if test == 1 else 'are'} held out for the test: none is left to learn from. "
             "Remedy: materialize more history, or lower training.test"
         )
     return Split(tuple(newest[:-test]), tuple(newest[-test:]))

@@ -420,6 +420,16 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "_", text).strip("_") or "column"
 
 
-def reasons_in_words(failures: Mapping[str, int]) -> str:
-    """The checks that rows fail, most rows first: `town__isin 3, resale_price__cast 1`."""
-    return ", ".join(f"{name} {count}" for name, count in sorted(failures.items(), key=lambda item: -item[1]) if count)
+def reasons_in_words(failures: Mapping[str, int], examples: Mapping[str, str | None] | None = None) -> str:
+    """The checks that rows fail, most rows first: `town__isin 3, resale_price__cast 1`.
+
+    Args:
+        failures: check → rows that fail it.
+        examples: check → a value that fails it, None where it is missing, to be told too: `town__isin 3 ('NORTH')`.
+    """
+    shown = {name: "missing" if value is None else repr(value[:40]) for name, value in (examples or {}).items()}
+    return ", ".join(
+        f"{name} {count} ({shown[name]})" if name in shown else f"{name} {count}"
+        for name, count in sorted(failures.items(), key=lambda item: -item[1])
+        if count
+    )

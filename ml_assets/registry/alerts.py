@@ -6,12 +6,15 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
+
 from ml_assets import settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SHOWN = 20
+KEPT = 1000
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,9 @@ class Alert:
         at: when, ISO 8601, UTC.
         run_id: the Dagster run.
         job: the job, or Dagster's own name for assets that were materialized by hand.
-        projects: whose assets it was to materialize.
-        partition: the partition's key, "" where there is none.
-        message: what Dagster says of it.
+        projects: whose assets it was to materialize; none for the upkeep of the lake.
+        partition: the partition's key or the ends of a range, "" where there is none.
+        message: why.
     """
 
     at: str
@@ -41,19 +44,25 @@ def alerts_file() -> Path:
 
 
 def add_alert(alert: Alert) -> None:
-    """Add an alert."""
+    """Add an alert, unless its run has one; the newest `KEPT` stay."""
     file = alerts_file()
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as out:
-        out.write(json.dumps(asdict(alert)) + "\n")
+    with FileLock(file.with_name(f"{file.name}.lock")):
+        lines = _whole_lines(file)
+        if any(json.loads(line)["run_id"] == alert.run_id for line in lines):
+            return
+        draft = file.with_name(f"{file.name}.draft")
+        draft.write_text("".join(f"{line}\n" for line in [*lines, json.dumps(asdict(alert))][-KEPT:]), encoding="utf-8")
+        draft.replace(file)
 
 
 def read_alerts(project: str | None = None) -> tuple[Alert, ...]:
     """The newest alerts of a project, or of all, newest first."""
-    file = alerts_file()
-    if not file.is_file():
-        return ()
-    # A last line without its end is still being written.
-    lines = file.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
-    fields = [one for one in map(json.loads, reversed(lines)) if project is None or project in one["projects"]]
+    lines = reversed(_whole_lines(alerts_file()))
+    fields = [one for one in map(json.loads, lines) if project is None or project in one["projects"]]
     return tuple(Alert(**one | {"projects": tuple(one["projects"])}) for one in fields[:SHOWN])
+
+
+def _whole_lines(file: Path) -> list[str]:
+    """The lines of the file but a last one without its end, which a killed process left."""
+    return file.read_text(encoding="utf-8").rpartition("\n")[0].splitlines() if file.is_file() else []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Project names start with a letter: no project can take this schema.
 LEDGER = Table("_ledger", "events")
-Kind = Literal["decision", "registered", "promoted", "rejected"]
+Kind = Literal["decision", "registered", "promoted", "rejected", "replayed"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Entry:
         at: when it was written, ISO 8601, UTC.
         project: the project.
         kind: what happened.
-        partition: the partition decided on, or the first one that a promoted version serves; "" where there is none.
+        partition: the partition decided on, the one whose quarantined rows re-entered, or the first one that a promoted
+            version serves; "" where there is none.
         version: the model version, 0 where there is none.
         action: for a decision: `hold` or `retrain`; else "".
         standing: for a decision: `live`, `backfill` or `again`; else "".
@@ -170,6 +171,11 @@ def champion_at(entries: Sequence[Entry], partition: str) -> int | None:
 def current_champion(entries: Sequence[Entry]) -> int | None:
     """The version that serves whatever comes next, and that a challenger has to beat: the last promoted one."""
     return next((entry.version for entry in reversed(entries) if entry.kind == "promoted"), None)
+
+
+def verdict_of(entries: Sequence[Entry], run_id: str) -> Entry | None:
+    """The verdict that a run came to, whatever other runs have written since; None where it came to none."""
+    return next((one for one in entries if one.run_id == run_id and one.kind in {"promoted", "rejected"}), None)
 
 
 def stages(entries: Sequence[Entry]) -> dict[int, str]:

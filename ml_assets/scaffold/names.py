@@ -19,7 +19,9 @@ _TAKEN = frozenset(
     group having in initially intersect into lambda lateral leading limit not null offset on only or order pivot
     pivot_longer pivot_wider placing primary qualify references returning select show some strategy summarize
     symmetric table then to to_json_schema to_schema to_structs_schema to_yaml to_json trailing true union unique
-    unpivot using str int float bool pa validate variadic when where window with pandas_api""".split()
+    unpivot using str int float bool pa anti asof at authorization binary by collation columns
+    concurrently cross freeze full generated glob ilike inner is isnull join left like map natural notnull outer overlaps
+    positional right semi similar struct tablesample try_cast unpack verbose validate variadic when where window with pandas_api""".split()
 )
 
 

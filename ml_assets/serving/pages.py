@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.lake.origin import origin_warning
+from ml_assets.quarantine import read_quarantine
 from ml_assets.registry.alerts import read_alerts
 from ml_assets.serving.chart import draw, series_of
 from ml_assets.serving.queries import read_state, read_statistics, reading
@@ -31,7 +32,7 @@ REPORT_POLICY = (
 )
 
 
-def build_pages(site: Site) -> "APIRouter":
+def build_pages(site: Site) -> "APIRouter":  # noqa: C901 - a function for each route
     """The router of the report pages."""
     from fastapi import APIRouter
     from fastapi.concurrency import run_in_threadpool
@@ -53,6 +54,14 @@ def build_pages(site: Site) -> "APIRouter":
     @router.get("/projects/{project}/partitions")
     def partitions(project: str) -> HTMLResponse:
         return _about(site, _state(site, site.project(project)), "partitions.html")
+
+    @router.get("/projects/{project}/quarantine")
+    def quarantine(project: str) -> HTMLResponse:
+        declared = site.project(project)
+        with reading(site.lake) as cursor:
+            state = read_state(cursor, site.registry, declared)
+            found = read_quarantine(cursor, declared)
+        return _about(site, state, "quarantine.html", found=found)
 
     @router.get("/projects/{project}/performance.svg")
     def performance(project: str) -> Response:

@@ -33,7 +33,9 @@ class Partition:
         quarantined, duplicates: what became of those that are not used; None while they have not been judged.
         version: the version that scored it, or None.
         in_sample: whether that version has learnt from all of its rows, so that they say nothing about its error.
+        hindsight: whether it is older than all that that version has learnt from: its error is not counted either.
         alarms: columns whose drift alarms, or None where drift has not been measured.
+        can_alarm: whether there are rows enough for drift to alarm.
         error: the watched error, or None where there is none.
         decision: the decision on it: the live one, which may act, else the newest; or None.
     """
@@ -45,7 +47,9 @@ class Partition:
     duplicates: int | None
     version: int | None
     in_sample: bool
+    hindsight: bool
     alarms: tuple[str, ...] | None
+    can_alarm: bool
     error: float | None
     decision: Entry | None
 
@@ -175,8 +179,8 @@ def _partitions(cursor: duckdb.DuckDBPyConnection, project: Project, entries: li
     raw = grouped("raw", "count(*)")
     validated = grouped("validated", "count(*)")
     quarantine = grouped("quarantine", "count(*)")
-    scored = grouped("predictions", "max(version), bool_and(in_sample)")
-    drifted = grouped("drift", "list_sort(list(DISTINCT column_name) FILTER (alarm))")
+    scored = grouped("predictions", "max(version), bool_and(in_sample), bool_and(hindsight)")
+    drifted = grouped("drift", "list_sort(list(DISTINCT column_name) FILTER (alarm)), count(threshold) > 0")
     errors = grouped("performance", "max(value) FILTER (metric = ?)", [project.watched])
     decided = [entry for entry in entries if entry.kind == "decision"]
     decisions = {entry.partition: entry for entry in sorted(decided, key=lambda entry: entry.standing == "live")}
@@ -185,7 +189,8 @@ def _partitions(cursor: duckdb.DuckDBPyConnection, project: Project, entries: li
         key = project.key_of(start)
         (kept,), (bad,) = validated.get(start, (0,)), quarantine.get(start, (0,))
         is_judged = kept + bad > 0
-        version, in_sample = scored.get(start, (None, False))
+        version, in_sample, hindsight = scored.get(start, (None, False, False))
+        drift = drifted.get(start)
         found.append(
             Partition(
                 key=key,
@@ -195,7 +200,9 @@ def _partitions(cursor: duckdb.DuckDBPyConnection, project: Project, entries: li
                 duplicates=rows - kept - bad if is_judged else None,
                 version=version,
                 in_sample=in_sample,
-                alarms=tuple(drifted[start][0] or ()) if start in drifted else None,
+                hindsight=hindsight,
+                alarms=tuple(drift[0] or ()) if drift else None,
+                can_alarm=bool(drift and drift[1]),
                 error=errors.get(start, (None,))[0],
                 decision=decisions.get(key),
             )

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-REMEDY = "`ml-assets data house_prices`"
-
 
 class DataFolderError(RuntimeError):
     """A data folder is not in a state that can be used; the message says what is wrong and what to do."""
@@ -64,6 +62,7 @@ def fill(
     base_url: str = BASE_URL,
     simulate: Callable[[Path], object] | None,
     say: Callable[[str], None],
+    project: str = "PROJECT",
 ) -> Origin:
     """Make sure that a data folder holds data: what is there, else the publisher's, else simulated.
 
@@ -74,6 +73,7 @@ def fill(
         simulate: Writes simulated files and their `ORIGIN.json` into the folder it is given; None if the project has
             no simulation, then a failed download is an error.
         say: Called with each sentence that a person should read.
+        project: Its name, for the command that a message asks for.
 
     Returns:
         Where the files in the folder come from.
@@ -83,21 +83,24 @@ def fill(
         DataFolderError: The folder cannot be filled, or its `ORIGIN.json` cannot be read.
     """
     if _data_files(folder):
-        return _told(folder, say)
+        return _told(folder, say, project)
     target = folder.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     with _alone(target, say):
         if not _data_files(target):
-            _require_empty(target)
-            _download_or_simulate(target, dataset=dataset, base_url=base_url, simulate=simulate, say=say)
-        return _told(folder, say)
+            _require_empty(target, project)
+            _download_or_simulate(
+                target, dataset=dataset, base_url=base_url, simulate=simulate, say=say, project=project
+            )
+        return _told(folder, say, project)
 
 
-def read_origin(folder: Path) -> Origin:
+def read_origin(folder: Path, project: str = "PROJECT") -> Origin:
     """Read where the files of a data folder came from.
 
     Args:
         folder: The data folder.
+        project: Its name, for the command that a message asks for.
 
     Returns:
         What `ORIGIN.json` says, or `present` where there are files without one.
@@ -106,26 +109,32 @@ def read_origin(folder: Path) -> Origin:
         SourceMissingError: The folder does not exist or holds no CSV file.
         DataFolderError: `ORIGIN.json` cannot be understood.
     """
-    files = _data_files(folder)
+    files, remedy = _data_files(folder), _remedy(project)
     if not files:
-        raise SourceMissingError(f"{folder} holds no CSV file: fill it with {REMEDY}, or set ML_ASSETS_DATA")
+        raise SourceMissingError(f"{folder} holds no CSV file: fill it with {remedy}, or set ML_ASSETS_DATA")
     path = folder / ORIGIN_FILE
     if not path.exists():
-        return Origin("present", f"found in {folder}, without {ORIGIN_FILE}", files)
+        return Origin("present", "they were there already", files)
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
-        raise DataFolderError(f"{path} is not JSON ({error}): remove {folder} and run {REMEDY}") from error
+        raise DataFolderError(f"{path} is not JSON ({error}): remove {folder} and run {remedy}") from error
     match content:
         case {"origin": "publisher" | "simulated" as kind, "files": dict(), **facts}:
             return Origin(kind, ", ".join(f"{name} {_plain(value)}" for name, value in facts.items()), files)
     raise DataFolderError(
-        f"{path} must name an origin, 'publisher' or 'simulated', and the files: remove {folder} and run {REMEDY}"
+        f"{path} must name an origin, 'publisher' or 'simulated', and the files: remove {folder} and run {remedy}"
     )
 
 
 def _download_or_simulate(
-    target: Path, *, dataset: str, base_url: str, simulate: Callable[[Path], object] | None, say: Callable[[str], None]
+    target: Path,
+    *,
+    dataset: str,
+    base_url: str,
+    simulate: Callable[[Path], object] | None,
+    say: Callable[[str], None],
+    project: str,
 ) -> None:
     pages = target.with_name(f".{target.name}.download")
     try:
@@ -142,7 +151,7 @@ def _download_or_simulate(
         if simulate is None:
             raise
         say(f"The download failed: {error}.")
-        say(f"A simulation takes its place. For the real data, remove {target} and run {REMEDY} again.")
+        say(f"A simulation takes its place. For the real data, remove {target} and run {_remedy(project)} again.")
         with _staged(target) as staging:
             simulate(staging)
             if read_origin(staging).kind != "simulated":
@@ -155,10 +164,16 @@ def _data_files(folder: Path) -> int:
     return sum(1 for _ in folder.glob("*.csv"))
 
 
-def _told(folder: Path, say: Callable[[str], None]) -> Origin:
-    origin = read_origin(folder)
-    say(origin.warning or f"{origin.files} files in {folder}: {origin.kind}, {origin.detail}.")
+def _told(folder: Path, say: Callable[[str], None], project: str) -> Origin:
+    origin = read_origin(folder, project)
+    files = f"{origin.files} file{'s' * (origin.files != 1)} in {folder}"
+    came = "downloaded, " if origin.kind == "publisher" else ""
+    say(f"\n*** {origin.warning} ***\n" if origin.warning else f"{files}: {came}{origin.detail}.")
     return origin
+
+
+def _remedy(project: str) -> str:
+    return f"`ml-assets data {project}`"
 
 
 def _plain(value: object) -> str:
@@ -167,10 +182,12 @@ def _plain(value: object) -> str:
     return str(value)
 
 
-def _require_empty(folder: Path) -> None:
+def _require_empty(folder: Path, project: str) -> None:
     # A rename replaces an empty folder and nothing else: better to say so before a download than after it.
     if folder.exists() and (names := sorted(path.name for path in folder.iterdir())):
-        raise DataFolderError(f"{folder} holds {names[:5]} but no CSV file: move them away, then run {REMEDY} again")
+        raise DataFolderError(
+            f"{folder} holds {names[:5]} but no CSV file: move them away, then run {_remedy(project)} again"
+        )
 
 
 @contextmanager

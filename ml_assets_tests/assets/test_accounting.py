@@ -15,6 +15,7 @@ from small_market import COLUMNS, JUDGED, NAME, Market, Row, RunFailed, open_mar
 from ml_assets.assets.common import Span
 from ml_assets.assets.source import open_source, parts_of
 from ml_assets.assets.validated import AccountingError, Judged, account, judge_rows
+from ml_assets.automation.alerts import failure_of
 from ml_assets.lake.tables import run_select
 from ml_assets.sources.reading import Reading
 
@@ -229,6 +230,12 @@ def test_a_share_above_the_limit_fails_the_run_and_blocks_what_is_downstream(sha
     assert failure.value.step == f"{NAME}__validated"
     assert "rows__quarantine_share" in failure.value.message
     share = shared.check("rows__quarantine_share", run)
+    assert share.description == (
+        f"flats {month}: 6 of 50 rows (12 %) in quarantine, the limit is 10 %: area__cast 6 ('large'). Nothing "
+        "downstream ran. Remedy: see `ml-assets quarantine show flats`, mend the source or clean.sql, or raise "
+        "validation.quarantine_limit"
+    )
+    assert failure_of(shared.instance, run) == (f"{NAME}__validated", share.description)
     assert (share.passed, share.metadata["share"].value, share.metadata["limit"].value) == (False, 0.12, 0.1)
     assert shared.steps(run) == [f"{NAME}__raw", f"{NAME}__validated"]
     assert shared.table("quarantine", month).height == 6, "the bad rows can be looked at"

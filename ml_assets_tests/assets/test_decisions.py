@@ -48,7 +48,7 @@ def test_the_reason_gives_the_figures(story: Story) -> None:
     assert reasons["2024-04"] == "0 labelled rows that the champion has not learnt from; 20 are needed"
     assert reasons["2024-06"].endswith("when version 1 was judged: within 1.5 times")
     assert reasons["2024-07"].endswith("when version 1 was judged: more than 1.5 times")
-    assert reasons["2024-08"].endswith("but a retraining was decided 1 partitions ago")
+    assert reasons["2024-08"].endswith("but a retraining was decided 1 partition ago")
     assert "when version 3 was judged" in reasons["2024-10"]
 
 

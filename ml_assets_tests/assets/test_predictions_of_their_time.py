@@ -9,6 +9,7 @@ from small_market import FEATURES, JUDGED, NAME, PREPARING, Market, Row, RunFail
 
 from ml_assets.core.evaluation import regression_metrics
 from ml_assets.lake.connection import Commit
+from ml_assets.serving.queries import read_state
 
 if TYPE_CHECKING:
     import polars as pl
@@ -67,6 +68,14 @@ def test_without_a_champion_nothing_is_predicted_and_the_decision_is_to_hold(sha
     assert "no champion yet" in shared.metadata("predictions", month)["version"]
     decision = shared.decision(month)
     assert (decision.action, decision.version, decision.reason) == ("hold", 0, "there is no champion yet")
+
+
+def test_the_pages_tell_hindsight_from_rows_that_were_learnt_from(story: Story) -> None:
+    market = story.market
+    with market.lake.reader() as cursor:
+        partitions = read_state(cursor, market.registry, market.project).partitions
+    assert {one.key for one in partitions if one.hindsight} == {"2024-01", "2024-02", "2024-03"}
+    assert "2024-04" in {one.key for one in partitions if one.in_sample}
 
 
 def test_performance_is_measured_on_rows_that_are_neither_in_sample_nor_hindsight(story: Story) -> None:

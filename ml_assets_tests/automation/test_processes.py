@@ -494,7 +494,7 @@ def test_the_programs_run_from_a_virtual_environment_that_is_not_active() -> Non
     assert list(programs) == ["dagster-webserver", "dagster-daemon", "reports"]
     assert all(command[:2] == [sys.executable, "-m"] for command in programs.values())
     assert programs["dagster-webserver"][3:] == ["--host=127.0.0.1", "--port=4000", "-w", "workspace.yaml"]
-    assert programs["dagster-daemon"][-2:] == ["-w", "workspace.yaml"]
+    assert programs["dagster-daemon"][-4:] == ["--log-level", "warning", "-w", "workspace.yaml"]
 
 
 def test_listening_for_others_comes_with_a_warning(launch: Launcher) -> None:

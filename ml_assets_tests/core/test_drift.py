@@ -11,6 +11,7 @@ from scipy import stats
 
 from ml_assets.core.drift import EMPTY, GROUPS, Statistic, coarsen, column_drift, drift, ks, psi
 from ml_assets.core.profiles import ColumnBins, Counts, count_values
+from ml_assets.project import Monitoring
 
 histograms = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=30)
 THRESHOLDS = {"psi_threshold": 0.2, "ks_threshold": 0.15}
@@ -246,3 +247,29 @@ def test_a_constant_that_moves_either_way_alarms() -> None:
 
     for moved in (number({"0": 100}), number({"2": 100})):
         assert any(statistic.alarm for statistic in column_drift(reference, moved, **THRESHOLDS))
+
+
+def test_few_rows_are_measured_and_do_not_alarm() -> None:
+    reference = number({str(bin_): 400 for bin_ in range(10)})
+    statistics = {}
+    for rows in (299, 300):
+        # Rows without a value say nothing about the values.
+        moved = number({"0": rows}, missing=500)
+        statistics[rows] = column_drift(reference, moved, **THRESHOLDS, minimum_rows=300)
+    assert not any(one.alarm for one in statistics[299])
+    assert {one.name for one in statistics[300] if one.alarm} == {"psi", "ks"}
+    assert [one.value for one in statistics[299]] == pytest.approx([one.value for one in statistics[300]], rel=0.01)
+
+
+def test_without_drift_hardly_any_partition_of_the_default_minimum_alarms() -> None:
+    draw = np.random.default_rng(3)
+    rows, columns = Monitoring().minimum_rows, 26
+    reference = category({str(town): 2_000 for town in range(columns)})
+    alarms = 0
+    for _ in range(200):
+        counts = draw.multinomial(rows, [1 / columns] * columns)
+        current = category({str(town): int(count) for town, count in enumerate(counts)})
+        found = column_drift(reference, current, **THRESHOLDS, minimum_rows=rows)
+        assert all(one.threshold == THRESHOLDS["psi_threshold"] for one in found if one.name == "psi")
+        alarms += any(one.alarm for one in found)
+    assert alarms <= 1

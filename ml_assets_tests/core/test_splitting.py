@@ -45,6 +45,8 @@ def test_months_without_rows_are_stepped_over() -> None:
 
 
 def test_a_split_that_leaves_nothing_says_how_many_partitions_there_are() -> None:
+    with pytest.raises(ValueError, match=r"^1 partition holds rows and 1 is held out"):
+        split_by_time(MONTHS[:1], window=4, test=1)
     with pytest.raises(ValueError, match=r"^2 partitions hold rows and 2 are held out.*training\.test"):
         split_by_time(MONTHS[:2], window=24, test=2)
 

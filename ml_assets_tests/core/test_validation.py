@@ -299,6 +299,9 @@ def test_every_check_is_counted_also_those_that_nothing_fails() -> None:
     failed = {name: count for name, count in verdict.failures.items() if count}
     assert failed == {"area__cast": 1, "area__greater_than": 2, "rows__roomy": 2}
     assert reasons_in_words(verdict.failures) == "area__greater_than 2, rows__roomy 2, area__cast 1"
+    examples = {"area__cast": "large", "rows__roomy": None}
+    told = "area__greater_than 2, rows__roomy 2 (missing), area__cast 1 ('large')"
+    assert reasons_in_words(verdict.failures, examples) == told
 
 
 def test_no_rows_are_a_verdict_too() -> None:

@@ -269,9 +269,10 @@ def test_before_the_first_promotion_there_is_no_champion() -> None:
 def test_a_stage_is_what_last_happened_to_a_version_and_only_the_last_promoted_is_champion(
     entries: list[Entry],
 ) -> None:
-    last = {entry.version: (number, entry.kind) for number, entry in enumerate(entries) if entry.kind != "decision"}
-    newest_promotion = max((number for number, entry in enumerate(entries) if entry.kind == "promoted"), default=-1)
+    # Neither a decision nor rows that re-entered change what a version is.
     names = {"registered": "candidate", "rejected": "rejected", "promoted": "retired"}
+    last = {entry.version: (number, entry.kind) for number, entry in enumerate(entries) if entry.kind in names}
+    newest_promotion = max((number for number, entry in enumerate(entries) if entry.kind == "promoted"), default=-1)
     expected = {
         version: "champion" if number == newest_promotion else names[kind] for version, (number, kind) in last.items()
     }

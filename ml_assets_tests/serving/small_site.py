@@ -93,7 +93,13 @@ def fill_home(home: Path) -> None:
                 [lineage, lineage.filter(pl.col("_row") <= 2), lineage.tail(1)]
             ).with_columns(pl.lit("SIMULATED DATA: nobody observed these rows.").alias("_simulated")),
             PROJECT.table("validated"): lineage,
-            PROJECT.table("quarantine"): lineage.tail(1),
+            PROJECT.table("quarantine"): lineage.tail(1).with_columns(
+                pl.lit(HOSTILE).alias("town"),
+                pl.lit(datetime(2024, 5, 1)).alias("_ingested_at"),  # noqa: DTZ001 - naive UTC
+                pl.lit([{"check": "town__isin", "column": HOSTILE_COLUMN, "value": f"\x1b{HOSTILE}"}]).alias(
+                    "_reasons"
+                ),
+            ),
             PROJECT.table("features"): features,
         },
         window,
@@ -112,10 +118,12 @@ def fill_home(home: Path) -> None:
         prediction=features["price"].cast(pl.Float64) * 1.07,
         version=pl.lit(1, dtype=pl.Int64),
         in_sample=pl.col("_partition").is_in(starts[:2]),
+        hindsight=False,
     )
     drift = pl.DataFrame(
         [
-            (start, 1, column, "psi", value, 0.2, value > 0.2)
+            # As of a partition with too few rows to alarm.
+            (start, 1, column, "psi", value, None if start == starts[0] else 0.2, value > 0.2)
             for start in starts
             for column, value in (("area", 0.01), (HOSTILE_COLUMN, 0.5 if start == starts[-1] else 0.1))
         ],
@@ -134,6 +142,7 @@ def fill_home(home: Path) -> None:
         Draft("houses", "promoted", "the first version that passes", {}, "2024-04", 1),
         Draft("houses", "decision", f"within 1.25 times {HOSTILE}", {}, "2024-03", 1, "hold", "backfill"),
         Draft("houses", "decision", "more than 1.25 times", {}, "2024-04", 1, "retrain", "live"),
+        Draft("houses", "replayed", f"judged again: {HOSTILE}", {}, "2024-03"),
         Draft("houses", "decision", "asked once more", {}, "2024-04", 1, "hold", "again"),
     ]
     Ledger(lake).append(commit, lambda _: drafts)

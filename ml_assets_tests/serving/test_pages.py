@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -15,6 +15,7 @@ from ml_assets.lake.connection import Commit, Lake
 from ml_assets.lake.tables import replace_window
 from ml_assets.registry.alerts import Alert
 from ml_assets.serving import pages
+from ml_assets.serving.queries import State, read_state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +24,7 @@ PAGES = [
     "/",
     "/projects/houses",
     "/projects/houses/partitions",
+    "/projects/houses/quarantine",
     "/projects/houses/drift",
     "/projects/houses/drift/2024-04",
 ]
@@ -88,12 +90,42 @@ def test_partitions_stand_newest_first_with_what_became_of_their_rows(client: Br
     assert text.index("2024-04 33") < text.index("2024-01 32")
 
 
+def test_a_partition_with_too_few_rows_to_alarm_says_so(client: Browser) -> None:
+    assert "2024-01 32 0 2 1 in sample too few rows to alarm" in text_of(client.get("/projects/houses").text)
+    assert "2024-02 32 0 2 1 in sample none" in text_of(client.get("/projects/houses").text)
+    assert "PSI 0.0100 \u2013 too few rows to alarm" in text_of(client.get("/projects/houses/drift/2024-01").text)
+
+
+def test_a_partition_older_than_what_its_version_learnt_from_is_hindsight(
+    client: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*arguments: Any) -> State:
+        state = read_state(*arguments)
+        first, *others = state.partitions
+        return replace(state, partitions=(replace(first, in_sample=False, hindsight=True), *others))
+
+    monkeypatch.setattr(pages, "read_state", read)
+    assert "2024-01 32 0 2 1 hindsight" in text_of(client.get("/projects/houses").text)
+
+
 def test_a_long_history_is_cut_with_a_link_to_all_of_it(client: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "SHOWN", 2)
     page = client.get("/projects/houses").text
     assert "All 4 partitions" in page
     assert "/drift/2024-01" not in page
     assert "/drift/2024-01" in client.get("/projects/houses/partitions").text
+
+
+def test_the_quarantine_says_why_since_when_where_and_what_has_left_it(client: Browser) -> None:
+    assert 'href="/projects/houses/quarantine"' in client.get("/projects/houses").text
+    page = client.get("/projects/houses/quarantine").text
+    text = text_of(page)
+    assert "1 of 129 rows did not pass" in text
+    assert "town__isin &lt;img src=x onerror=alert(&#39;column&#39;)&gt; 1 0.78% 2024-04" in text
+    assert "\\x1b&lt;/script&gt;&lt;script&gt;alert(&#39;value&#39;)&lt;/script&gt;" in text
+    assert "1 \N{MULTIPLICATION SIGN}, 2024-04.csv row 30" in text
+    assert "2024-04 33 1 3.03% town__isin 1" in text
+    assert "judged again: &lt;/script&gt;" in text
 
 
 def test_versions_show_stage_window_metrics_and_verdict(client: Browser) -> None:

@@ -38,7 +38,9 @@ class Data:
         self.said: list[str] = []
 
     def fill(self, url: str, simulate: Callable[[Path], object] | None = small_market) -> Origin:
-        return fill(self.folder, dataset=DATASET, base_url=url, simulate=simulate, say=self.said.append)
+        return fill(
+            self.folder, dataset=DATASET, base_url=url, simulate=simulate, say=self.said.append, project="homes"
+        )
 
     def names(self) -> set[str]:
         return {path.name for path in self.folder.parent.iterdir()} - {".hdb_resale.lock"}
@@ -60,8 +62,7 @@ def test_files_that_are_there_are_used_and_nothing_is_written(data: Data, closed
 
     assert (origin.kind, origin.files, origin.warning) == ("present", 1, None)
     assert tree(data.root) == before
-    assert len(data.said) == 1
-    assert "1 files" in data.said[0]
+    assert data.said == [f"1 file in {data.folder}: they were there already."]
 
 
 def test_an_absent_folder_is_filled_by_the_publisher(publisher: FakePublisher, data: Data) -> None:
@@ -104,8 +105,8 @@ def test_without_a_network_the_data_is_simulated_and_that_is_said_loudly(
     assert origin.warning.startswith("SIMULATED DATA: ")
     assert "seed 7, shock (first 2021-01)" in origin.warning
     assert "cannot be reached" in data.said[0]
-    assert f"remove {data.folder.resolve()} and run `ml-assets data house_prices` again" in data.said[1]
-    assert data.said[2] == origin.warning
+    assert f"remove {data.folder.resolve()} and run `ml-assets data homes` again" in data.said[1]
+    assert data.said[2:] == [f"\n*** {origin.warning} ***\n"]
 
 
 def test_simulated_data_is_announced_again_at_every_later_fill(
@@ -116,7 +117,7 @@ def test_simulated_data_is_announced_again_at_every_later_fill(
     waits.clear()
 
     assert data.fill(publisher.url) == first
-    assert data.said == [first.warning]
+    assert data.said == [f"\n*** {first.warning} ***\n"]
     assert publisher.offsets == []
 
 
@@ -238,10 +239,10 @@ def test_a_second_process_waits_and_finds_the_folder_filled(data: Data, closed_p
 
 def test_an_absent_source_names_the_folder_and_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(SourceMissingError) as caught:
-        read_origin(tmp_path / "hdb_resale")
+        read_origin(tmp_path / "hdb_resale", "homes")
 
     assert str(tmp_path / "hdb_resale") in str(caught.value)
-    assert "`ml-assets data house_prices`" in str(caught.value)
+    assert "`ml-assets data homes`" in str(caught.value)
 
 
 @pytest.mark.parametrize(

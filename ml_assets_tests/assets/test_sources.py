@@ -1,0 +1,148 @@
+"""Sources that are no files, through the graph: only the window asked for is fetched, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from small_market import COLUMNS, JUDGING, PREPARING, Market, RunFailed, open_market, sales
+
+from ml_assets.assets.source import touched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MONTHS = ("2024-01", "2024-02", "2024-03")
+asked: list[tuple[str, str]] = []
+
+
+def sales_between(start: object, end: object) -> Iterator[dict[str, str]]:
+    """The function source of these tests."""
+    asked.append((str(start)[:10], str(end)[:10]))
+    if str(start)[:7] == "2024-03" and (trouble := str(start)[:10]) in broken:
+        raise ConnectionError(f"the line went dead on {trouble}")
+    yield from sales(str(start)[:7])
+
+
+broken: set[str] = set()
+
+
+def counted(market: Market, table: str) -> dict[str, int]:
+    rows = market.table(table).group_by("_partition").len()
+    return {market.project.key_of(start): count for start, count in sorted(rows.iter_rows())}
+
+
+def test_a_project_on_a_database_is_filled_trained_and_caught_up(tmp_path: Path) -> None:
+    market = open_market(
+        tmp_path,
+        clean="SELECT month, contract, town, area, price, _partition, _source, _row FROM raw",
+        source={"files": "", "database": {"path": "sales/shop.db", "table": "sold", "cursor": "month"}},
+    )
+    file = tmp_path / "data" / "sales" / "shop.db"
+    with closing(sqlite3.connect(file)) as shop, shop:
+        shop.execute(f"CREATE TABLE sold ({', '.join(COLUMNS)})")
+        for month in MONTHS:
+            rows = [{**row, "month": f"{month}-01"} for row in sales(month)]
+            shop.executemany(f"INSERT INTO sold VALUES ({', '.join(f':{name}' for name in COLUMNS)})", rows)
+        shop.execute("INSERT INTO sold VALUES ('99', 'lost', NULL, 'EAST', '80', '400000')")
+
+    market.materialize(PREPARING, MONTHS[0], MONTHS[-1])
+    market.retrain(through="2024-02")
+    market.materialize(JUDGING, MONTHS[0], MONTHS[-1])
+    assert counted(market, "raw") == {"2024-01": 61, "2024-02": 60, "2024-03": 60}
+    assert counted(market, "quarantine") == {"2024-01": 1}
+
+    with closing(sqlite3.connect(file)) as shop, shop:
+        shop.execute("UPDATE sold SET price = '1' WHERE contract = '2024-02/7'")
+    with market.settings():
+        assert list(map(str, touched(market.project, market.lake))) == ["2024-02: 60 rows, some of them corrected"]
+
+
+def test_a_function_is_called_for_the_window_alone_and_a_retry_fetches_what_is_missing(tmp_path: Path) -> None:
+    market = open_market(tmp_path, source={"files": "", "function": f"{__name__}:sales_between"})
+    asked.clear()
+    broken.add("2024-03-01")
+
+    with pytest.raises(RunFailed, match=r"the line went dead on 2024-03-01"):
+        market.materialize(PREPARING, *MONTHS[::2])
+    assert "raw" not in market.tables()
+    broken.clear()
+    asked.clear()
+    market.materialize(PREPARING, *MONTHS[::2])
+
+    # The last one that was fetched whole is known to be whole only when the next has begun.
+    assert asked == [("2024-02-01", "2024-03-01"), ("2024-03-01", "2024-04-01")]
+    assert counted(market, "validated") == dict.fromkeys(MONTHS, 60)
+    asked.clear()
+    market.materialize(("raw",), "2024-02")
+    assert asked == [("2024-02-01", "2024-03-01")]
+
+
+def test_an_empty_month_of_a_function_is_a_partition_without_rows(tmp_path: Path) -> None:
+    market = open_market(tmp_path, source={"files": "", "function": f"{__name__}:nothing"})
+
+    market.materialize(PREPARING, "2024-01")
+
+    assert counted(market, "raw") == {}
+    assert market.metadata("raw", "2024-01")["dagster/partition_row_count"] == 0
+
+
+def nothing(_start: object, _end: object) -> list[dict[str, str]]:
+    """A source that has no row."""
+    return []
+
+
+class Api(BaseHTTPRequestHandler):
+    """Pages of 25 sales of the month that is asked for; every second request is answered 500."""
+
+    requests = 0
+
+    def do_GET(self) -> None:
+        type(self).requests += 1
+        query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+        if type(self).requests % 2 == 0:
+            self.send_error(500)
+            return
+        first = int(query["offset"])
+        body = json.dumps({"items": sales(query["month"])[first : first + 25]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/sales"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_project_on_an_api_that_stumbles_gets_every_row_once(tmp_path: Path) -> None:
+    with serving() as url:
+        http = {
+            "url": url,
+            "params": {"month": "{start:%Y-%m}"},
+            "rows": "$.items",
+            "paging": {"kind": "offset", "size": 25},
+        }
+        market = open_market(tmp_path, source={"files": "", "http": http})
+        market.materialize(PREPARING, "2024-01", "2024-02")
+
+    assert counted(market, "validated") == {"2024-01": 60, "2024-02": 60}
+    assert not market.table("validated").select("contract").is_duplicated().any()

@@ -39,13 +39,14 @@ def data(project: Project_) -> None:
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The new project's name: lower-case letters, digits, _.")],
+    *,
     source: Annotated[
         str,
         typer.Option(
             "--from",
             metavar="FILE-OR-URI",
-            help="A file, a pattern ('sales/*.csv', 'sales/%Y-%m.csv'), s3://…, sqlite:PATH#TABLE, or env:VARIABLE#TABLE "
-            "for PostgreSQL.",
+            help="A file, a pattern ('sales/*.csv', 'sales/%Y-%m.csv'), s3://…, sqlite:PATH#TABLE, or for PostgreSQL "
+            "env:VARIABLE#TABLE.",
         ),
     ],
     target: Annotated[str, typer.Option(help="The column to predict.")],

@@ -168,7 +168,8 @@ def refuse_wrong_types() -> None:
     Raises:
         DeclarationError: listing all mistakes.
     """
-    mistakes = [mistake for one in _folders().values() for mistake in _wrong_types(one.file.parent, one.root)]
+    files = [(file, tree.project_root) for tree in load_trees() for file in _files(tree)]
+    mistakes = [mistake for file, root in files for mistake in _wrong_types(file.parent, root)]
     if mistakes:
         raise DeclarationError("\n".join(map(str, mistakes)))
 

@@ -75,7 +75,7 @@ def guess_dialect(head: str, *, default: str = ",", columns: Sequence[str] = ())
         return found
     names = [name.strip() for name in header]
     if names != header:
-        found.declare("trim_header", True, "The names of columns are padded with blanks.")  # noqa: FBT003
+        found.declare("trim_header", True, "The names of columns are padded with blanks.")
     if (
         len({name.casefold() for name in names}) < len(names)
         or not all(names)
@@ -115,8 +115,11 @@ def _reads_strictly(head: str, delimiter: str) -> bool:
 
 def _numbered_records(head: str, delimiter: str, quote: str | None) -> list[tuple[int, list[str]]]:
     """Records, each with the number of lines before it."""
-    quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
-    reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, quotechar=quote, quoting=quoting)
+    text = io.StringIO(head, newline="")
+    if quote:
+        reader = csv.reader(text, delimiter=delimiter, quotechar=quote)
+    else:
+        reader = csv.reader(text, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     found, before = [], 0
     try:
         for record in reader:
@@ -135,7 +138,7 @@ def _is_header(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
         total = values.total()
         if not total:
             continue
-        is_data = sum(times for value, times in values.items() if _DATA.fullmatch(value)) > 0.8 * total  # noqa: PLR2004
+        is_data = sum(times for value, times in values.items() if _DATA.fullmatch(value)) > 0.8 * total
         if is_data:
             points += -1 if _DATA.fullmatch(cell) else 1
         elif cell.strip() in values:
@@ -147,7 +150,7 @@ def _name_columns(found: Dialect, first: Sequence[str], columns: list[str], *, s
     if sure and len(columns) != len(first):
         raise ValueError(f"--columns names {len(columns)} columns, and the file has {len(first)}: {', '.join(first)}")
     names = columns or [f"column_{number}" for number in range(1, len(first) + 1)]
-    found.declare("header", False, "The first line is a row like any other.")  # noqa: FBT003
+    found.declare("header", False, "The first line is a row like any other.")
     found.declare("columns", names, "Named by you." if sure else "It has no names of its own.")
     if not sure:
         found.questions.append(
@@ -171,6 +174,6 @@ def _declare_names(found: Dialect, names: list[str], skip: int) -> None:
         given.append(again)
     found.settings.pop("trim_header", None)
     found.declare("skip", skip + 1, "Its header repeats a name, or leaves one empty: names are given here.")
-    found.declare("header", False, "The header is among the lines that are skipped.")  # noqa: FBT003
+    found.declare("header", False, "The header is among the lines that are skipped.")
     found.declare("columns", given, "As in the file, made different from each other.")
     found.header = given

@@ -18,9 +18,9 @@ Type = Literal["str", "int", "float", "bool", "date", "datetime"]
 # Share of a column's values that must read for it to be more than text; the others go to the quarantine.
 READS = 0.95
 # Words for a value that is missing; in a column of text only the first line is no word of its own.
-NULLS_OF_TEXT = frozenset("na n/a #n/a nan null ? (null) <na> \\n -- n.a.".split())
-NULLS = NULLS_OF_TEXT | frozenset("none - — . .. nil unknown missing -nan #value! #ref! #div/0!".split())
-NULLS |= {"not available", "no data"}
+NULLS_OF_TEXT = frozenset(["na", "n/a", "#n/a", "nan", "null", "?", "(null)", "<na>", "\\n", "--", "n.a."])
+NULLS = NULLS_OF_TEXT | {"none", "-", "—", ".", "..", "nil", "unknown", "missing", "not available", "no data", "-nan"}
+NULLS |= {"#value!", "#ref!", "#div/0!"}
 BOOLEANS = {
     "true": True, "t": True, "yes": True, "y": True, "on": True, "ja": True, "oui": True, "si": True, "sí": True,
     "wahr": True, "vrai": True, "false": False, "f": False, "no": False, "n": False, "off": False, "nein": False,
@@ -29,19 +29,24 @@ BOOLEANS = {
 # Those that the schema reads by itself.
 PLAIN_BOOLEANS = frozenset({"true", "t", "yes", "y", "false", "f", "no", "n"})
 CURRENCIES = ("$", "€", "£", "¥", "₹", "USD", "EUR", "GBP", "CHF", "SGD", "Rs.", "Rs", "US$", "S$")
-MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d{0,17})")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 _ADORNED = re.compile(
     r"(?P<open>\()?(?P<sign>[+-]?) ?(?P<before>[^\d\s.,+()%-]{0,3}\.?) ?(?P<open2>\()?(?P<sign2>[+-]?)"
-    r"(?P<body>\d[\d.,'’\u00a0\u202f ]*|[.,]\d+|-)(?P<power>[eE][+-]?\d{1,3})? ?(?P<after>[^\d\s.,()][^\d,()]{0,11})?(?P<close>\))?"
+    r"(?P<body>\d[\d.,'\u2019\u00a0\u202f ]*|[.,]\d+|-)(?P<power>[eE][+-]?\d{1,3})? ?"
+    r"(?P<after>[^\d\s.,()][^\d,()]{0,11})?(?P<close>\))?"
 )
-_CLOCK = r"(?P<clock>\d{1,2}(?P<colon>[:.])\d{2}((?P=colon)(?P<second>\d{2})(?P<fraction>\.\d{1,6})?)?(?P<half> ?[AaPp]\.?[Mm]\.?)?)"
+_CLOCK = (
+    r"(?P<clock>\d{1,2}(?P<colon>[:.])\d{2}((?P=colon)(?P<second>\d{2})(?P<fraction>\.\d{1,6})?)?"
+    r"(?P<half> ?[AaPp]\.?[Mm]\.?)?)"
+)
 _TIME = rf"(?:(?P<gap>,? +|T){_CLOCK})?"
 _NUMERIC_DATE = re.compile(rf"(?P<a>\d{{1,2}})(?P<sep>[/.-])(?P<b>\d{{1,2}})(?P=sep)(?P<year>\d{{4}}|\d{{2}}){_TIME}")
 _YEAR_FIRST = re.compile(rf"(?P<year>\d{{4}})(?P<sep>[/.-])(?P<b>\d{{1,2}})(?P=sep)(?P<a>\d{{1,2}}){_TIME}")
 _NAMED_DATE = re.compile(
-    rf"(?:(?P<week>[A-Za-z]{{3,9}}),? )?(?P<a>\d{{1,2}})(?P<sep>[ -]?)(?P<name>[A-Za-z]{{3,9}})(?P<sep2>,? |-|)(?P<year>\d{{4}}|\d{{2}}){_TIME}"
+    r"(?:(?P<week>[A-Za-z]{3,9}),? )?(?P<a>\d{1,2})(?P<sep>[ -]?)(?P<name>[A-Za-z]{3,9})(?P<sep2>,? |-|)"
+    rf"(?P<year>\d{{4}}|\d{{2}}){_TIME}"
 )
 _NAME_FIRST = re.compile(rf"(?P<name>[A-Za-z]{{3,9}})(?P<sep> )(?P<a>\d{{1,2}})(?P<sep2>,? )(?P<year>\d{{4}}){_TIME}")
 _COMPACT = re.compile(r"(19|20)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
@@ -360,7 +365,7 @@ def _is_clock(match: re.Match[str]) -> bool:
     return 0 <= hour < 24 and 0 <= minute < 60  # noqa: PLR2004
 
 
-def _adorned_numbers(rest: Counter[str]) -> _Read | None:
+def _adorned_numbers(rest: Counter[str]) -> _Read | None:  # noqa: C901 - one step for each adornment
     """Numbers with separators, a currency, a percent sign or a unit."""
     matches = {text: match for text in rest if (match := _ADORNED.fullmatch(text))}
     if sum(rest[text] for text in matches) < READS * rest.total():
@@ -408,16 +413,16 @@ def _is_whole(body: str, decimal: str) -> bool:
 
 
 def _spoken(signs: Sequence[str]) -> str:
-    names = {",": "commas", ".": "points", "'": "apostrophes", "’": "apostrophes", " ": "blanks"}
+    names = {",": "commas", ".": "points", "'": "apostrophes", "\u2019": "apostrophes", " ": "blanks"}
     return " or ".join(dict.fromkeys(names.get(sign, "blanks") for sign in signs))
 
 
-def _separators(bodies: Sequence[str]) -> tuple[list[str], str, bool] | None:
+def _separators(bodies: Sequence[str]) -> tuple[list[str], str, bool] | None:  # noqa: PLR0911 - a table of cases
     """The signs between thousands, the decimal sign, and whether that is sure; None where they contradict."""
     commas = [body for body in bodies if "," in body]
     points = [body for body in bodies if "." in body]
-    others = sorted({sign for body in bodies for sign in body if sign in "'’\u00a0\u202f "})
-    grouped = re.compile(r"\d{1,3}([.,'’\u00a0\u202f ]\d{3})+([.,]\d*)?")
+    others = sorted({sign for body in bodies for sign in body if sign in "'\u2019\u00a0\u202f "})
+    grouped = re.compile(r"\d{1,3}([.,'\u2019\u00a0\u202f ]\d{3})+([.,]\d*)?")
     if others and not all(grouped.fullmatch(body) for body in bodies if set(body) & set(others)):
         return None
     both = [body for body in bodies if "," in body and "." in body]

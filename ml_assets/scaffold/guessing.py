@@ -371,7 +371,7 @@ def _time_rank(name: str) -> int:
 
 def _with_clock(found: Guess, column: Column) -> Column:
     """A date and a time of day beside it, together."""
-    clocks = [one for one in found.columns if one.form.clock and one.facts.present >= 0.9 * one.facts.rows]  # noqa: PLR2004
+    clocks = [one for one in found.columns if one.form.clock and one.facts.present >= 0.9 * one.facts.rows]
     if column.form.type != "date" or len(clocks) != 1:
         return column
     (clock,) = clocks
@@ -432,10 +432,8 @@ def _file_time(table: Table) -> str:
 
 
 def _grain_of_pattern(pattern: str) -> Grain:
-    return next(
-        (grain for code, grain in (("%H", "hour"), ("%d", "day"), ("%j", "day"), ("%m", "month")) if code in pattern),
-        "month",
-    )  # type: ignore[return-value]
+    codes: dict[str, Grain] = {"%H": "hour", "%d": "day", "%j": "day"}
+    return next((grain for code, grain in codes.items() if code in pattern), "month")
 
 
 def _take_time(table: Table, found: Guess, column: Column, reason: str) -> None:
@@ -474,12 +472,11 @@ def choose_grain(spreads: Mapping[Grain, Spread]) -> tuple[Grain, str]:
         spreads: by grain, finest first.
     """
     for grain, spread in spreads.items():
-        if spread.median >= ROWS_OF_A_PARTITION and FEWEST_PARTITIONS <= spread.held and spread.all <= MOST_PARTITIONS:
-            return grain, (
-                f"{spread.median:,.0f} rows in the median {grain}: the finest grain with at least {ROWS_OF_A_PARTITION}."
-            )
+        if spread.median >= ROWS_OF_A_PARTITION and spread.held >= FEWEST_PARTITIONS and spread.all <= MOST_PARTITIONS:
+            median = f"{spread.median:,.0f} rows in the median {grain}"
+            return grain, f"{median}: the finest grain with at least {ROWS_OF_A_PARTITION}."
     # Too few rows for any: the coarsest that leaves something to learn from and something to judge by.
-    for grain, spread in reversed(spreads.items()):
+    for grain, spread in reversed(list(spreads.items())):
         if spread.held >= FEWEST_PARTITIONS and spread.all <= MOST_PARTITIONS:
             return grain, (
                 f"{spread.median:,.0f} rows in the median {grain}: few, but a coarser grain would leave fewer than "
@@ -558,9 +555,9 @@ def _without_time(found: Guess, rows: int, wanted: Grain | None) -> None:
         # A round number: two digits that count.
         size = (
             int(f"{size:.1e}".partition("e")[0].replace(".", "")) * 10 ** max(0, len(str(size)) - 2)
-            if size > 99
+            if size > 99  # noqa: PLR2004
             else size
-        )  # noqa: PLR2004
+        )
         found.calendar = Calendar("block", "", rows=size)
         found.partitions, found.median = -(-rows // size), size
         found.reasons["grain"] = f"No time; {rows:,} rows in their order make about {BLOCKS} blocks."
@@ -589,12 +586,12 @@ def choose_task(column: Column) -> tuple[Task, str, str]:
     if kind == "str":
         if facts.distinct > max(CLASSES, facts.present // 50):
             raise ValueError(
-                f"--target {column.name}: it is text with {facts.distinct:,} different values. A target is a number, or "
-                "one of a few words. Remedy: name another column"
+                f"--target {column.name}: it is text with {facts.distinct:,} different values. A target is a number, "
+                "or one of a few words. Remedy: name another column"
             )
         return "multiclass", f"The target is one of {facts.distinct} words.", ""
     if kind == "int" and facts.distinct <= 10 and facts.most - facts.least < CLASSES:  # noqa: PLR2004
-        question = f"Is {column.name} a class, or a quantity? It has {facts.distinct} values; --task regression takes it for one"
+        question = f"Is {column.name} a class, or a quantity (--task regression)? It has {facts.distinct} values"
         return "multiclass", f"The target has {facts.distinct} values.", question
     return "regression", f"The target is a number with {facts.distinct:,} values.", ""
 
@@ -636,7 +633,7 @@ def _choose_task(table: Table, found: Guess, wanted: Task | None) -> None:
 # --------------------------------------------------------------------------------------------------- each column
 
 
-def _judge(column: Column, found: Guess, table: Table) -> None:
+def _judge(column: Column, found: Guess, table: Table) -> None:  # noqa: C901 - one case after the other
     """The checks of a column, and whether it is a feature."""
     facts = column.facts
     if facts.present == facts.rows and (facts.rows >= ENOUGH or column is found.target or column is found.time):

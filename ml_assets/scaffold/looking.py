@@ -96,7 +96,7 @@ class Table:
         return self.cursor.execute(sql).fetchall()
 
     def values(self, column: str) -> tuple[dict[str, int], bool, bool]:
-        """The values of a column in a sample, how often each is there, and whether blanks stand around some, or alone."""
+        """The values of a column in a sample and how often each is there; whether some are padded, or blanks alone."""
         name = quoted(column)
         # Python's idea of a blank, and a space that does not break.
         sql = f"SELECT {name}, count(*) FROM sampled WHERE {name} IS NOT NULL GROUP BY 1"
@@ -152,13 +152,10 @@ def _files(connection: duckdb.DuckDBPyConnection, origin: str, columns: Sequence
     if ending not in FORMATS:
         found.declared["format"] = kind
     dialect = Dialect()
-    encodings = ENCODINGS
+    encodings: Sequence[str] = ENCODINGS
     if kind in {"csv", "tsv"}:
         head = _head(storage, names[0])
-        if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-            encodings = ("utf-16",)
-        else:
-            encodings = _encodings(head)
+        encodings = _encodings(head)
         text = head.decode(encodings[0], errors="ignore").removeprefix("\ufeff")
         text = text if len(head) < HEAD else text[: text.rfind("\n") + 1]
         dialect = guess_dialect(text, default="\t" if kind == "tsv" else ",", columns=columns)
@@ -185,6 +182,8 @@ def _files(connection: duckdb.DuckDBPyConnection, origin: str, columns: Sequence
 
 def _encodings(head: bytes) -> Sequence[str]:
     """The encodings that some text may have, the likeliest first."""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return ["utf-16"]
     for number, encoding in enumerate(ENCODINGS):
         try:
             # A character may be cut off at the end.

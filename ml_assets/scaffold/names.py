@@ -13,16 +13,20 @@ if TYPE_CHECKING:
 _LETTERS = {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss", "ø": "o", "Ø": "O", "æ": "ae"}
 _SIGNS = {"%": "percent", "#": "number", "€": "eur", "$": "usd", "£": "gbp", "°": "deg", "&": "and", "@": "at"}
 # What a pandera model calls something else, and words that SQL reserves.
-_TAKEN = frozenset(
-    """all analyse analyze and any array as asc both case cast check collate column config constraint create default
-    deferrable desc describe distinct do else empty end example except exists false fetch for foreign from get_metadata
-    group having in initially intersect into lambda lateral leading limit not null offset on only or order pivot
-    pivot_longer pivot_wider placing primary qualify references returning select show some strategy summarize
-    symmetric table then to to_json_schema to_schema to_structs_schema to_yaml to_json trailing true union unique
-    unpivot using str int float bool pa anti asof at authorization binary by collation columns
-    concurrently cross freeze full generated glob ilike inner is isnull join left like map natural notnull outer overlaps
-    positional right semi similar struct tablesample try_cast unpack verbose validate variadic when where window with pandas_api""".split()
-)
+_TAKEN = frozenset({
+    "all", "analyse", "analyze", "and", "anti", "any", "array", "as", "asc", "asof", "at", "authorization",
+    "binary", "bool", "both", "by", "case", "cast", "check", "collate", "collation", "column", "columns",
+    "concurrently", "config", "constraint", "create", "cross", "default", "deferrable", "desc", "describe",
+    "distinct", "do", "else", "empty", "end", "example", "except", "exists", "false", "fetch", "float", "for",
+    "foreign", "freeze", "from", "full", "generated", "get_metadata", "glob", "group", "having", "ilike", "in",
+    "initially", "inner", "int", "intersect", "into", "is", "isnull", "join", "lambda", "lateral", "leading",
+    "left", "like", "limit", "map", "natural", "not", "notnull", "null", "offset", "on", "only", "or", "order",
+    "outer", "overlaps", "pa", "pandas_api", "pivot", "pivot_longer", "pivot_wider", "placing", "positional",
+    "primary", "qualify", "references", "returning", "right", "select", "semi", "show", "similar", "some", "str",
+    "strategy", "struct", "summarize", "symmetric", "table", "tablesample", "then", "to", "to_json",
+    "to_json_schema", "to_schema", "to_structs_schema", "to_yaml", "trailing", "true", "try_cast", "union",
+    "unique", "unpack", "unpivot", "using", "validate", "variadic", "verbose", "when", "where", "window", "with",
+})  # fmt: skip
 
 
 def identifiers(names: Iterable[str]) -> list[str]:

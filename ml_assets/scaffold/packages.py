@@ -1,8 +1,9 @@
-"""Where a new project is written: into this repository, or into a package of the user's own, made where there is none."""
+"""Where a new project is written: into this repository, or into a package of the user's own, which may be made."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def _new_package(root: Path, origin: str) -> Place:
         root / ".gitignore": ".ml_assets/\n__pycache__/\n",
     }
     missing = {path: content for path, content in missing.items() if not path.exists()}
-    given = settings.os.environ.get("ML_ASSETS_DATA")
+    given = os.environ.get("ML_ASSETS_DATA")
     return Place(
         root, f"{package}.defs", root / package / "defs", Path(given).absolute() if given else root / data, missing
     )

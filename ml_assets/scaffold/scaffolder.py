@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import BaseModel, ConfigDict, Field
 
-from ml_assets.core.partitioning import Grain  # noqa: TC001 - pydantic reads it
-from ml_assets.core.tasks import Task  # noqa: TC001 - pydantic reads it
+from ml_assets.core.partitioning import Grain
+from ml_assets.core.tasks import Task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,7 +100,7 @@ def new_project(name: str, wanted: Wanted, place: Place | None = None) -> Made:
     with look(wanted.source, columns=columns, data=place.data) as table:
         found = guess(table, target=wanted.target, time=wanted.time, grain=wanted.grain, task=wanted.task)
         trial = try_out(table, found)
-        texts = _texts(name, wanted, place, table, found, trial)
+        texts = _texts(name, wanted, place, table=table, found=found, trial=trial)
         rows = table.rows
         guesses = _told(table, found, trial)
         if table.malformed:
@@ -123,7 +123,7 @@ def _paths(name: str, place: Place) -> dict[str, Path]:
     }
 
 
-def _texts(name: str, wanted: Wanted, place: Place, table: Table, found: Guess, trial: Trial) -> dict[str, str]:
+def _texts(name: str, wanted: Wanted, place: Place, *, table: Table, found: Guess, trial: Trial) -> dict[str, str]:
     from ml_assets.scaffold import writing  # noqa: PLC0415
 
     names = writing.Names(name, f"{place.module}.{name}.schema", wanted.source)

@@ -8,8 +8,12 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.core.evaluation import measure
 from ml_assets.core.partitioning import placed
 from ml_assets.core.quoting import quoted
+from ml_assets.core.splitting import split_by_time, split_rows
+from ml_assets.core.tasks import as_actual, classes_of
+from ml_assets.core.training import Words, build_pipeline, feature_kinds, fit, predict
 from ml_assets.scaffold.guessing import COOLDOWNS, WINDOWS
 
 if TYPE_CHECKING:
@@ -93,8 +97,6 @@ def _split(table: Table, found: Guess, trial: Trial) -> tuple[pl.DataFrame, pl.D
     """The rows to learn from and those held out, nearly as the platform will cut them."""
     import polars as pl
 
-    from ml_assets.core.splitting import split_by_time, split_rows
-
     rows = table.cursor.execute(_features_sql(found)).pl().with_columns(pl.col(pl.Decimal).cast(pl.Float64))
     if found.task == "regression":
         rows = rows.filter(pl.col(found.target.name).cast(pl.Float64).is_finite())
@@ -155,8 +157,6 @@ def _derive(table: Table, found: Guess) -> None:
 
 
 def _set_gates(found: Guess, trial: Trial, train: pl.DataFrame, test: pl.DataFrame) -> None:
-    from ml_assets.core.tasks import classes_of
-    from ml_assets.core.training import Words, build_pipeline, feature_kinds, fit, predict
 
     task, target = found.task, found.target.name
     texts = [one.name for one in found.features if one.text]
@@ -174,9 +174,9 @@ def _set_gates(found: Guess, trial: Trial, train: pl.DataFrame, test: pl.DataFra
     trial.gates.append(_gate(metric, reached[metric], guessed[metric], found))
     second = {"regression": "r2", "binary": "roc_auc"}.get(task, "accuracy")
     # A second gate where there is room between guessing and knowing.
-    if second in reached and (lowest := guessed.get(second, 0.0)) < reached[second] - 0.1:  # noqa: PLR2004
+    if second in reached and (lowest := guessed.get(second, 0.0)) < reached[second] - 0.1:
         limit = math.floor(100 * (lowest + reached[second]) / 2) / 100
-        why = f"{second} was {reached[second]:.3g} in a trial, and is {lowest:.2g} for who always says the same: half way."
+        why = f"{second} was {reached[second]:.3g} in a trial; who always says the same has {lowest:.2g}: half way."
         trial.gates.append((second, "at_least", limit, why))
 
 
@@ -190,8 +190,6 @@ def _watched(task: Task, target: pl.Series) -> tuple[str, str]:
 
 
 def _measured(task: Task, actual: pl.Series, predicted: Any, classes: Any) -> dict[str, float]:
-    from ml_assets.core.evaluation import measure
-    from ml_assets.core.tasks import as_actual
 
     return measure(task, as_actual(actual, task, classes), predicted)
 
@@ -199,8 +197,6 @@ def _measured(task: Task, actual: pl.Series, predicted: Any, classes: Any) -> di
 def _always(task: Task, learnt: pl.Series, rows: int, classes: Any) -> Any:
     """What one says who knows only the target of the rows to learn from."""
     import numpy as np  # noqa: PLC0415
-
-    from ml_assets.core.tasks import as_actual
 
     known = as_actual(learnt, task, classes)
     if task == "multiclass":
@@ -232,7 +228,8 @@ def _suspect(table: Table, found: Guess) -> None:
 
     target = found.target
     names = ", ".join(quoted(one.name) for one in [*found.features, target])
-    sql = f"SELECT {names} FROM typed WHERE {quoted(target.name)} IS NOT NULL USING SAMPLE reservoir({ROWS_OF_A_SUSPICION} ROWS) REPEATABLE (7)"
+    sample = f"reservoir({ROWS_OF_A_SUSPICION} ROWS) REPEATABLE (7)"
+    sql = f"SELECT {names} FROM typed WHERE {quoted(target.name)} IS NOT NULL USING SAMPLE {sample}"
     rows = table.cursor.execute(sql).pl()
     if rows.height < 50:  # noqa: PLR2004 - by so few, anything looks perfect
         return
@@ -289,7 +286,7 @@ def _too_good(task: Task, rows: pl.DataFrame, column: Column, actual: Any, usabl
 
 
 def _explained(task: Task, values: Any, actual: Any, usable: Any) -> float:
-    """What a small tree on one column explains of the target in rows that it has not seen: R², or the labels' mean recall."""
+    """What a small tree on one column tells of the target in rows that it has not seen: R², or the mean recall."""
     import numpy as np  # noqa: PLC0415
     from sklearn.metrics import recall_score
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor

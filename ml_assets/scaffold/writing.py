@@ -121,8 +121,8 @@ def _open(found: Guess) -> list[str]:
 
 def clean_sql(found: Guess) -> str:
     """The text of clean.sql."""
-    lines = ["-- Rows of the source made readable: one row out for every row in.",
-             "-- Nothing is cast and nothing filtered: what does not read goes to the quarantine, with its reason."]  # fmt: skip
+    lines = ["-- Rows of the source made readable: one row out for every row in."]
+    lines += ["-- Nothing is cast and nothing filtered: what does not read goes to the quarantine, with its reason."]
     lines += [line for raw, why in found.skipped.items() for line in _comment(f"{raw} is not read: {why}.", "", "--")]
     lines.append("SELECT")
     plain: list[str] = []

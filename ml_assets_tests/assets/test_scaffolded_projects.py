@@ -209,7 +209,7 @@ def test_a_binary_target_in_words_and_what_leaks_it(scaffold: Scaffold) -> None:
 
     assert (found.project.task, found.project.positive) == ("binary", "true")
     features = found.market.columns("features")
-    assert {"age", "visits", "colour", "left"} <= set(features)
+    assert {"age", "visits", "colour", "left_"} <= set(features)
     assert not {"customer_id", "closed_on", "calls_after"} & set(features)
     assert set(found.market.table("features")["colour"]) == {"red", "blue"}
     assert any("closed_on" in warning for warning in found.made.warnings)

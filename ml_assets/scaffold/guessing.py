@@ -194,6 +194,8 @@ def guess(
     for column in found.columns:
         _judge(column, found, table)
     _look_for_duplicates(table, found)
+    if "database" in table.origin.declared:
+        _order_database(table, found)
     return found
 
 
@@ -342,9 +344,17 @@ def _choose_time(table: Table, found: Guess, wanted: str | None) -> None:
                 f"--time {wanted}: its values do not read as dates or times; the first are "
                 f"{', '.join(list(table.values(column.raw)[0])[:3])}. Remedy: name another column, or --grain none"
             )
+        if "database" in table.origin.declared and column.sql not in {column.raw, quoted(column.raw)}:
+            raise ValueError(
+                f"--time {wanted}: the database cannot cut its rows by text such as "
+                f"{next(iter(table.values(column.raw)[0]))}. Remedy: make a view with a date, or --grain none"
+            )
         _take_time(table, found, _with_clock(found, column), "Said by you.")
         return
     candidates = [one for one in found.columns if one.is_time and one is not found.target]
+    if "database" in table.origin.declared:
+        # The database itself cuts the rows, by a column that it can compare.
+        candidates = [one for one in candidates if one.sql in {one.raw, quoted(one.raw)}]
     candidates = [one for one in candidates if one.facts.present >= 0.9 * one.facts.rows and one.facts.distinct > 2]  # noqa: PLR2004
     if table.origin.pattern:
         candidates = [one for one in candidates if _in_files(table, one)]
@@ -359,7 +369,7 @@ def _choose_time(table: Table, found: Guess, wanted: str | None) -> None:
             found.questions.append(f"Is {chosen.name} when a row is known, or rather {' or '.join(others)}?")
         _take_time(table, found, _with_clock(found, chosen), reason)
         return
-    made = _of_parts(found)
+    made = None if "database" in table.origin.declared else _of_parts(found)
     if made is not None:
         _take_time(table, found, made, "Put together from several columns.")
 
@@ -735,6 +745,16 @@ def _is_stable(table: Table, column: Column) -> bool:
         f"FROM ({halves}) GROUP BY v)"
     )
     return bool(least and least >= 5)  # noqa: PLR2004
+
+
+def _order_database(table: Table, found: Guess) -> None:
+    """What cuts the rows of a database, or fixes their order."""
+    declared = table.origin.declared["database"]
+    if found.time is not None:
+        declared["cursor"], found.source_time = found.time.raw, ""
+        return
+    keys = [one.raw for one in found.columns if "unique=True" in one.checks]
+    declared["order_by"] = keys[:1] or table.columns
 
 
 def _look_for_duplicates(table: Table, found: Guess) -> None:

@@ -97,6 +97,7 @@ def _new_package(root: Path, origin: str) -> Place:
             "folder"
         )
     data = "data"
+    origin = origin.removeprefix("sqlite:").partition("#")[0]
     lies = Path(origin).expanduser().absolute()
     if (
         origin

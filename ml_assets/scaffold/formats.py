@@ -235,6 +235,10 @@ def _dates(rest: Counter[str]) -> _Read | None:
     numeric = [shape for shape in shapes.values() if "%1" in shape.format]
     day_first = any(shape.first > 12 for shape in numeric)  # noqa: PLR2004 - months
     month_first = any(shape.second > 12 for shape in numeric)  # noqa: PLR2004
+    if len({shape.first for shape in numeric}) > _FEW and {shape.second for shape in numeric} == {1}:
+        month_first = True  # the first of each month
+    if len({shape.second for shape in numeric}) > _FEW and {shape.first for shape in numeric} == {1}:
+        day_first = True
     ambiguous = bool(numeric) and not day_first and not month_first
     dotted = any("." in shape.format for shape in numeric)
     if day_first and month_first:

@@ -30,6 +30,8 @@ ROWS_OF_A_SUSPICION = 6_000
 TOO_GOOD = 0.99
 MOST_PAIRS = 30
 SEED = 7
+# A model whose error is below this share of who always says the same has learnt something.
+CLEARLY = 0.95
 BLOCK_WINDOW = 20
 
 
@@ -174,7 +176,11 @@ def _set_gates(found: Guess, trial: Trial, train: pl.DataFrame, test: pl.DataFra
     trial.gates.append(_gate(metric, reached[metric], guessed[metric], found))
     second = {"regression": "r2", "binary": "roc_auc"}.get(task, "accuracy")
     # A second gate where there is room between guessing and knowing.
-    if second in reached and (lowest := guessed.get(second, 0.0)) < reached[second] - 0.1:
+    if (
+        reached[metric] < CLEARLY * guessed[metric]
+        and second in reached
+        and (lowest := guessed.get(second, 0.0)) < reached[second] - 0.1
+    ):
         limit = math.floor(100 * (lowest + reached[second]) / 2) / 100
         why = f"{second} was {reached[second]:.3g} in a trial; who always says the same has {lowest:.2g}: half way."
         trial.gates.append((second, "at_least", limit, why))
@@ -207,7 +213,7 @@ def _always(task: Task, learnt: pl.Series, rows: int, classes: Any) -> Any:
 
 def _gate(metric: str, reached: float, guessed: float, found: Guess) -> tuple[str, str, float, str]:
     told = f"{metric} was {reached:.3g} in a trial on held-out rows; who always says the same has {guessed:.3g}"
-    if reached < 0.95 * guessed:
+    if reached < CLEARLY * guessed:
         limit, why = max((reached + guessed) / 2, 1.1 * reached), f"{told}: half way."
     else:
         limit, why = 1.25 * max(reached, guessed), f"{told}: it hardly beats that, and the gate keeps out worse only."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -15,11 +16,11 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
-def run(folder: Path, *words: str) -> str:
+def run(folder: Path, *words: str, path: Path = ROOT) -> str:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("ML_ASSETS", "DAGSTER"))}
     program = [str(Path(sys.executable).parent / words[0])] if words[0] == "dg" else [sys.executable, "-m", words[0]]
     done = subprocess.run(
-        [*program, *words[1:]], cwd=folder, env={**env, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        [*program, *words[1:]], cwd=folder, env={**env, "PYTHONPATH": str(path), "COLUMNS": "200"},
         capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -54,6 +55,25 @@ def test_an_empty_folder_becomes_a_package_whose_projects_run(tmp_path: Path) ->
     listed = run(folder, "dg", "list", "defs")
     assert "again/champion" in listed
     assert "house_prices" not in listed
+
+
+def test_in_the_repository_a_project_stands_beside_the_shipped_ones(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("ml_assets", "sql"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "workspace.yaml"):
+        shutil.copy(ROOT / name, copy)
+    (copy / "data").mkdir()
+    write_sales(copy / "data" / "sales.csv")
+
+    told = run(copy, "ml_assets.cli", "new", "sales", "--from", "data/sales.csv", "--target", "Price", path=copy)
+    assert "wrote " + str(copy / "ml_assets" / "defs" / "sales" / "defs.yaml") in told
+    assert (copy / "sql" / "sales" / "features.sql").is_file()
+    checked = run(copy, "ml_assets.cli", "check", path=copy)
+    assert "house_prices" in checked
+    assert "sales" in checked
+    assert "version 1 promoted" in run(copy, "ml_assets.cli", "backfill", "sales", path=copy)
 
 
 def test_a_table_of_a_database_becomes_a_project(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +34,39 @@ def data(project: Project_) -> None:
     from ml_assets.demo import fill_data  # noqa: PLC0415
 
     fill_data(_say, _project(project))
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The new project's name: lower-case letters, digits, _.")],
+    *,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="FILE-OR-URI",
+            help="A file, a pattern ('sales/*.csv', 'sales/%Y-%m.csv'), s3://…, sqlite:PATH#TABLE, or for PostgreSQL "
+            "env:VARIABLE#TABLE.",
+        ),
+    ],
+    target: Annotated[str, typer.Option(help="The column to predict.")],
+    time: Annotated[str, typer.Option(help="The column that says when a row happened; guessed if left out.")] = "",
+    grain: Annotated[str, typer.Option(help="hour, day, week, month, block or none; guessed if left out.")] = "",
+    task: Annotated[str, typer.Option(help="regression, binary or multiclass; guessed if left out.")] = "",
+    columns: Annotated[str, typer.Option(help="Names of the columns of a file without a header: a,b,c.")] = "",
+) -> None:
+    """Write a project from its data: types, ranges, time, task and gates are guessed, each with its reason."""
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from ml_assets.scaffold.scaffolder import Wanted, new_project  # noqa: PLC0415
+
+    options = {"from": source, "target": target, "time": time, "grain": grain, "task": task, "columns": columns}
+    try:
+        wanted = Wanted.model_validate({option: value for option, value in options.items() if value})
+    except ValidationError as error:
+        told = error.errors()[0]
+        raise ValueError(f"--{told['loc'][0]} {told['input']}: {told['msg'][:1].lower()}{told['msg'][1:]}") from error
+    _say("\n".join(new_project(name, wanted).report()))
 
 
 @app.command()
@@ -73,8 +106,12 @@ def backfill(project: Project_, first: Key_ = "", last: Key_ = "") -> None:
     declared = _project(project)
     if not first:
         held = list(held_by_source(declared, shared_lake().lake))
+        if declared.calendar.has_time:
+            # The present partition is not over: the schedule refreshes it when it is.
+            newest = declared.newest_ended(datetime.now(UTC).replace(tzinfo=None))
+            held = [start for start in held if newest is not None and start <= newest]
         if not held:
-            raise ValueError(f"the source of {project} holds no row yet: {declared.source.words}")
+            raise ValueError(f"the source of {project} holds no row of a partition that has ended")
         first, last = declared.key_of(held[0]), declared.key_of(held[-1])
         _say(
             f"{project}: {declared.source.words} holds {len(held)} partition{'s' * (len(held) != 1)}, {first} … {last}"

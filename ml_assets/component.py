@@ -34,10 +34,12 @@ from ml_assets.project import (
     Training,
     Validation,
 )
+from ml_assets.scaffold.scaffolder import ModelProjectScaffolder
 
 TYPE = "ml_assets.ModelProject"
 
 
+@dg.scaffold_with(ModelProjectScaffolder)
 class ModelProject(dg.Component, dg.Model, dg.Resolvable):
     """A machine-learning project: declared once, it becomes the whole asset graph.
 

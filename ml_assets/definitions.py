@@ -1,4 +1,4 @@
-"""The code location: the projects under `defs/`, and what all projects share."""
+"""The code location: the declared projects, and what all projects share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dagster as dg
 from ml_assets.automation.alerts import build_failure_sensor
 from ml_assets.automation.schedules import build_upkeep
 from ml_assets.lake.resource import shared_lake
-from ml_assets.projects import load_tree, refuse_wrong_types, without_warnings_of_dagster_itself
+from ml_assets.projects import load_trees, refuse_wrong_types, without_warnings_of_dagster_itself
 
 
 @dg.definitions
@@ -20,4 +20,4 @@ def defs() -> dg.Definitions:
     )
     with without_warnings_of_dagster_itself():
         refuse_wrong_types()
-        return dg.Definitions.merge(load_tree().build_defs(), build_upkeep(), shared)
+        return dg.Definitions.merge(*(tree.build_defs() for tree in load_trees()), build_upkeep(), shared)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 import warnings
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,16 +39,50 @@ def without_warnings_of_dagster_itself() -> Iterator[None]:
         yield
 
 
-def load_tree(module: ModuleType | None = None) -> dg.ComponentTree:
-    """The component tree of this package's `defs/`, or of one folder in it."""
-    import ml_assets.defs  # noqa: PLC0415
+@dataclass(frozen=True)
+class _Declared:
+    """A declared project, not read yet: its module, its defs.yaml, and the folder that holds `sql/`."""
 
+    module: str
+    file: Path
+    root: Path
+
+
+def load_trees() -> list[dg.ComponentTree]:
+    """The component trees of all modules that hold projects: the shipped one, or those of a team's own package.
+
+    Raises:
+        ValueError: naming a module that does not import.
+    """
+    return [_tree(*place) for place in _modules()]
+
+
+def _tree(module: ModuleType, root: Path) -> dg.ComponentTree:
     # Not load_from_defs_folder: it wants a pyproject.toml, which an installed package does not have.
-    return dg.ComponentTree.from_module(defs_module=module or ml_assets.defs, project_root=settings.project_root())
+    return dg.ComponentTree.from_module(defs_module=module, project_root=root)
+
+
+def _modules() -> list[tuple[ModuleType, Path]]:
+    """The modules that hold projects, each with the folder that holds `sql/`."""
+    found = []
+    for name in settings.defs_modules():
+        root = settings.shipped_root() if name == settings.SHIPPED else settings.project_root()
+        # A package of one's own need not be installed to be found.
+        for folder in (root / "src", root):
+            if (folder / name.partition(".")[0]).is_dir() and str(folder) not in sys.path:
+                sys.path.insert(0, str(folder))
+        try:
+            found.append((importlib.import_module(name), root))
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"{root / 'pyproject.toml'}: the module {name!r} does not import: {error}. Remedy: correct `defs` "
+                "under [tool.ml-assets]"
+            ) from error
+    return found
 
 
 def load_project(name: str) -> Project:
-    """One project under `defs/`, whatever may be wrong with the others.
+    """One declared project, whatever may be wrong with the others.
 
     Raises:
         DeclarationError: if its `defs.yaml` is wrong.
@@ -59,7 +95,7 @@ def load_project(name: str) -> Project:
 
 
 def load_projects() -> dict[str, Project]:
-    """Every project under `defs/`, by name.
+    """Every declared project, by name.
 
     Raises:
         DeclarationError: if any `defs.yaml` is wrong.
@@ -68,32 +104,40 @@ def load_projects() -> dict[str, Project]:
     return {name: project for name, project in loaded.items() if project is not None}
 
 
-def _folders() -> dict[str, Path]:
-    import ml_assets.defs  # noqa: PLC0415
-
-    return {file.parent.name: file for file in sorted(Path(ml_assets.defs.__path__[0]).glob("*/defs.yaml"))}
+def _folders() -> dict[str, _Declared]:
+    found: dict[str, _Declared] = {}
+    for module, root in _modules():
+        for file in sorted(Path(module.__path__[0]).glob("*/defs.yaml")):
+            name = file.parent.name
+            if name in found:
+                # They would share their tables.
+                raise ValueError(f"two projects are called {name!r}: {found[name].file} and {file}. Remedy: rename one")
+            found[name] = _Declared(f"{module.__name__}.{name}", file, root)
+    return found
 
 
 def _load(name: str) -> Project | None:
     """A project, or None where the folder declares another kind of component."""
     from ml_assets.component import ModelProject  # noqa: PLC0415
 
-    file = _folders()[name]
-    if mistakes := _wrong_types(file.parent):
+    declared = _folders()[name]
+    if mistakes := _wrong_types(declared.file.parent, declared.root):
         raise DeclarationError("\n".join(map(str, mistakes)))
     try:
         with without_warnings_of_dagster_itself():
             # A tree of its own: a mistake in another folder is not its concern.
-            component = load_tree(importlib.import_module(f"ml_assets.defs.{name}")).load_component(file.parent)
+            component = _tree(importlib.import_module(declared.module), declared.root).load_component(
+                declared.file.parent
+            )
         if not isinstance(component, ModelProject):
             return None
-        return component.resolve_project(name, settings.project_root())
+        return component.resolve_project(name, declared.root)
     except DeclarationError:
         raise
     except (
         ComponentTreeException, ResolutionException, DagsterError, yaml.YAMLError, ImportError, TypeError, ValueError
     ) as error:  # fmt: skip
-        raise DeclarationError(_in_a_sentence(error, file)) from error
+        raise DeclarationError(_in_a_sentence(error, declared.file)) from error
 
 
 def _in_a_sentence(error: BaseException, file: Path) -> str:
@@ -124,8 +168,8 @@ def refuse_wrong_types() -> None:
     Raises:
         DeclarationError: listing all mistakes.
     """
-    folders = sorted(file.parent for file in load_tree().defs_module_path.glob("*/defs.yaml"))
-    mistakes = [mistake for folder in folders for mistake in _wrong_types(folder)]
+    files = [(file, tree.project_root) for tree in load_trees() for file in _files(tree)]
+    mistakes = [mistake for file, root in files for mistake in _wrong_types(file.parent, root)]
     if mistakes:
         raise DeclarationError("\n".join(map(str, mistakes)))
 
@@ -137,20 +181,23 @@ def check_projects(name: str = "") -> dict[str, list[Mistake]]:
         ValueError: if there is no project of this name.
     """
     with without_warnings_of_dagster_itself():
-        tree = load_tree()
-        folders = {file.parent.name: file.parent for file in sorted(tree.defs_module_path.glob("*/defs.yaml"))}
+        folders = {file.parent.name: (tree, file.parent) for tree in load_trees() for file in _files(tree)}
         if name and name not in folders:
             raise ValueError(f"there is no project {name!r}; {nearest(name, folders)}")
-        return {each: _mistakes(tree, folder) for each, folder in folders.items() if name in {"", each}}
+        return {each: _mistakes(*place) for each, place in folders.items() if name in {"", each}}
+
+
+def _files(tree: dg.ComponentTree) -> list[Path]:
+    return sorted(tree.defs_module_path.glob("*/defs.yaml"))
 
 
 def _mistakes(tree: dg.ComponentTree, folder: Path) -> list[Mistake]:
     from ml_assets.checking import check_estimator, check_project  # noqa: PLC0415
     from ml_assets.component import ModelProject, read_declaration  # noqa: PLC0415
 
-    if mistakes := _wrong_types(folder):
+    root = tree.project_root
+    if mistakes := _wrong_types(folder, root):
         return mistakes
-    root = settings.project_root()
     declaration = read_declaration(folder, root)
     try:
         component = tree.load_component(folder)
@@ -166,10 +213,10 @@ def _mistakes(tree: dg.ComponentTree, folder: Path) -> list[Mistake]:
     return check_project(project, declaration) + check_estimator(project, declaration)
 
 
-def _wrong_types(folder: Path) -> list[Mistake]:
+def _wrong_types(folder: Path, root: Path) -> list[Mistake]:
     from ml_assets.component import TYPE, ModelProject, read_declaration  # noqa: PLC0415
 
-    declaration = read_declaration(folder, settings.project_root())
+    declaration = read_declaration(folder, root)
     # Components of other types, a team's own among them, are Dagster's to judge.
     if not re.search(rf"^type:\s*{re.escape(TYPE)}\s*$", declaration.text, re.MULTILINE):
         return []

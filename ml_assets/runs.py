@@ -40,6 +40,8 @@ def open_instance() -> dg.DagsterInstance:
     """The platform's Dagster instance, made if missing; sets the environment of this process and its children."""
     home = settings.home()
     os.environ["ML_ASSETS_HOME"] = str(home)
+    if root := settings.own_root():
+        os.environ["ML_ASSETS_ROOT"] = str(root)
     os.environ.update(instance_environment(write_instance(home / "dagster")))
     instance = dg.DagsterInstance.get()
     _fail_killed_runs(instance, home)
@@ -141,7 +143,7 @@ def workspace(home: Path) -> list[str]:
     """
     file = settings.project_root() / "workspace.yaml"
     if not file.is_file():
-        # An installed package has none.
+        # An installed package has none, nor has a team's own.
         file = home / "workspace.yaml"
         module = {"module_name": "ml_assets.definitions", "location_name": LOCATION}
         home.mkdir(parents=True, exist_ok=True)

@@ -106,7 +106,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     made = Folder(tmp_path, f"checked_{abs(hash(request.node.name))}")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("ML_ASSETS_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(projects, "load_tree", made.tree)
+    monkeypatch.setattr(projects, "load_trees", lambda: [made.tree()])
     monkeypatch.setattr("ml_assets.settings.project_root", lambda: tmp_path)
     return made
 

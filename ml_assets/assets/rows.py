@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml_assets.core.splitting import split_rows
 from ml_assets.lake.tables import read
@@ -103,6 +103,13 @@ def content_hash(rows: pl.DataFrame) -> str:
     """SHA-256 over the names, types and values of a frame, in order."""
     import polars as pl
 
+    # What lies in memory below a null is anything: there a zero is written, and the nulls are told beside it.
+    nulls = [name for name, kind in rows.schema.items() if rows[name].null_count() and kind != pl.Null]
+    zeros: dict[Any, Any] = {pl.String: "", pl.Boolean: False, pl.Binary: b""}
+    rows = rows.with_columns(
+        *(pl.col(name).is_null().alias(f"{name} is null") for name in nulls),
+        *(pl.col(name).to_physical().fill_null(zeros.get(rows.schema[name], 0)) for name in nulls),
+    )
     content = io.BytesIO()
     # The oldest layout keeps text in one run of bytes: the same rows are the same bytes however they were chunked.
     rows.rechunk().write_ipc(content, compression="uncompressed", compat_level=pl.CompatLevel.oldest())

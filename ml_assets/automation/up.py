@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from ml_assets import settings
 from ml_assets.automation.processes import ProcessError, Supervisor
 
 if TYPE_CHECKING:
@@ -157,8 +158,10 @@ def environment(home: Path, ports: Ports) -> dict[str, str]:
     from ml_assets.automation.instance import instance_environment, write_instance  # noqa: PLC0415 - imports Dagster
 
     instance = write_instance(home / "dagster")
+    root = settings.own_root()
     return {
         **instance_environment(instance),
+        **({} if root is None else {"ML_ASSETS_ROOT": str(root)}),
         "ML_ASSETS_HOME": str(home),
         "ML_ASSETS_URL": os.environ.get("ML_ASSETS_URL", ports.reports_url),
     }

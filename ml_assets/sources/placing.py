@@ -50,7 +50,12 @@ def placed_frames(
     import polars as pl
 
     counted = 0
-    for frame in reader.frames(parts or [], required, reading or Reading()):
+    asked = parts
+    if asked is None:
+        # All rows: a database or an API wants to be asked for something.
+        first = calendar.start_of(calendar.start)
+        asked = [Part(calendar.start, first, calendar.step(first, 1))]
+    for frame in reader.frames(asked, required, reading or Reading()):
         rows = frame
         if PARTITION not in frame.columns:
             if calendar.has_time:

@@ -10,8 +10,9 @@ import dagster as dg
 import pytest
 from small_market import COLUMNS, JUDGING, NAME, PREPARING, Market, open_market, sales
 
-from ml_assets.assets.common import blocks_name
-from ml_assets.assets.source import held_by_source, touched
+from ml_assets.assets.common import blocks_name, register_blocks
+from ml_assets.assets.source import held_by_source, to_be_read, touched
+from ml_assets.automation.schedules import due_parts, late_keys
 from ml_assets.history import catch_up
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def test_a_block_that_grew_is_asked_for_by_the_schedule(tmp_path: Path) -> None:
         there = instance.get_dynamic_partitions(blocks_name(market.project))
 
     assert [request.partition_key for request in asked] == ["block-000002", "block-000003"]
-    assert there == ["block-000002", "block-000003"]
+    assert there == ["block-000001", "block-000002", "block-000003"]
 
 
 def asked_at(market: Market, moment: str) -> list[str] | str:
@@ -221,3 +222,92 @@ def test_blocks_whose_file_is_not_there_are_not_asked_for(tmp_path: Path) -> Non
     market = open_market(tmp_path, features=WITHOUT_TIME, source={"files": "sales/all.csv"}, partitions=BLOCKS)
 
     assert asked_at(market, "2024-05-01T06:00:00+00:00") == "the source has no other rows yet"
+
+
+def test_a_row_without_a_readable_time_that_comes_later_is_found_by_the_schedule(tmp_path: Path) -> None:
+    market = open_market(tmp_path, source={"files": "sales/all.csv", "time": "month || '-01'", "lookback": 1})
+    rows = [*sales("2024-01", rows=30), *sales("2024-02", rows=30), *sales("2024-03", rows=30)]
+    write_one(market, rows)
+    market.materialize(PREPARING, "2024-01", "2024-03")
+    stray = {**sales("2024-03", rows=1)[0], "nr": "77", "contract": "stray", "month": "March"}
+    write_one(market, [*rows, stray])
+
+    with market.settings():
+        assert late_keys(market.project, market.lake, ["2024-01", "2024-02", "2024-03"]) == ["2024-01"]
+
+
+def test_rows_that_a_file_of_many_lost_are_gone_after_catching_up(tmp_path: Path) -> None:
+    market = open_market(tmp_path, features=WITHOUT_TIME, source={"files": "sales/all.csv"}, partitions=BLOCKS)
+    rows = sales("2024-01", rows=75)
+    write_one(market, rows)
+    keys = ["block-000001", "block-000002", "block-000003"]
+    market.instance.add_dynamic_partitions(blocks_name(market.project), keys)
+    market.materialize(PREPARING, keys[0], keys[-1])
+    market.retrain()
+    write_one(market, rows[25:])
+
+    with market.settings():
+        found = to_be_read(market.project, touched(market.project, market.lake))
+        catch_up(market.instance, market.defs, market.book(), market.project, changes=found, say=lambda _: None)
+        assert touched(market.project, market.lake) == []
+    assert counts(market, "features") == {keys[0]: 25, keys[1]: 25}
+
+
+def test_a_month_whose_file_was_archived_stays_and_stops_nothing(tmp_path: Path) -> None:
+    market = open_market(tmp_path)
+    for month in ("2024-01", "2024-02"):
+        market.write(month, sales(month))
+    market.materialize(PREPARING, "2024-01", "2024-02")
+    market.file("2024-02").unlink()
+
+    with market.settings():
+        assert late_keys(market.project, market.lake, ["2024-01", "2024-02"]) == []
+        assert list(map(str, touched(market.project, market.lake))) == ["2024-02: 60 rows, gone from the source"]
+
+
+def test_a_partition_that_failed_before_a_later_one_is_due_again(tmp_path: Path) -> None:
+    market = open_market(tmp_path)
+    due = due_parts(market.project, market.project.start_of("2024-05"), ["2024-01", "2024-02", "2024-04"])
+
+    assert [part.key for part in due] == ["2024-03", "2024-05"]
+
+
+def test_padded_headers_are_no_change(tmp_path: Path) -> None:
+    market = open_market(tmp_path)
+    market.write("2024-01", sales("2024-01"))
+    padded = market.file("2024-01").read_text().replace("month,town", " month , town ", 1)
+    market.file("2024-01").write_text(padded)
+    market.materialize(PREPARING, "2024-01")
+
+    with market.settings():
+        assert touched(market.project, market.lake) == []
+
+
+def test_blocks_are_known_in_their_order_whichever_is_asked_for_first(tmp_path: Path) -> None:
+    market = open_market(tmp_path, features=WITHOUT_TIME, source={"files": "sales/all.csv"}, partitions=BLOCKS)
+    write_one(market, sales("2024-01", rows=75))
+    register_blocks(market.instance, market.project, ["block-000002"])
+    register_blocks(market.instance, market.project, ["block-000001", "block-000003"])
+
+    market.materialize(("raw",), "block-000001", "block-000003")
+
+    assert counts(market, "raw") == {"block-000001": 25, "block-000002": 25, "block-000003": 25}
+    assert market.instance.get_dynamic_partitions(blocks_name(market.project)) == [
+        "block-000001", "block-000002", "block-000003"
+    ]  # fmt: skip
+
+
+def test_a_time_with_an_offset_is_that_moment_also_in_an_hour_that_comes_twice(tmp_path: Path) -> None:
+    market = open_market(
+        tmp_path,
+        clean=LOCAL,
+        source={"files": "sales/all.csv"},
+        partitions={"grain": "hour", "start": "2024-11-03-00:00", "time": "month", "timezone": "America/New_York"},
+    )
+    texts = ["2024-11-03T01:30:00-04:00", "2024-11-03T01:30:00-05:00", "2024-11-03T06:30:00Z", "2024-11-03T01:30:00"]
+    rows = sales("2024-11", rows=len(texts))
+    write_one(market, [{**row, "month": text} for row, text in zip(rows, texts, strict=True)])
+
+    market.materialize(("raw",), "2024-11-03-00:00", "2024-11-03-02:00")
+
+    assert counts(market, "raw") == {"2024-11-03-01:00": 2, "2024-11-03-01:00-0500": 2}

@@ -1,0 +1,337 @@
+"""A quick training before anything is declared: what predicts the target too well, and what a gate may demand."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from ml_assets.core.evaluation import measure
+from ml_assets.core.partitioning import placed
+from ml_assets.core.quoting import quoted
+from ml_assets.core.splitting import split_by_time, split_rows
+from ml_assets.core.tasks import as_actual, classes_of
+from ml_assets.core.training import Words, build_pipeline, feature_kinds, fit, predict
+from ml_assets.scaffold.guessing import COOLDOWNS, WINDOWS
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ml_assets.core.tasks import Task
+    from ml_assets.scaffold.guessing import Column, Guess
+    from ml_assets.scaffold.looking import Table
+
+# Rows of a trial: enough for a gate, and some seconds at most.
+ROWS = 30_000
+ROWS_OF_A_SUSPICION = 6_000
+# Share of the target's spread (R²), or of its labels, that one column alone must explain to be suspected.
+TOO_GOOD = 0.99
+MOST_PAIRS = 30
+SEED = 7
+# A model whose error is below this share of who always says the same has learnt something.
+CLEARLY = 0.95
+BLOCK_WINDOW = 20
+
+
+@dataclass
+class Trial:
+    """How a model is to be trained, and what it must reach.
+
+    Attributes:
+        estimator: import path.
+        parameters: of it.
+        window, test: partitions.
+        gates: (metric, `at_most` or `at_least`, limit, why).
+        watched: the metric whose growth is watched, and why.
+        minimum_rows: labelled rows below which a partition decides nothing.
+        cooldown: partitions.
+        why: the estimator.
+        empty: features that have no value in the rows to learn from.
+    """
+
+    estimator: str
+    window: int
+    test: int
+    parameters: dict[str, Any] = field(default_factory=dict)
+    gates: list[tuple[str, str, float, str]] = field(default_factory=list)
+    watched: tuple[str, str] = ("", "")
+    minimum_rows: int = 200
+    cooldown: int = 3
+    why: str = ""
+
+
+def try_out(table: Table, found: Guess) -> Trial:
+    """Look for leakage, choose how to train, train once on a part of the rows, and set gates by what came of it."""
+    _suspect(table, found)
+    _derive(table, found)
+    trial = _plan(found)
+    train, test = _split(table, found, trial)
+    for column in found.features:
+        if not train[column.name].count():
+            column.left_out = "no row to learn from has a value of it"
+    _set_gates(found, trial, train, test)
+    return trial
+
+
+def _plan(found: Guess) -> Trial:
+    texts = [one for one in found.features if one.text]
+    kind = "Regressor" if found.task == "regression" else "Classifier"
+    estimator, why = f"sklearn.ensemble.HistGradientBoosting{kind}", "Takes missing values and categories as they are."
+    parameters: dict[str, Any] = {}
+    if texts and 2 * len(texts) >= len(found.features):
+        why = "Mostly text: a linear model over words learns fast and well."
+        estimator = "sklearn.linear_model." + ("Ridge" if found.task == "regression" else "LogisticRegression")
+        parameters = {} if found.task == "regression" else {"max_iter": 1000}
+    grain = found.calendar.grain
+    window = min(found.partitions, WINDOWS.get(grain, BLOCK_WINDOW))
+    test = 1
+    while found.partitions > 1 and test * found.median < 200 and (test + 1) * 4 <= window:  # noqa: PLR2004
+        test += 1
+    return Trial(
+        estimator, window, test, parameters,
+        minimum_rows=max(1, min(200, found.median // 2)), cooldown=COOLDOWNS[grain], why=why,
+    )  # fmt: skip
+
+
+def _split(table: Table, found: Guess, trial: Trial) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows to learn from and those held out, nearly as the platform will cut them."""
+    import polars as pl
+
+    rows = table.cursor.execute(_features_sql(found)).pl().with_columns(pl.col(pl.Decimal).cast(pl.Float64))
+    if found.task == "regression":
+        rows = rows.filter(pl.col(found.target.name).cast(pl.Float64).is_finite())
+    rows = rows.filter(pl.col(found.target.name).is_not_null())
+    grain = found.calendar.grain
+    if trial.window == 1:
+        held_out = split_rows(zip(rows["_source"], rows["_row"], strict=True), 0.2, SEED)
+        mask = pl.Series(held_out, dtype=pl.Boolean)
+        train, test = rows.filter(~mask), rows.filter(mask)
+    elif grain == "block":
+        block = pl.int_range(rows.height, eager=True) // found.calendar.rows
+        test = rows.filter(block >= block.max() - trial.test + 1)  # type: ignore[operator]
+        train = rows.filter(block < block.max() - trial.test + 1)  # type: ignore[operator]
+    else:
+        time = rows[found.time.name].cast(pl.Datetime("us")) if found.time else rows["_row"]
+        starts = placed(time, found.calendar)
+        cut = split_by_time(starts.unique().to_list(), window=trial.window, test=trial.test)
+        train, test = rows.filter(starts.is_in(list(cut.train))), rows.filter(starts.is_in(list(cut.test)))
+    return _some(train), _some(test)
+
+
+def _some(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows if rows.height <= ROWS else rows.sample(ROWS, seed=SEED)
+
+
+def _features_sql(found: Guess) -> str:
+    listed = [quoted(one.name) for one in found.features]
+    derived = [f"{sql} AS {quoted(name)}" for name, (sql, _) in found.derived.items()]
+    time = [quoted(found.time.name)] if found.time else []
+    return f"SELECT {', '.join([*time, *listed, *derived, quoted(found.target.name)])}, _source, _row FROM typed"
+
+
+def _derive(table: Table, found: Guess) -> None:
+    """What the time says of every partition alike: its hour where a partition has all, its weekday likewise."""
+    time, grain = found.time, found.calendar.grain
+    if time is None or any(one.name in {"hour", "hr", "weekday"} for one in found.features):
+        return
+    name = quoted(time.name)
+    hours, weekdays, days = table.one(
+        f"SELECT count(DISTINCT hour(CAST({name} AS TIMESTAMP))), count(DISTINCT isodow({name})), "
+        f"count(DISTINCT CAST({name} AS DATE)) FROM typed"
+    )
+    if hours > 1 and grain != "hour" and "hour" not in {one.name for one in found.columns}:
+        found.derived["hour"] = (f"hour({name})", "The time itself is no feature: its hour and weekday come again.")
+    if (
+        weekdays > 1
+        and days > 3 * found.partitions
+        and grain in {"week", "month"}
+        and "weekday" not in {one.name for one in found.columns}
+    ):
+        found.derived["weekday"] = (
+            f"isodow({name})",
+            "The time itself is no feature: its hour and weekday come again.",
+        )
+
+
+# --------------------------------------------------------------------------------------------------------- gates
+
+
+def _set_gates(found: Guess, trial: Trial, train: pl.DataFrame, test: pl.DataFrame) -> None:
+
+    task, target = found.task, found.target.name
+    texts = [one.name for one in found.features if one.text]
+    trial.watched = _watched(task, test[target])
+    if not train.height or not test.height:
+        raise ValueError("--target: too few rows have a target to hold some out. Remedy: more rows, or --grain none")
+    classes = classes_of(train[target], task, found.positive or None)
+    schema = {name: kind for name, kind in train.schema.items() if name not in {"_source", "_row"}}
+    kinds = feature_kinds(schema, target=target, time=found.time.name if found.time else None, task=task, text=texts)
+    pipeline = build_pipeline(trial.estimator, trial.parameters, kinds, SEED, task=task, words=Words())
+    fit(pipeline, train, kinds, target, task=task, classes=classes)
+    reached = _measured(task, test[target], predict(pipeline, test, kinds, task), classes)
+    guessed = _measured(task, test[target], _always(task, train[target], test.height, classes), classes)
+    metric = trial.watched[0]
+    trial.gates.append(_gate(metric, reached[metric], guessed[metric], found))
+    second = {"regression": "r2", "binary": "roc_auc"}.get(task, "accuracy")
+    # A second gate where there is room between guessing and knowing.
+    if (
+        reached[metric] < CLEARLY * guessed[metric]
+        and second in reached
+        and (lowest := guessed.get(second, 0.0)) < reached[second] - 0.1
+    ):
+        limit = math.floor(100 * (lowest + reached[second]) / 2) / 100
+        why = f"{second} was {reached[second]:.3g} in a trial; who always says the same has {lowest:.2g}: half way."
+        trial.gates.append((second, "at_least", limit, why))
+
+
+def _watched(task: Task, target: pl.Series) -> tuple[str, str]:
+    if task != "regression":
+        return "log_loss", "The likelihood of what then was: it also sees a model that is too sure."
+    least, median = target.min(), target.median()
+    if isinstance(least, int | float) and isinstance(median, int | float) and 0 < median * 0.05 < least:
+        return "mape", "The target is far from zero: its error is told as a share."
+    return "mae", "The target may be near zero or below, where a share of it means nothing."
+
+
+def _measured(task: Task, actual: pl.Series, predicted: Any, classes: Any) -> dict[str, float]:
+
+    return measure(task, as_actual(actual, task, classes), predicted)
+
+
+def _always(task: Task, learnt: pl.Series, rows: int, classes: Any) -> Any:
+    """What one says who knows only the target of the rows to learn from."""
+    import numpy as np  # noqa: PLC0415
+
+    known = as_actual(learnt, task, classes)
+    if task == "multiclass":
+        shares = np.array([(known == code).mean() for code in range(len(classes))])
+        return np.tile(shares, (rows, 1))
+    return np.full(rows, np.median(known) if task == "regression" else known.mean())
+
+
+def _gate(metric: str, reached: float, guessed: float, found: Guess) -> tuple[str, str, float, str]:
+    told = f"{metric} was {reached:.3g} in a trial on held-out rows; who always says the same has {guessed:.3g}"
+    if reached < CLEARLY * guessed:
+        limit, why = max((reached + guessed) / 2, 1.1 * reached), f"{told}: half way."
+    else:
+        limit, why = 1.25 * max(reached, guessed), f"{told}: it hardly beats that, and the gate keeps out worse only."
+        found.warnings.append(
+            f"the features hardly predict {found.target.name}: {told}. A gate that demands more would stop every model"
+        )
+    digits = 2 - math.floor(math.log10(limit)) if limit > 0 else 3
+    return metric, "at_most", math.ceil(limit * 10**digits) / 10**digits, why
+
+
+# ------------------------------------------------------------------------------------------------------- leakage
+
+
+def _suspect(table: Table, found: Guess) -> None:
+    """Leave out what predicts the target nearly perfectly by itself, or adds up to it."""
+    import numpy as np  # noqa: PLC0415
+    import polars as pl
+
+    target = found.target
+    names = ", ".join(quoted(one.name) for one in [*found.features, target])
+    sample = f"reservoir({ROWS_OF_A_SUSPICION} ROWS) REPEATABLE (7)"
+    sql = f"SELECT {names} FROM typed WHERE {quoted(target.name)} IS NOT NULL USING SAMPLE {sample}"
+    rows = table.cursor.execute(sql).pl()
+    if rows.height < 50:  # noqa: PLR2004 - by so few, anything looks perfect
+        return
+    before = found.features
+    suspects: dict[str, str] = {}
+    if found.task == "regression":
+        suspects |= _sums(found, rows)
+        actual = rows[target.name].cast(pl.Float64).to_numpy()
+    else:
+        actual = rows[target.name].cast(pl.String).rank("dense").to_numpy().astype(float)
+    usable = np.isfinite(actual)
+    for column in before:
+        if (
+            column.name not in suspects
+            and not column.text
+            and (why := _too_good(found.task, rows, column, actual, usable))
+        ):
+            suspects[column.name] = why
+    if len(suspects) == len(before):
+        found.warnings += [
+            f"{name} looks like leakage, and nothing else is left to learn from: {why}"
+            for name, why in suspects.items()
+        ]
+        return
+    for column in before:
+        if column.name in suspects:
+            found.leave_out(column, suspects[column.name])
+            found.questions.append(f"Is {column.name} known when a prediction is made? Then add it to features.sql")
+
+
+def _too_good(task: Task, rows: pl.DataFrame, column: Column, actual: Any, usable: Any) -> str:
+    import numpy as np  # noqa: PLC0415
+    import polars as pl
+
+    values = rows[column.name]
+    if values.dtype == pl.String:
+        codes = values.rank("dense").to_numpy().astype(float)
+    elif values.dtype.is_temporal():
+        codes = values.cast(pl.Datetime("us")).dt.epoch("s").to_numpy().astype(float)
+    else:
+        codes = values.cast(pl.Float64).to_numpy().astype(float)
+    missing = np.isnan(codes)
+    if (
+        task != "regression"
+        and 0 < missing.mean() < 1
+        and _explained(task, missing.astype(float), actual, usable) >= TOO_GOOD
+    ):
+        return "it is filled, or missing, by what the target is: leakage"
+    filled = usable & ~missing
+    if filled.sum() < len(actual) / 2:
+        return ""
+    share = _explained(task, codes, actual, filled)
+    return f"it alone tells the target ({share:.1%} of it): leakage, nearly certainly" if share >= TOO_GOOD else ""
+
+
+def _explained(task: Task, values: Any, actual: Any, usable: Any) -> float:
+    """What a small tree on one column tells of the target in rows that it has not seen: R², or the mean recall."""
+    import numpy as np  # noqa: PLC0415
+    from sklearn.metrics import recall_score
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    inputs, outputs = values[usable].reshape(-1, 1), actual[usable]
+    odd = np.arange(len(outputs)) % 2 == 1
+    if task == "regression":
+        tree = DecisionTreeRegressor(max_leaf_nodes=128, min_samples_leaf=3, random_state=0)
+        return float(tree.fit(inputs[odd], outputs[odd]).score(inputs[~odd], outputs[~odd]))
+    labels, times = np.unique(outputs[~odd], return_counts=True)
+    if len(labels) < 2 or len(np.unique(outputs[odd])) < 2 or times.min() < 5:  # noqa: PLR2004
+        return 0.0
+    tree = DecisionTreeClassifier(max_leaf_nodes=128, min_samples_leaf=3, class_weight="balanced", random_state=0)
+    said = tree.fit(inputs[odd], outputs[odd]).predict(inputs[~odd])
+    return float(recall_score(outputs[~odd], said, average="macro", labels=labels, zero_division=0))
+
+
+def _sums(found: Guess, rows: pl.DataFrame) -> dict[str, str]:
+    """Pairs of numbers whose sum, difference or product is the target."""
+    import numpy as np  # noqa: PLC0415
+    import polars as pl
+
+    numbers = [one.name for one in found.features if one.is_number][:MOST_PAIRS]
+    target = rows[found.target.name].cast(pl.Float64).to_numpy()
+    values = {name: rows[name].cast(pl.Float64).to_numpy() for name in numbers}
+    suspects: dict[str, str] = {}
+    for first, second in combinations(numbers, 2):
+        a, b = values[first], values[second]
+        ways = {
+            f"{first} + {second}": a + b,
+            f"{first} - {second}": a - b,
+            f"{second} - {first}": b - a,
+            f"{first} * {second}": a * b,
+        }
+        for words, made in ways.items():
+            # Rounding in the source is no difference.
+            close = np.abs(made - target) <= 1e-6 + 1e-3 * np.abs(target)
+            if close[np.isfinite(made)].size > rows.height / 2 and close[np.isfinite(made)].mean() > TOO_GOOD:
+                for name in re.findall(r"\w+", words):
+                    if np.ptp(values[name][np.isfinite(values[name])]) > 0:
+                        suspects.setdefault(name, f"{words} is {found.target.name}: leakage")
+    return suspects

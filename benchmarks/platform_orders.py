@@ -1,7 +1,7 @@
 """The platform's side of the rows about a whole file: a CSV of orders to `raw`, `validated` and `quarantine`, one run.
 
-Prints one line of JSON: counts that must equal the peer's, and the seconds of the run. Imports and loading are left out,
-as they are on the peer's side.
+Prints one line of JSON: counts that must equal the peer's, and the seconds of the run. Imports and loading are left
+out, as they are on the peer's side.
 
 Usage: `python -m benchmarks.platform_orders FILE HOME [--profile]`
 """

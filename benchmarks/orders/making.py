@@ -26,7 +26,9 @@ SELECT
     if(h // 29 % 5 = 0, 'true', 'false') AS express,
     CASE WHEN bad = 9 THEN '6' WHEN h // 31 % 3 = 0 THEN NULL ELSE CAST(1 + h // 37 % 5 AS VARCHAR) END AS rating,
     if(h // 41 % 2 = 0, NULL, 'left with neighbour ' || CAST(h // 43 % 500 AS VARCHAR)) AS note
-FROM (SELECT i, i % 2000 - 1000 AS bad, CAST(hash(i) // 1024 AS BIGINT) AS h FROM range(CAST(? AS BIGINT)) AS numbers (i))
+FROM (
+    SELECT i, i % 2000 - 1000 AS bad, CAST(hash(i) // 1024 AS BIGINT) AS h FROM range(CAST(? AS BIGINT)) AS numbers (i)
+)
 ORDER BY i
 """
 

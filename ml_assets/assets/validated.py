@@ -177,7 +177,7 @@ def judge_rows(project: Project, raw: "pl.DataFrame", cleaned: "pl.DataFrame") -
             f"source.ignore_in_duplicates: {unknown[0]!r} is no column of raw: {', '.join(raw.columns)}"
         )
     told_apart = [name for name in raw.columns if name not in ignored]
-    first = raw.select(pl.struct(told_apart).is_first_distinct()).to_series()
+    first = _is_first(raw.select(told_apart))
     kept, rows = raw.filter(first), cleaned.filter(first)
     ends = {start: project.step(start, 1) for start in kept["_partition"].unique()}
     rows = rows.with_columns(
@@ -278,6 +278,16 @@ def _one_for_each(project: Project, raw: "pl.DataFrame", cleaned: "pl.DataFrame"
             "Remedy: return one row for each raw row; bad rows belong in quarantine, the platform drops duplicates"
         )
     return cleaned
+
+
+def _is_first(rows: "pl.DataFrame") -> "pl.Series":
+    """Whether each row is the first of those that are equal."""
+    import polars as pl
+
+    # Equal rows have equal hashes, and few others do: only where a hash repeats are the rows themselves compared.
+    at = rows.hash_rows().is_duplicated().arg_true()
+    alike = rows[at].select(pl.struct(pl.all()).is_first_distinct()).to_series()
+    return pl.repeat(value=True, n=rows.height, eager=True).scatter(at, alike)
 
 
 def _samples(quarantine: "pl.DataFrame") -> Mapping[str, str]:

@@ -214,16 +214,16 @@ def cast_columns(rows: pl.DataFrame, types: Mapping[str, Any], timezone: str = "
     cast = rows.select(
         _cast_to(pl.col(name), schema[name], dtype, timezone).alias(name) for name, dtype in types.items()
     )
-    padded = []
+    found = []
     for name, dtype in types.items():
-        # Blanks around a value are rare: only what did not read is looked at again without them.
+        # Blanks around a value are rare: only what was not read is looked at again, without them.
         lost = _lost(rows[name], cast[name]) if schema[name] == pl.String else ()
         if len(lost):
             bare = rows.select(pl.col(name).gather(lost).str.strip_chars())
-            again = bare.select(_cast_to(pl.col(name), pl.String(), dtype, timezone)).to_series()
-            if again.null_count() < len(again):
-                padded.append(cast[name].scatter(lost, again))
-    return cast.with_columns(padded)
+            values = bare.select(_cast_to(pl.col(name), pl.String(), dtype, timezone, again=True)).to_series()
+            if values.null_count() < len(values):
+                found.append(cast[name].scatter(lost, values))
+    return cast.with_columns(found)
 
 
 def _lost(old: pl.Series, new: pl.Series) -> pl.Series:
@@ -235,13 +235,13 @@ def _lost(old: pl.Series, new: pl.Series) -> pl.Series:
     return (new.is_null() & old.is_not_null()).arg_true()
 
 
-def _cast_to(values: pl.Expr, old: pl.DataType, dtype: Any, timezone: str) -> pl.Expr:
+def _cast_to(values: pl.Expr, old: pl.DataType, dtype: Any, timezone: str, *, again: bool = False) -> pl.Expr:
     import polars as pl
 
     if old == dtype:
         return _finite(values, old)
     if old == pl.String:
-        return _read(values, dtype, timezone)
+        return _read(values, dtype, timezone, again=again)
     if old.is_temporal() != dtype.is_temporal() and dtype != pl.String and old != pl.Null:
         # A number is no date: polars would take it for days since 1970.
         return pl.repeat(None, pl.len(), dtype=dtype)
@@ -252,25 +252,26 @@ def _cast_to(values: pl.Expr, old: pl.DataType, dtype: Any, timezone: str) -> pl
     return _finite(new, dtype)
 
 
-def _read(text: pl.Expr, dtype: Any, timezone: str) -> pl.Expr:
-    """Text in another type, each value by itself: polars would guess one format of a moment for the whole column."""
+def _read(text: pl.Expr, dtype: Any, timezone: str, *, again: bool) -> pl.Expr:
+    """Text in another type, each value by itself: polars would guess one format of a moment for the whole column.
+
+    Args:
+        text: without blanks around it.
+        dtype: the type.
+        timezone: of local times.
+        again: whether it has been read before, quickly, and nothing came of it.
+    """
     import polars as pl
 
     if dtype == pl.Date:
         day = text.str.to_date("%Y-%m-%d", strict=False)
         return pl.when(text.str.contains(r"^\d{4}-\d{2}-\d{2}$")).then(day)
     if dtype == pl.Datetime:
-        parts = text.str.extract_groups(MOMENT).struct
-        written = parts.field("day") + "T" + parts.field("clock").fill_null("00:00")
-        written += parts.field("second").fill_null(":00")
-        offset = parts.field("zone").replace("Z", "+00:00")
-        moment = (written + offset).str.to_datetime(
-            "%Y-%m-%dT%H:%M:%S%.f%z", strict=False, time_unit="us", time_zone="UTC"
-        )
-        local = written.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us")
-        local = pl.when(offset.is_null()).then(local)
-        local = local.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
-        moment = moment.dt.convert_time_zone(timezone).fill_null(local)
+        if again:
+            moment = _moment(text, timezone)
+        else:  # days alone are read much quicker
+            midnight = _read(text, pl.Date, timezone, again=again).cast(pl.Datetime("us"))
+            moment = midnight.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
         if getattr(dtype, "time_zone", None):
             return _cast_to(moment, pl.Datetime("us", timezone), dtype, timezone)
         return _cast_to(moment.dt.replace_time_zone(None), pl.Datetime("us"), dtype, timezone)
@@ -282,6 +283,21 @@ def _read(text: pl.Expr, dtype: Any, timezone: str) -> pl.Expr:
     if isinstance(dtype, pl.Decimal):
         new = pl.when(~text.str.contains(rf"\.\d{{{dtype.scale}}}\d*[1-9]")).then(new)
     return _finite(new, dtype)
+
+
+def _moment(text: pl.Expr, timezone: str) -> pl.Expr:
+    """Text as moments in a zone, each as it is written: with or without a clock, seconds, an offset."""
+    import polars as pl
+
+    parts = text.str.extract_groups(MOMENT).struct
+    written = parts.field("day") + "T" + parts.field("clock").fill_null("00:00")
+    written += parts.field("second").fill_null(":00")
+    offset = parts.field("zone").replace("Z", "+00:00")
+    moment = (written + offset).str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z", strict=False, time_unit="us", time_zone="UTC")
+    local = written.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us")
+    local = pl.when(offset.is_null()).then(local)
+    local = local.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
+    return moment.dt.convert_time_zone(timezone).fill_null(local)
 
 
 def _finite(values: pl.Expr, dtype: Any) -> pl.Expr:

@@ -173,13 +173,15 @@ def run_sql(cursor: duckdb.DuckDBPyConnection, path: str, sql: str, name: str, r
     together = is_row_wise(sql, where=path, kept=LINEAGE)
     parts = []
     for part in [rows] if together else rows.partition_by(PARTITION, maintain_order=True) or [rows]:
-        cursor.register("_part", part)
-        try:
-            parts.append(run_select(cursor, sql, {name: "FROM _part"}))
-        except duckdb.Error as error:
-            raise SqlFailure(f"{path}: {error}") from error
-        finally:
-            cursor.unregister("_part")
+        # On a cursor of its own: an open transaction would keep the rows of every piece until its end.
+        with cursor.cursor() as own:
+            own.register("_part", part)
+            try:
+                parts.append(run_select(own, sql, {name: "FROM _part"}))
+            except duckdb.Error as error:
+                raise SqlFailure(f"{path}: {error}") from error
+            finally:
+                own.unregister("_part")
     result = pl.concat(parts)
     missing = [column for column in LINEAGE if column not in result.columns]
     if missing:

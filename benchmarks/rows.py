@@ -11,10 +11,11 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.harness import Comparison, alternate, row
+from benchmarks.harness import Comparison, alternate, row, value_of
 from benchmarks.process import Measured, timed_process
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 BENCHMARKS = Path(__file__).parent
 WORK = BENCHMARKS / ".work"
+
+# How many orders most rows read, and the one about size.
+ORDERS, MANY_ORDERS = 1_000_000, 10_000_000
 
 # Counts that the plain script and by_the_book print, and that a row about the same months must find equal.
 ROW_COUNTS = ("months", "rows_raw", "rows_duplicate", "rows_validated", "rows_quarantined")
@@ -154,3 +158,88 @@ def decision() -> Comparison:
     loading = "from ml_assets.definitions import defs; defs()"
     floor = [python("-c", loading, env={"ML_ASSETS_HOME": str(warm_home())}).seconds for _ in waited]
     return Comparison(tuple(waited), tuple(floor))
+
+
+@contextmanager
+def orders(rows: int = ORDERS) -> Iterator[Path]:
+    """Write a CSV file of orders, which is removed afterwards."""
+    with workspace() as folder:
+        file = folder / f"orders_{rows}.csv"
+        python("-m", "benchmarks.orders.making", str(file), str(rows))
+        yield file
+
+
+def checks_against(peer: str, *, repeats: int) -> Comparison:
+    """Compare judging the orders with a peer that gives the same rows as many reasons."""
+    with orders() as file:
+        return alternate(
+            lambda: python("-m", "benchmarks.platform_judge", str(file)),
+            lambda: python(str(BENCHMARKS / "peers" / peer), str(file)),
+            repeats=repeats,
+            figure="reported",
+            same_work=("rows_passed", "rows_failed", "reasons"),
+        )
+
+
+@row("validation", target="<= 1.5 x", unit="s", ours="1 M x 12, from text, all reasons", other="one query by hand")
+def validation() -> Comparison:
+    """Every failing row with all its reasons costs little more than the same checks written in SQL by hand."""
+    return checks_against("checks_in_sql.py", repeats=5)
+
+
+@row(
+    "validation-pandas",
+    target="<= 0.25 x",
+    unit="s",
+    ours="1 M x 12, from text, all reasons",
+    other="pandera on pandas",
+)
+def validation_pandas() -> Comparison:
+    """The same against the validation that most teams have."""
+    return checks_against("checks_in_pandas.py", repeats=3)
+
+
+def materialized(file: Path, *options: str) -> Measured:
+    """Run the platform over a file of orders in a fresh home."""
+    with workspace() as home:
+        return python("-m", "benchmarks.platform_orders", str(file), str(home / "home"), *options)
+
+
+def read_csv(file: Path) -> Measured:
+    """Load a file of orders with DuckDB."""
+    with workspace() as folder:
+        return python(str(BENCHMARKS / "peers" / "read_csv.py"), str(file), str(folder / "orders.duckdb"))
+
+
+@row("csv", target="<= 2 x", unit="s", ours="a CSV of 1 M x 12 to raw and validated", other="DuckDB's read_csv")
+def csv() -> Comparison:
+    """From a file to validated rows, against DuckDB reading it in the right types and checking nothing."""
+    with orders() as file:
+        measured = alternate(
+            lambda: materialized(file), lambda: read_csv(file), repeats=3, figure="reported", same_work=("rows_raw",)
+        )
+        return replace(measured, profile=materialized(file, "--profile").report()["profile"])
+
+
+@cache
+def of_each_size() -> tuple[Measured, Measured]:
+    """Run ten million orders, a hundred days in one run, and one million; the same figures for every row."""
+    with orders(MANY_ORDERS) as file:
+        many = materialized(file)
+    with orders() as file:
+        few = materialized(file)
+    return many, few
+
+
+@row("large", target="<= 2048 MiB", unit="MiB", ours="peak of 10 M rows in one run", other="of 1 M rows")
+def large() -> Comparison:
+    """A range of any size is worked on in bounded memory."""
+    many, few = (one.peak_rss_bytes / 2**20 for one in of_each_size())
+    return Comparison((many,), (few,))
+
+
+@row("linear", target="<= 1.3 x", unit="s", ours="a million rows of 10 M in one run", other="a million of 1 M")
+def linear() -> Comparison:
+    """Ten times the rows take ten times the time."""
+    many, few = of_each_size()
+    return Comparison((value_of(many, "reported") * ORDERS / MANY_ORDERS,), (value_of(few, "reported"),))

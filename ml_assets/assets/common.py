@@ -202,19 +202,18 @@ def run_sql(
     check_select(sql, where=path, allowed=[name, *others])
     together = is_row_wise(sql, table=name, where=path, kept=LINEAGE)
     parts = []
-    # Once, not for each partition.
-    inputs = {other: f"FROM {quoted(f'_reference_{other}')}" for other in others}
-    for other, frame in others.items():
-        cursor.register(f"_reference_{other}", frame)
-    try:
-        for part in [rows] if together else rows.partition_by(PARTITION, maintain_order=True) or [rows]:
-            cursor.register("_part", part)
-            parts.append(run_select(cursor, sql, {name: "FROM _part", **inputs}))
-    except duckdb.Error as error:
-        raise SqlFailure(f"{path}: {error}") from error
-    finally:
-        for registered in ("_part", *(f"_reference_{other}" for other in others)):
-            cursor.unregister(registered)
+    # On a cursor of its own: an open transaction would keep the rows of every piece until its end.
+    with cursor.cursor() as own:
+        # Once, not for each partition.
+        inputs = {other: f"FROM {quoted(f'_reference_{other}')}" for other in others}
+        for other, frame in others.items():
+            own.register(f"_reference_{other}", frame)
+        try:
+            for part in [rows] if together else rows.partition_by(PARTITION, maintain_order=True) or [rows]:
+                own.register("_part", part)
+                parts.append(run_select(own, sql, {name: "FROM _part", **inputs}))
+        except duckdb.Error as error:
+            raise SqlFailure(f"{path}: {error}") from error
     result = pl.concat(parts)
     missing = [column for column in LINEAGE if column not in result.columns]
     if missing:

@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import duckdb
 
 from ml_assets.assets.common import SINGLE_RUN, Span, asset_key, commit_of, describe, in_pieces, run_sql, span_of, spec
 from ml_assets.core.lineage import ColumnRef, column_lineage
 from ml_assets.core.validation import ACCOUNTED, MALFORMED, SHARE, Verdict, judge, reasons_in_words
 from ml_assets.lake.origin import SIMULATED
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.tables import LINEAGE, WindowWriter, described, read
+from ml_assets.lake.sql import quoted
+from ml_assets.lake.tables import LINEAGE, PARTITION, WindowWriter, described, read
 from ml_assets.project import Project
 from ml_assets.schemas import forget_outline, load_schema, schema_outline, source_of
 
@@ -125,7 +127,8 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
                 for piece in in_pieces(project, cursor, table, span):
                     raw = read(cursor, table, piece.window)
                     cleaned = run_sql(cursor, project.clean_path, project.clean_sql, "raw", raw)
-                    judged = judge_rows(project, raw, cleaned)
+                    repeated = in_older_blocks(project, cursor, raw, piece)
+                    judged = judge_rows(project, raw, cleaned, repeated)
                     tally.add(judged, account(project, piece, judged))
                     passed.add(judged.validated)
                     failed.add(judged.quarantine)
@@ -156,13 +159,49 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
     return validated
 
 
-def judge_rows(project: Project, raw: "pl.DataFrame", cleaned: "pl.DataFrame") -> Judged:
+def in_older_blocks(
+    project: Project, cursor: duckdb.DuckDBPyConnection, raw: "pl.DataFrame", span: Span
+) -> "pl.Series | None":
+    """Which raw rows repeat one of an older block; None where partitions are no blocks.
+
+    Between months two equal rows are two events. Blocks have no time: the same row in a later block is a repetition,
+    and would stand on both sides of a split into older and newer blocks.
+    """
+    import polars as pl
+
+    if project.partitions.grain != "block":
+        return None
+    table, same = project.table("raw").path, []
+    for name in _told_apart(project, raw):
+        same += [f"newer.{quoted(name)} IS NOT DISTINCT FROM older.{quoted(name)}"] if name != PARTITION else []
+    lineage = list(LINEAGE)
+    found = cursor.execute(
+        f"SELECT DISTINCT {', '.join(f'newer.{name}' for name in lineage)} FROM {table} AS newer JOIN {table} AS older "
+        f"ON {' AND '.join([*same, f'older.{PARTITION} < newer.{PARTITION}'])} "
+        f"WHERE {span.window.condition(PARTITION, of='newer')}"
+    ).pl()
+    marked = raw.select(lineage).join(
+        found.with_columns(pl.lit(value=True).alias("_repeated")), on=lineage, how="left", maintain_order="left"
+    )
+    return marked["_repeated"].fill_null(value=False)
+
+
+def _told_apart(project: Project, raw: "pl.DataFrame") -> list[str]:
+    """The columns in which two raw rows must be equal to be the same row."""
+    ignored = {*project.source.ignore_in_duplicates, "_source", "_row", "_ingested_at", SIMULATED}
+    return [name for name in raw.columns if name not in ignored]
+
+
+def judge_rows(
+    project: Project, raw: "pl.DataFrame", cleaned: "pl.DataFrame", repeated: "pl.Series | None" = None
+) -> Judged:
     """Drop duplicates and judge the rest.
 
     Args:
         project: the project.
         raw: raw rows of whole partitions, ordered by lineage.
         cleaned: what clean.sql made of them, in any order.
+        repeated: which raw rows repeat one of another partition, shape (n,); None for none.
 
     Raises:
         AccountingError: if clean.sql did not return one row for each raw row.
@@ -171,14 +210,14 @@ def judge_rows(project: Project, raw: "pl.DataFrame", cleaned: "pl.DataFrame") -
     import polars as pl
 
     cleaned = _one_for_each(project, raw, cleaned)
-    ignored = {*project.source.ignore_in_duplicates, "_source", "_row", "_ingested_at", SIMULATED}
     unknown = sorted(set(project.source.ignore_in_duplicates) - set(raw.columns))
     if unknown:
         raise AccountingError(
             f"source.ignore_in_duplicates: {unknown[0]!r} is no column of raw: {', '.join(raw.columns)}"
         )
-    told_apart = [name for name in raw.columns if name not in ignored]
-    first = raw.select(pl.struct(told_apart).is_first_distinct()).to_series()
+    first = _is_first(raw.select(_told_apart(project, raw)))
+    if repeated is not None:
+        first &= ~repeated
     kept, rows = raw.filter(first), cleaned.filter(first)
     ends = {start: project.step(start, 1) for start in kept["_partition"].unique()}
     rows = rows.with_columns(
@@ -282,6 +321,16 @@ def _one_for_each(project: Project, raw: "pl.DataFrame", cleaned: "pl.DataFrame"
             "Remedy: return one row for each raw row; bad rows belong in quarantine, the platform drops duplicates"
         )
     return cleaned
+
+
+def _is_first(rows: "pl.DataFrame") -> "pl.Series":
+    """Whether each row is the first of those that are equal."""
+    import polars as pl
+
+    # Equal rows have equal hashes, and few others do: only where a hash repeats are the rows themselves compared.
+    at = rows.hash_rows().is_duplicated().arg_true()
+    alike = rows[at].select(pl.struct(pl.all()).is_first_distinct()).to_series()
+    return pl.repeat(value=True, n=rows.height, eager=True).scatter(at, alike)
 
 
 def _samples(quarantine: "pl.DataFrame") -> dict[str, list[tuple[str, int, str, str | None]]]:

@@ -158,7 +158,7 @@ def judge(
         .group_by("index", maintain_order=True)
         .agg(pl.struct("check", "column", "value").alias("reasons"))
     )
-    ok = ~pl.int_range(rows.height, dtype=pl.UInt32).is_in(failed["index"].implode())
+    ok = pl.repeat(value=True, n=rows.height, eager=True).scatter(failed["index"], False)
     return Verdict(cast.with_columns(rows.select(carried)).filter(ok), failed, failures)
 
 
@@ -172,21 +172,26 @@ def _cast(
     """The schema's columns in its types, null where a value does not cast, and a reason for each of those."""
     import polars as pl
 
-    cast: dict[str, pl.Series] = {}
+    types = {name: column.dtype.type for name, column in schema.columns.items()}
+    old = rows.select(list(types))
+    try:
+        cast = cast_columns(old, types, timezone)
+    except pl.exceptions.InvalidOperationError:
+        for name, dtype in types.items():
+            try:
+                cast_column(old[name], dtype, timezone)
+            except pl.exceptions.InvalidOperationError as error:
+                raise FileFailure(
+                    f"schema {schema.name}, {name}: {old[name].dtype} is not read as {schema.columns[name].dtype}: "
+                    f"{str(error).splitlines()[0]}. Remedy: convert the column in clean.sql"
+                ) from error
+        raise
     reasons = []
-    for name, column in schema.columns.items():
-        old = rows[name]
-        try:
-            new = cast[name] = cast_column(old, column.dtype.type, timezone)
-        except pl.exceptions.InvalidOperationError as error:
-            raise FileFailure(
-                f"schema {schema.name}, {name}: {old.dtype} is not read as {column.dtype}: {error}. "
-                "Remedy: convert the column in clean.sql"
-            ) from error
-        lost = new.is_null() & old.is_not_null()
-        if lost.any():
-            reasons.append(_reasons(pl.arg_where(lost, eager=True), names[name, "cast"], name, old.filter(lost)))
-    return pl.DataFrame(cast), reasons
+    for name in types:
+        lost = _lost(old[name], cast[name])
+        if len(lost):
+            reasons.append(_reasons(lost, names[name, "cast"], name, old[name].gather(lost)))
+    return cast, reasons
 
 
 def cast_column(values: pl.Series, dtype: Any, timezone: str = "UTC") -> pl.Series:
@@ -195,63 +200,110 @@ def cast_column(values: pl.Series, dtype: Any, timezone: str = "UTC") -> pl.Seri
     Nothing is rounded, cut off or wrapped: "12.7" is no integer, 2 no boolean, noon no date, and neither NaN nor
     infinity a number; only where fractions become floats is the nearest one taken. Dates and times are read as ISO
     8601, without an offset as local times of the zone; of a local time that comes twice the first is meant, one that
-    the clocks skip is none. Booleans are true/false, yes/no, t/f, y/n, 1/0 in any case.
+    the clocks skip is none. Booleans are true/false, yes/no, t/f, y/n, 1/0 in any case. Blanks around text are no part
+    of the value.
+    """
+    return cast_columns(values.to_frame(), {values.name: dtype}, timezone).to_series()
+
+
+def cast_columns(rows: pl.DataFrame, types: Mapping[str, Any], timezone: str = "UTC") -> pl.DataFrame:
+    """Columns in other types, all at once: name → type. See `cast_column`."""
+    import polars as pl
+
+    schema = rows.schema
+    cast = rows.select(
+        _cast_to(pl.col(name), schema[name], dtype, timezone).alias(name) for name, dtype in types.items()
+    )
+    found = []
+    for name, dtype in types.items():
+        # Blanks around a value are rare: only what was not read is looked at again, without them.
+        lost = _lost(rows[name], cast[name]) if schema[name] == pl.String else ()
+        if len(lost):
+            bare = rows.select(pl.col(name).gather(lost).str.strip_chars())
+            values = bare.select(_cast_to(pl.col(name), pl.String(), dtype, timezone, again=True)).to_series()
+            if values.null_count() < len(values):
+                found.append(cast[name].scatter(lost, values))
+    return cast.with_columns(found)
+
+
+def _lost(old: pl.Series, new: pl.Series) -> pl.Series:
+    """The positions of values that became null."""
+    import polars as pl
+
+    if new.null_count() == old.null_count():
+        return pl.Series(dtype=pl.UInt32)
+    return (new.is_null() & old.is_not_null()).arg_true()
+
+
+def _cast_to(values: pl.Expr, old: pl.DataType, dtype: Any, timezone: str, *, again: bool = False) -> pl.Expr:
+    import polars as pl
+
+    if old == dtype:
+        return _finite(values, old)
+    if old == pl.String:
+        return _read(values, dtype, timezone, again=again)
+    if old.is_temporal() != dtype.is_temporal() and dtype != pl.String and old != pl.Null:
+        # A number is no date: polars would take it for days since 1970.
+        return pl.repeat(None, pl.len(), dtype=dtype)
+    new = values.cast(dtype, strict=False)
+    nearest = dtype.is_float() and (old.is_float() or old.is_decimal())
+    if not nearest and dtype != pl.String:
+        new = pl.when(new.cast(old, strict=False) == values).then(new)
+    return _finite(new, dtype)
+
+
+def _read(text: pl.Expr, dtype: Any, timezone: str, *, again: bool) -> pl.Expr:
+    """Text in another type, each value by itself: polars would guess one format of a moment for the whole column.
+
+    Args:
+        text: without blanks around it.
+        dtype: the type.
+        timezone: of local times.
+        again: whether it has been read before, quickly, and nothing came of it.
     """
     import polars as pl
 
-    if values.dtype == dtype:
-        return _finite(values)
-    if values.dtype == pl.String:
-        return _read(values.str.strip_chars(), dtype, timezone)
-    if values.dtype.is_temporal() != dtype.is_temporal() and dtype != pl.String and values.dtype != pl.Null:
-        # A number is no date: polars would take it for days since 1970.
-        return pl.Series(values.name, [None] * len(values), dtype=dtype)
-    new = values.cast(dtype, strict=False)
-    nearest = new.dtype.is_float() and (values.dtype.is_float() or values.dtype.is_decimal())
-    if not nearest and dtype != pl.String:
-        new = _where(new.cast(values.dtype, strict=False) == values, new)
-    return _finite(new)
-
-
-def _read(text: pl.Series, dtype: Any, timezone: str) -> pl.Series:
-    """Text in another type, each value by itself: polars would guess one format of a moment for the whole column."""
-    import polars as pl
-
     if dtype == pl.Date:
-        return _where(text.str.contains(r"^\d{4}-\d{2}-\d{2}$"), text.str.to_date("%Y-%m-%d", strict=False))
+        day = text.str.to_date("%Y-%m-%d", strict=False)
+        return pl.when(text.str.contains(r"^\d{4}-\d{2}-\d{2}$")).then(day)
     if dtype == pl.Datetime:
-        parts = text.str.extract_groups(MOMENT).struct
-        written = parts.field("day") + "T" + parts.field("clock").fill_null("00:00")
-        written += parts.field("second").fill_null(":00")
-        offset = parts.field("zone").replace("Z", "+00:00")
-        moment = (written + offset).str.to_datetime(
-            "%Y-%m-%dT%H:%M:%S%.f%z", strict=False, time_unit="us", time_zone="UTC"
-        )
-        local = written.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us")
-        local = _where(offset.is_null(), local).dt.replace_time_zone(
-            timezone, ambiguous="earliest", non_existent="null"
-        )
-        moment = moment.dt.convert_time_zone(timezone).fill_null(local)
-        return cast_column(moment if getattr(dtype, "time_zone", None) else moment.dt.replace_time_zone(None), dtype)
+        if again:
+            moment = _moment(text, timezone)
+        else:  # days alone are read much quicker
+            midnight = _read(text, pl.Date, timezone, again=again).cast(pl.Datetime("us"))
+            moment = midnight.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
+        if getattr(dtype, "time_zone", None):
+            return _cast_to(moment, pl.Datetime("us", timezone), dtype, timezone)
+        return _cast_to(moment.dt.replace_time_zone(None), pl.Datetime("us"), dtype, timezone)
     if dtype == pl.Boolean:
         words = {"true": True, "t": True, "yes": True, "y": True, "1": True}
         words |= {"false": False, "f": False, "no": False, "n": False, "0": False}
         return text.str.to_lowercase().replace_strict(words, default=None, return_dtype=pl.Boolean)
     new = text.cast(dtype, strict=False)
-    if isinstance(new.dtype, pl.Decimal):
-        new = _where(~text.str.contains(rf"\.\d{{{new.dtype.scale}}}\d*[1-9]"), new)
-    return _finite(new)
+    if isinstance(dtype, pl.Decimal):
+        new = pl.when(~text.str.contains(rf"\.\d{{{dtype.scale}}}\d*[1-9]")).then(new)
+    return _finite(new, dtype)
 
 
-def _where(condition: pl.Series, values: pl.Series) -> pl.Series:
-    """The values where a condition holds, null elsewhere."""
+def _moment(text: pl.Expr, timezone: str) -> pl.Expr:
+    """Text as moments in a zone, each as it is written: with or without a clock, seconds, an offset."""
     import polars as pl
 
-    return pl.select(pl.when(condition).then(values)).to_series().alias(values.name)
+    parts = text.str.extract_groups(MOMENT).struct
+    written = parts.field("day") + "T" + parts.field("clock").fill_null("00:00")
+    written += parts.field("second").fill_null(":00")
+    offset = parts.field("zone").replace("Z", "+00:00")
+    moment = (written + offset).str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z", strict=False, time_unit="us", time_zone="UTC")
+    local = written.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us")
+    local = pl.when(offset.is_null()).then(local)
+    local = local.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
+    return moment.dt.convert_time_zone(timezone).fill_null(local)
 
 
-def _finite(values: pl.Series) -> pl.Series:
-    return _where(values.is_finite(), values) if values.dtype.is_float() else values
+def _finite(values: pl.Expr, dtype: Any) -> pl.Expr:
+    import polars as pl
+
+    return pl.when(values.is_finite()).then(values) if dtype.is_float() else values
 
 
 def _line_reasons(rows: pl.DataFrame, cast: pl.DataFrame, time: str, timezone: str) -> list[pl.DataFrame]:
@@ -289,13 +341,16 @@ def _uniqueness_reasons(
         keys.append((names[None, "unique"], None, list(schema.unique)))
     found = []
     for check, column, parts in keys:
-        key = cast.select(parts).with_columns(rows["_partition"])
-        copies = key.is_duplicated() & ~key.select(pl.any_horizontal(pl.col(parts).is_null())).to_series()
-        if copies.any():
-            values = (
-                key.filter(copies).select(pl.concat_str(pl.col(parts).cast(pl.String), separator=" · ")).to_series()
-            )
-            found.append(_reasons(pl.arg_where(copies, eager=True), check, column, values))
+        key = cast.select(parts)
+        whole = key.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
+        # Most keys are there once in all partitions together, which is quicker to see: only the others are looked at
+        # with their partition.
+        repeated = key.to_series().is_duplicated() if len(parts) == 1 else key.is_duplicated()
+        at = (repeated & whole).arg_true()
+        at = at.filter(key[at].with_columns(rows["_partition"].gather(at)).is_duplicated())
+        if len(at):
+            values = key[at].select(pl.concat_str(pl.col(parts).cast(pl.String), separator=" · ")).to_series()
+            found.append(_reasons(at, check, column, values))
     return found
 
 

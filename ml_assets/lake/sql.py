@@ -23,9 +23,10 @@ class Window:
     start: datetime
     end: datetime
 
-    def condition(self, column: str = "_partition") -> str:
-        """The range as a SQL condition on a column; rendered from datetimes, so there is nothing to inject."""
-        name, start, end = quoted(column), self.start.isoformat(sep=" "), self.end.isoformat(sep=" ")
+    def condition(self, column: str = "_partition", of: str = "") -> str:
+        """The range as a SQL condition on a column, of a relation; rendered from datetimes: nothing to inject."""
+        name = f"{quoted(of)}.{quoted(column)}" if of else quoted(column)
+        start, end = self.start.isoformat(sep=" "), self.end.isoformat(sep=" ")
         return f"{name} >= TIMESTAMP '{start}' AND {name} < TIMESTAMP '{end}'"
 
 

@@ -6,12 +6,17 @@ type is an error, because it would silently change what old rows mean.
 
 from __future__ import annotations
 
+import glob
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
 from ml_assets.lake.connection import Commit, Lake, LakeError, Transaction, columns_of, create_schema
-from ml_assets.lake.sql import Table, Window, quoted
+from ml_assets.lake.sql import Table, Window, literal, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 PARTITION = "_partition"
+# The folder beside the catalogue for rows that are on their way into the lake.
+PIECES = "pieces"
 # Kept on every row from `raw` to `predictions`, so that any prediction leads back to a line of a source file.
 LINEAGE = (PARTITION, "_source", "_row")
 
@@ -66,7 +73,7 @@ def replace_from(transaction: Transaction, table: Table, relation: str, window: 
     decode values to wrong ones.
     """
     cursor = transaction.cursor
-    incoming = _types(cursor, relation)
+    incoming = _types(cursor, quoted(relation))
     if window is not None:
         sql = f"SELECT count(*) FROM {quoted(relation)} WHERE ({window.condition()}) IS NOT TRUE"
         outside = cursor.execute(sql).fetchone()
@@ -97,24 +104,27 @@ def replace_from(transaction: Transaction, table: Table, relation: str, window: 
 
 
 class Spool:
-    """Rows that come in pieces, kept in a temporary table of a cursor until they are written at once.
+    """Rows that come in pieces, kept as Parquet files beside the lake until they are written at once.
 
-    What does not fit in memory is spilled to the disk.
+    Writing a piece so costs a seventh of adding it to a temporary table, and memory holds one piece at a time.
 
     Args:
-        cursor: the table is this cursor's alone.
-        name: the table's name.
+        cursor: the pieces are a temporary view of this cursor alone.
+        name: the view's name.
     """
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection, name: str) -> None:
         self.name = name
         self._cursor = cursor
         self._columns: dict[str, str] = {}
-        cursor.execute(f"DROP TABLE IF EXISTS temp.{quoted(name)}")
+        self._pieces = 0
+        self._folder = _folder_of_pieces(cursor)
+        # Also when an error leaves the spool behind, and at the end of the process.
+        self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     @property
     def empty(self) -> bool:
-        """Whether no piece has come, not even one without rows: then there is no table either."""
+        """Whether no piece has come, not even one without rows: then there is no view either."""
         return not self._columns
 
     def add(self, rows: pl.DataFrame) -> None:
@@ -123,33 +133,41 @@ class Spool:
         Raises:
             LakeSchemaError: if a column has another type than in the pieces before.
         """
-        self._cursor.register("piece", rows)
-        try:
-            incoming = _types(self._cursor, "piece")
-            if self.empty:
-                self._cursor.execute(f"CREATE TEMP TABLE {quoted(self.name)} AS FROM piece")
-            else:
-                self._fit(incoming)
-                self._cursor.execute(f"INSERT INTO temp.{quoted(self.name)} BY NAME FROM piece")
+        file = self._folder / f"{self._pieces:08}.parquet"
+        rows.write_parquet(file, compression="lz4", statistics=False)
+        self._pieces += 1
+        incoming = _types(self._cursor, f"read_parquet({literal(str(file))})")
+        self._fit(incoming)
+        if incoming.keys() - self._columns.keys():
             self._columns = incoming | self._columns
-        finally:
-            self._cursor.unregister("piece")
+            files = literal(str(self._folder / "*.parquet"))
+            self._cursor.execute(
+                f"CREATE OR REPLACE TEMP VIEW {quoted(self.name)} AS FROM read_parquet({files}, union_by_name => true)"
+            )
 
     def drop(self) -> None:
-        """Drop the table."""
-        self._cursor.execute(f"DROP TABLE IF EXISTS temp.{quoted(self.name)}")
-        self._columns = {}
+        """Drop the view and its files."""
+        self._cursor.execute(f"DROP VIEW IF EXISTS temp.{quoted(self.name)}")
+        self._remove()
 
     def _fit(self, incoming: Mapping[str, str]) -> None:
         for name, kind in incoming.items():
-            known = self._columns.get(name)
-            if known is None:
-                self._cursor.execute(f"ALTER TABLE temp.{quoted(self.name)} ADD COLUMN {quoted(name)} {kind}")
-            elif not _fits(kind, known):
+            known = self._columns.get(name, kind)
+            if not _fits(kind, known):
                 raise LakeSchemaError(
                     f"{self.name}: column {name!r} is {kind} in some rows and {known} in others. "
                     "Remedy: CAST it to one type in the SQL"
                 )
+
+
+def _folder_of_pieces(cursor: duckdb.DuckDBPyConnection) -> Path:
+    """A new folder beside the one that DuckDB spills to, which DuckDB may remove with all that is in it."""
+    (spill,) = cursor.execute("SELECT current_setting('temp_directory')").fetchall()[0]
+    home = Path(spill).with_name(PIECES)
+    if glob.has_magic(str(home)):
+        home = Path(tempfile.gettempdir())  # DuckDB would take the path for a pattern
+    home.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=home))
 
 
 class WindowWriter:
@@ -193,13 +211,10 @@ def read(
         LakeError: if the table does not exist (yet), naming it.
     """
     columns = described(cursor, table, snapshot)
-    order = ", ".join(quoted(name) for name in LINEAGE if name in columns)
-    sql = f"FROM {table.at(snapshot)}"
-    if window is not None:
-        sql += f" WHERE {window.condition()}"
-    if order:
-        sql += f" ORDER BY {order}"
-    return cursor.execute(sql).pl()
+    order = [name for name in LINEAGE if name in columns]
+    rows = cursor.execute(window_of(table, window, snapshot)).pl()
+    # Not by ORDER BY: DuckDB moves whole rows, polars only what tells where their texts are.
+    return rows.sort(order, nulls_last=True, maintain_order=True) if order else rows
 
 
 def described(cursor: duckdb.DuckDBPyConnection, table: Table, snapshot: int | None = None) -> list[str]:
@@ -239,7 +254,7 @@ def window_of(table: Table, window: Window | None, snapshot: int | None = None) 
 
 
 def _types(cursor: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
-    described = cursor.execute(f"DESCRIBE FROM {quoted(relation)}").fetchall()
+    described = cursor.execute(f"DESCRIBE FROM {relation}").fetchall()
     return {name: kind for name, kind, *_ in described}
 
 

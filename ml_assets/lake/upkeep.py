@@ -5,8 +5,12 @@ A snapshot that a registered model was trained on is never forgotten: "the data 
 
 from __future__ import annotations
 
+import shutil
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from ml_assets.lake.tables import PIECES
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -62,4 +66,8 @@ def compact(lake: Lake, *, keep: timedelta, protected: Collection[int]) -> Upkee
         deleted = 0
         for cleaner, limit in (("ducklake_cleanup_old_files", unneeded), ("ducklake_delete_orphaned_files", old)):
             deleted += len(cursor.execute(f"CALL {cleaner}('lake', older_than => {limit})").fetchall())
+    # A process that was killed left its pieces behind.
+    for folder in (lake.folder / PIECES).glob("*"):
+        if time.time() - folder.stat().st_mtime > DAY:
+            shutil.rmtree(folder, ignore_errors=True)
     return Upkeep(sum(files for (files,) in merged), len(expired), deleted)

@@ -10,7 +10,7 @@ import pytest
 from small_lake import COMMIT, LEFT, RIGHT, as_days, data_files, day, days, held, rows_of, write
 
 from ml_assets.lake.connection import Lake
-from ml_assets.lake.tables import replace_rows, replace_window
+from ml_assets.lake.tables import PIECES, replace_rows, replace_window
 from ml_assets.lake.upkeep import Upkeep, compact
 
 NOW, HOUR, YEAR = timedelta(0), timedelta(hours=1), timedelta(days=365)
@@ -164,3 +164,16 @@ def test_upkeep_and_writers_and_readers_do_not_disturb_each_other(fresh: Lake) -
             future.result()
     assert len(set(snapshots)) == 24
     assert held(fresh, LEFT) == held(fresh, LEFT, snapshots[-1]) == as_days({0: [8], 1: [8], 2: [8]})
+
+
+def test_pieces_that_a_killed_process_left_go_after_a_day(fresh: Lake) -> None:
+    write_days(fresh, 1)
+    left, fresh_one = (fresh.folder / PIECES / name for name in ("left", "fresh"))
+    for folder in (left, fresh_one):
+        folder.mkdir(parents=True)
+        (folder / "0.parquet").touch()
+    os.utime(left, (time.time() - 2 * 86_400,) * 2)
+    compact(fresh, keep=YEAR, protected=())
+
+    assert not left.exists()
+    assert fresh_one.exists()

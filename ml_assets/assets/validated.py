@@ -34,7 +34,7 @@ class Judged:
     Attributes:
         validated: rows that pass, with lineage.
         quarantine: raw rows that do not, with `_reasons`.
-        duplicates: raw rows that repeat another of their partition, dropped.
+        duplicates: raw rows that repeat another of their partition, or of an older block, dropped.
         verdict: the checks' counts.
         raw: all raw rows.
     """

@@ -551,8 +551,8 @@ class Project:
         """Refuse what does not fit together.
 
         Raises:
-            ValueError: naming a metric that is none of the task's; a reference whose name is taken; or the file that a
-                source names for two partitions: each would hold the rows of both.
+            ValueError: naming a metric that is none of the task's; a reference whose name is taken; a cursor where
+                there is no time; or the file that a source names for two partitions: each would hold the rows of both.
         """
         self._refuse_other_tasks()
         for name in self.references:
@@ -561,6 +561,12 @@ class Project:
                     f"references.{name}: this is {'taken by the project itself' if name in TABLES else 'no name'}. "
                     "Remedy: another one of lower-case letters, digits and _, a letter first"
                 )
+        database = self.source.database
+        if database is not None and database.cursor is not None and not self.calendar.has_time:
+            raise ValueError(
+                f"source.database: the cursor {database.cursor!r} places rows in time, but partitions of grain "
+                f"{self.partitions.grain} have none. Remedy: write order_by in place of cursor"
+            )
         if not self.source.by_partition:
             return
         if not self.calendar.has_time:

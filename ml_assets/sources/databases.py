@@ -86,7 +86,7 @@ class Selection:
         columns: name → type as the database names it.
         cursor: the cursor column, or None for all rows.
         order_by: the columns that order the rows where there is no cursor.
-        bounds: the starts of the partitions and the end of the last, UTC.
+        bounds: the starts of the partitions and the end of the last, UTC; none without a cursor.
         first: the start of the project's first partition, UTC.
         zone: the time zone of times that have none.
     """
@@ -183,14 +183,15 @@ class DatabaseReader:
         Raises:
             SourceError: the database cannot be reached, or refuses; the message never tells the password.
         """
-        waiting = list(parts)
+        # Without a cursor all rows are one reading, whatever partitions are asked for, also none in particular.
+        waiting: list[Part | None] = [None] if self.cursor is None else list(parts)
         failures = 0
         while waiting:
             try:
                 for part, spool in self._fetched(tuple(waiting), required, reading):
                     with spool:
                         yield from spool.frames()
-                    waiting = [] if part is None else waiting[1:]
+                    waiting = waiting[1:]
                     failures = 0
             except _DroppedError as dropped:
                 failures = self._wait(failures, dropped)
@@ -209,24 +210,24 @@ class DatabaseReader:
             "it is up and reachable from here, then run again; nothing was written"
         )
 
-    def _selection(self, session: Session, parts: Sequence[Part], required: Collection[str]) -> Selection:
+    def _selection(self, session: Session, parts: Sequence[Part | None], required: Collection[str]) -> Selection:
         # On lines of its own: a statement may end with a comment.
         relation = self.engine.relation(self.table) if self.table else f"(\n{(self.query or '').strip().rstrip(';')}\n)"
         columns = session.columns(relation)
         own = [self.cursor] if self.cursor is not None else self.order_by
         check_columns(self.name, list(columns), [*own, *(name for name in required if name not in own)])
-        bounds = (*(_utc(part.start) for part in parts), _utc(parts[-1].end))
-        first = bounds[0] if self.first is None else _utc(self.first)
+        timed = [part for part in parts if part is not None]
+        bounds = (*(_utc(part.start) for part in timed), *(_utc(part.end) for part in timed[-1:]))
+        first = min(bounds, default=NO_TIME) if self.first is None else _utc(self.first)
         return Selection(relation, columns, self.cursor, self.order_by, bounds, first, self.zone)
 
     def _fetched(
-        self, parts: tuple[Part, ...], required: Collection[str], reading: Reading
+        self, goals: tuple[Part | None, ...], required: Collection[str], reading: Reading
     ) -> Iterator[tuple[Part | None, Spool]]:
         """Whole partitions in order; one for all (None) where there is no cursor."""
         with self.engine.session() as session:
-            selection = self._selection(session, parts, required)
+            selection = self._selection(session, goals, required)
             extra = unasked(selection.columns, required)
-            goals: Sequence[Part | None] = [None] if self.cursor is None else parts
             spool, number = Spool(), 1
             with closing(session.rows(selection)) as frames:
                 try:

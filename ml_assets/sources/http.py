@@ -43,7 +43,7 @@ CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class Paging:
-    """How an API hands out its pages.
+    """How an API hands out its pages. By `page` and `offset`, an empty page is the end, not a short one.
 
     Attributes:
         kind: `none`, one page; `page`, by its number; `offset`, by the row's number; `cursor`, by a value that the page
@@ -51,7 +51,7 @@ class Paging:
         parameter: the query parameter of the number, offset or cursor; by default `page`, `offset`, `cursor`.
         path: JSONPath to the cursor or the address of the next page.
         first: number of the first page.
-        size: rows of a page, for `offset`.
+        size: rows of a page that are asked for, for `offset`; the server may give fewer.
         size_parameter: the query parameter of the size, for `offset`.
     """
 
@@ -353,7 +353,14 @@ def _paginator(paging: Paging, total: str | None) -> Any:
                 base_page=paging.first, page_param=paging.parameter or "page", total_path=None
             )
         case "offset":
-            return paginators.OffsetPaginator(
+
+            class RowsPaginator(paginators.OffsetPaginator):
+                def update_state(self, response: Response, data: list[Any] | None = None) -> None:
+                    # By what came, not by what was asked for: a server may hand out less than that.
+                    self.value_step = len(data or ())
+                    super().update_state(response, data)
+
+            return RowsPaginator(
                 limit=paging.size,
                 offset_param=paging.parameter or "offset",
                 limit_param=paging.size_parameter,

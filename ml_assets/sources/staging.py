@@ -129,10 +129,13 @@ class Staged:
             if (note := _note(home / _safe(part.key))) is None:
                 missing.append(part)
                 continue
-            yield from self._fetched(home, missing, required, reading)
+            if missing:
+                yield from self._fetched(home, missing, required, reading)
             missing = []
             yield from _kept(home / _safe(part.key), note, reading)
-        yield from self._fetched(home, missing, required, reading)
+        # Asked for none in particular, a source without time gives all that it has.
+        if missing or not parts:
+            yield from self._fetched(home, missing, required, reading)
 
     def clear(self, parts: Sequence[Part]) -> None:
         """Forget what is kept of some partitions: their rows are in the lake now. Another run's are left alone."""
@@ -158,8 +161,6 @@ class Staged:
     def _fetched(
         self, home: Path, parts: Sequence[Part], required: Collection[str], reading: Reading
     ) -> Iterator[pl.DataFrame]:
-        if not parts:
-            return
         waiting = list(parts)
         filling: _Filling | None = None
         try:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import polars as pl
@@ -214,6 +214,20 @@ def test_all_pages_are_read_in_order(
     rows = read(reader(api, rows="$.rows", paging=paging, total=total))
     assert rows.select("id", "_row").rows() == [(str(number), number + 1) for number in range(7)]
     assert len(api.asked) == requests
+
+
+@pytest.mark.parametrize("total", [None, "$.count"])
+@pytest.mark.parametrize("kind", ["page", "offset"])
+def test_a_short_page_in_the_middle_loses_no_row(api: Api, kind: Literal["page", "offset"], total: str | None) -> None:
+    def answer(asked: Asked) -> Answer:
+        if kind == "offset":  # asked for five at a time, the server gives two, and of the third row nothing beside it
+            first = int(asked.query["offset"])
+            return Answer({"rows": ITEMS[first : first + (1 if first == 2 else 2)], "count": 7})
+        return Answer({"rows": [ITEMS[:3], ITEMS[3:4], ITEMS[4:], []][int(asked.query["page"]) - 1], "count": 7})
+
+    api.answer = answer
+    rows = read(reader(api, rows="$.rows", paging=Paging(kind, size=5), total=total))
+    assert rows["id"].to_list() == [str(number) for number in range(7)]
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,10 @@ class Database(dg.Model, dg.Resolvable):
         description="Column that places a row in a partition: a date, a timestamp, seconds since 1970, or a text of "
         "ISO 8601. Rows where it tells no time of the project come with the first partition, to be quarantined.",
     )
-    zone: str = Field(default="UTC", description="Time zone of cursor values that have none: `Europe/Berlin`.")
+    zone: str | None = Field(
+        default=None,
+        description="Time zone of cursor values that have none; `partitions.timezone` where it is left out.",
+    )
     order_by: list[str] = Field(
         default=[], description="Columns that order the rows where there is no cursor, such as the primary key."
     )
@@ -96,8 +99,8 @@ class Database(dg.Model, dg.Resolvable):
 
     @field_validator("zone")
     @classmethod
-    def _is_a_zone(cls, value: str) -> str:
-        return _zone(value)
+    def _is_a_zone(cls, value: str | None) -> str | None:
+        return value if value is None else _zone(value)
 
     @model_validator(mode="after")
     def _is_one_relation_of_one_database(self) -> Self:
@@ -111,17 +114,15 @@ class Database(dg.Model, dg.Resolvable):
             raise ValueError("database: rows with a cursor are ordered by it; remove order_by")
         return self
 
-    def reader(self, first: datetime) -> DatabaseReader:
+    def reader(self, first: datetime, timezone: str) -> DatabaseReader:
         """The reader of it.
 
         Args:
             first: the start of the project's first partition, naive UTC.
+            timezone: the project's.
         """
-        engine = (
-            Postgres(self.url_env)
-            if self.url_env
-            else Sqlite(settings.data_root() / (self.path or ""), self.path or "")
-        )
+        root, path = settings.data_root(), self.path or ""
+        engine = Postgres(self.url_env) if self.url_env else Sqlite(root / path, path, root)
         where = self.url_env or self.path
         return DatabaseReader(
             name=f"{where} {self.table or 'query'}",
@@ -130,7 +131,7 @@ class Database(dg.Model, dg.Resolvable):
             query=self.query,
             cursor=self.cursor,
             first=first,
-            zone=self.zone,
+            zone=self.zone or timezone,
             order_by=tuple(self.order_by),
         )
 
@@ -202,7 +203,11 @@ class Http(dg.Model, dg.Resolvable):
     total: str | None = Field(default=None, description="JSONPath to the number of all rows, which must then all come.")
     paging: Paging = Field(default=Paging(), description="How the API hands out its pages.")
     auth: Auth | None = Field(default=None, description="How to identify oneself.")
-    zone: str = Field(default="UTC", description="Time zone in which `{start}`, `{end}` and `{last}` are written.")
+    zone: str | None = Field(
+        default=None,
+        description="Time zone in which `{start}`, `{end}` and `{last}` are written; `partitions.timezone` where it is "
+        "left out.",
+    )
     rate: float | None = Field(default=None, gt=0, description="Requests per second at most.")
     timeout: float = Field(default=30, gt=0, description="Seconds to wait for a connection, and for more of an answer.")
     attempts: PositiveInt = Field(default=5, description="How often a request is made before it is given up.")
@@ -227,8 +232,8 @@ class Http(dg.Model, dg.Resolvable):
 
     @field_validator("zone")
     @classmethod
-    def _is_a_zone(cls, value: str) -> str:
-        return _zone(value)
+    def _is_a_zone(cls, value: str | None) -> str | None:
+        return value if value is None else _zone(value)
 
     @field_validator("headers")
     @classmethod
@@ -238,18 +243,20 @@ class Http(dg.Model, dg.Resolvable):
                 raise ValueError(f"headers: {name} is a secret. Remedy: name an environment variable under auth")
         return value
 
-    def reader(self, *, timed: bool) -> HttpReader:
+    def reader(self, *, timed: bool, timezone: str) -> HttpReader:
         """The reader of it.
 
         Args:
             timed: whether rows are asked for partition by partition.
+            timezone: the project's.
         """
-        simple = self.model_dump(exclude={"paging", "auth"})
+        simple = self.model_dump(exclude={"paging", "auth", "zone"})
         return HttpReader(
             **simple,
             paging=http.Paging(**self.paging.model_dump()),
             auth=None if self.auth is None else http.Auth(**self.auth.model_dump()),
             timed=timed,
+            zone=self.zone or timezone,
         )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from small_market import COLUMNS, JUDGING, PREPARING, Market, RunFailed, open_market, sales
+from small_market import COLUMNS, JUDGED, JUDGING, PREPARING, Market, RunFailed, open_market, sales
 
 from ml_assets.assets.source import held_by_source, open_source, touched
 from ml_assets.sources.reading import Reading
@@ -176,7 +176,11 @@ def test_rows_without_time_are_seen_when_no_partition_is_named(
             shop.execute(f"CREATE TABLE sold ({', '.join(COLUMNS)})")
             named = ", ".join(f":{name}" for name in COLUMNS)
             shop.executemany(f"INSERT INTO sold VALUES ({named})", all_sales())
-        found = {"all": 25} if partitions["grain"] == "none" else {"block-000001": 10, "block-000002": 10, "block-000003": 5}
+        found = (
+            {"all": 25}
+            if partitions["grain"] == "none"
+            else {"block-000001": 10, "block-000002": 10, "block-000003": 5}
+        )
         with market.settings():
             held = held_by_source(market.project, market.lake)
             assert {market.project.key_of(start): content.rows for start, content in held.items()} == found
@@ -185,3 +189,32 @@ def test_rows_without_time_are_seen_when_no_partition_is_named(
             for _ in range(2):
                 staged = open_source(market.project, staged=True)
                 assert sum(frame.height for frame in staged.frames([], COLUMNS, Reading())) == 25
+
+
+def test_local_times_of_a_database_are_of_the_projects_zone(tmp_path: Path) -> None:
+    market = open_market(
+        tmp_path,
+        clean="SELECT month, contract, town, area, price, _partition, _source, _row FROM raw",
+        schema="timed_flat_schema:Flat",
+        source={"files": "", "database": {"path": "sales/shop.db", "table": "sold", "cursor": "month"}},
+        partitions={"grain": "day", "start": "2024-10-26", "time": "month", "timezone": "Europe/Berlin"},
+    )
+    moments = ["2024-10-26 00:30:00", "2024-10-26 23:30:00", "2024-10-27 02:30:00", "2024-10-28 00:00:00"]
+    with closing(sqlite3.connect(tmp_path / "data" / "sales" / "shop.db")) as shop, shop:
+        shop.execute(f"CREATE TABLE sold ({', '.join(COLUMNS)})")
+        rows = [{**row, "month": at} for row, at in zip(sales("2024-10"), moments, strict=False)]
+        shop.executemany(f"INSERT INTO sold VALUES ({', '.join(f':{name}' for name in COLUMNS)})", rows)
+
+    market.materialize(JUDGED, "2024-10-26", "2024-10-28")
+
+    assert counted(market, "validated") == {"2024-10-26": 2, "2024-10-27": 1, "2024-10-28": 1}
+    assert counted(market, "quarantine") == {}
+
+
+def test_a_cursor_where_partitions_have_no_time_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the cursor 'month' places rows in time.*Remedy: write order_by"):
+        open_market(
+            tmp_path,
+            source={"files": "", "database": {"path": "sales/shop.db", "table": "sold", "cursor": "month"}},
+            partitions={"grain": "none", "start": "", "time": ""},
+        )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from ml_assets.core.tasks import METRICS, Task, watched_metrics
 from ml_assets.lake.sql import Table, Window
 from ml_assets.sources import http
 from ml_assets.sources.databases import DatabaseReader, Postgres, Sqlite
+from ml_assets.sources.functions import FunctionReader
 from ml_assets.sources.http import HttpReader
 
 if TYPE_CHECKING:
@@ -312,6 +314,13 @@ class Source(dg.Model, dg.Resolvable):
         if self.database is not None:
             return f"{self.database.url_env or self.database.path} {self.database.table or 'query'}"
         return self.http.url if self.http is not None else self.function or self.files
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that it names."""
+        auth = self.http.auth if self.http else None
+        named = [self.database and self.database.url_env, auth and auth.secret_env, auth and auth.user_env]
+        return tuple(name for name in named if name)
 
     @property
     def by_partition(self) -> bool:
@@ -676,6 +685,21 @@ class Project:
             found.append(start)
             start = self.step(start, 1)
         return found
+
+    @property
+    def origin(self) -> str:
+        """SHA-256 over all that decides which rows the source gives for a partition, short of the source itself.
+
+        Its declaration, the partitions, the data folder, what stands in the environment variables that it names (the
+        value is only hashed), and the code of its function.
+
+        Raises:
+            SourceError: the function does not import.
+        """
+        values = [os.environ.get(name, "") for name in self.source.variables]
+        code = FunctionReader(self.source.function).code if self.source.function else ""
+        declared = (self.source.model_dump_json(), self.partitions.model_dump_json())
+        return digest(*declared, str(settings.data_root()), code, *values)
 
     @cached_property
     def declaration_hash(self) -> str:

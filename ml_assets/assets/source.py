@@ -44,7 +44,7 @@ def open_source(project: Project, *, staged: bool = False) -> Reader:
         reader = source.http.reader(timed=timed, timezone=timezone)
     else:
         reader = FunctionReader(source.function, timed=timed)
-    return Staged(reader, _staging(project), source.model_dump_json()) if staged else reader
+    return Staged(reader, _staging(project), project.origin) if staged else reader
 
 
 def open_files(declared: Source | Reference) -> FileReader:

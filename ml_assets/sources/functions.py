@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,18 @@ class FunctionReader:
                 if extra := unasked(names, required):
                     reading.unexpected[source] = extra
                 yield from spool.frames()
+
+    @property
+    def code(self) -> str:
+        """The text of the module that defines the function; "" where there is none to read.
+
+        Raises:
+            SourceError: the function does not import; the cause is chained.
+        """
+        try:
+            return inspect.getsource(inspect.getmodule(self._function()) or self._function())
+        except (OSError, TypeError):  # built in, or typed into a terminal
+            return ""
 
     def _function(self) -> Any:
         module, _, name = self.name.partition(":")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sqlite3
+import sys
 import threading
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +17,7 @@ from small_market import COLUMNS, JUDGED, JUDGING, PREPARING, Market, RunFailed,
 
 from ml_assets.assets.source import held_by_source, open_source, touched
 from ml_assets.sources.reading import Reading
+from ml_assets.sources.staging import Staged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -218,3 +221,36 @@ def test_a_cursor_where_partitions_have_no_time_is_refused(tmp_path: Path) -> No
             source={"files": "", "database": {"path": "sales/shop.db", "table": "sold", "cursor": "month"}},
             partitions={"grain": "none", "start": "", "time": ""},
         )
+
+
+def test_kept_rows_are_those_of_one_declaration_place_secret_and_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_DB", "postgresql://me:hidden@here/shop")
+    database = {"files": "", "database": {"url_env": "SHOP_DB", "table": "sold", "cursor": "month"}}
+    module = tmp_path / "shop_function.py"
+    module.write_text("def sold(start, end): return []")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    function = {"files": "", "function": "shop_function:sold"}
+
+    def origin(source: dict[str, object], data: str = "data", **partitions: str) -> str:
+        market = open_market(tmp_path, source=source, partitions=partitions)
+        monkeypatch.setenv("ML_ASSETS_DATA", str(tmp_path / data))
+        reader = open_source(market.project, staged=True)
+        assert isinstance(reader, Staged)
+        return reader.declaration
+
+    found = [
+        origin(database),
+        origin(database, start="2023-01"),
+        origin(database, timezone="Europe/Berlin"),
+        origin(database, data="elsewhere"),
+        origin(function),
+    ]
+    assert origin(database) == found[0]
+    monkeypatch.setenv("SHOP_DB", "postgresql://me:hidden@there/shop")
+    module.write_text("def sold(start, end): return [{}]  # more")
+    importlib.reload(sys.modules["shop_function"])
+    found += [origin(database), origin(function)]
+    assert len(set(found)) == len(found)
+    assert not any("hidden" in each for each in found)

@@ -141,8 +141,10 @@ class Spool:
         self._columns = {}
 
     def _fit(self, incoming: Mapping[str, str]) -> None:
+        # As SQL tells names apart: `Town` and `town` are one.
+        there = {name.casefold(): kind for name, kind in self._columns.items()}
         for name, kind in incoming.items():
-            known = self._columns.get(name)
+            known = there.get(name.casefold())
             if known is None:
                 self._cursor.execute(f"ALTER TABLE temp.{quoted(self.name)} ADD COLUMN {quoted(name)} {kind}")
             elif not _fits(kind, known):

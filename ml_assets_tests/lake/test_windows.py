@@ -404,3 +404,11 @@ def test_pieces_of_different_types_are_refused_and_change_nothing(lake: Lake) ->
 
     with lake.reader() as cursor:
         assert columns_of(cursor, table) == {}
+
+
+def test_pieces_whose_columns_differ_in_case_are_one_table() -> None:
+    with duckdb.connect() as cursor:
+        spool = Spool(cursor, "incoming rows")
+        for town in ("Town", "town"):
+            spool.add(pl.DataFrame({town: [town], "n": [1]}))
+        assert cursor.execute('SELECT * FROM "incoming rows" ORDER BY ALL').fetchall() == [("Town", 1), ("town", 1)]

@@ -11,7 +11,7 @@ from small_lake import COMMIT, as_days, day, days, held, new_table, rows_of, wri
 
 from ml_assets.lake.connection import Lake, LakeError, columns_of, table_exists
 from ml_assets.lake.sql import Table, Window, literal, quoted
-from ml_assets.lake.tables import LakeSchemaError, WindowWriter, read, replace_window, run_select, window_of
+from ml_assets.lake.tables import LakeSchemaError, Spool, WindowWriter, read, replace_window, run_select, window_of
 
 HOSTILE = [
     'a "quoted" name',

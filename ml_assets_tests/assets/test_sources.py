@@ -15,8 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from small_market import COLUMNS, JUDGED, JUDGING, PREPARING, Market, RunFailed, open_market, sales
 
-from ml_assets.assets.source import held_by_source, open_source, touched
-from ml_assets.sources.reading import Reading
+from ml_assets.assets.source import held_by_source, open_files, open_source, touched
+from ml_assets.project import Source
+from ml_assets.sources.reading import Reading, SourceError
 from ml_assets.sources.staging import Staged
 
 if TYPE_CHECKING:
@@ -254,3 +255,19 @@ def test_kept_rows_are_those_of_one_declaration_place_secret_and_code(
     found += [origin(database), origin(function)]
     assert len(set(found)) == len(found)
     assert not any("hidden" in each for each in found)
+
+
+def test_an_absolute_path_of_files_follows_links_and_one_under_the_data_folder_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ML_ASSETS_DATA", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "elsewhere.csv").write_text("id\n1\n")
+    (tmp_path / "data" / "link.csv").symlink_to(tmp_path / "elsewhere.csv")
+
+    def rows(files: str) -> int:
+        return sum(frame.height for frame in open_files(Source(files=files)).frames([], ("id",), Reading()))
+
+    assert rows(str(tmp_path / "data" / "link.csv")) == 1
+    with pytest.raises(SourceError, match="leads out of the data folder"):
+        rows("link.csv")

@@ -396,7 +396,7 @@ def test_partitions_of_a_database_can_be_staged(
     next(frames)
     next(frames)
     frames.close()
-    assert [path.name for path in tmp_path.glob("*/*")] == ["2024-01-01"]
+    assert [path.name[:10] for path in tmp_path.glob("*/*")] == ["2024-01-01"]
     # What was whole is not asked for again, what was not is.
     server.run("DELETE FROM sales WHERE id IN (1, 4);")
     again = pl.concat(list(staged.frames(days(1, 6), (), Reading())))

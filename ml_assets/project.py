@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from ml_assets.core.tasks import METRICS, Task, watched_metrics
 from ml_assets.lake.sql import Table, Window
 from ml_assets.sources import http
 from ml_assets.sources.databases import DatabaseReader, Postgres, Sqlite
+from ml_assets.sources.functions import FunctionReader
 from ml_assets.sources.http import HttpReader
 
 if TYPE_CHECKING:
@@ -79,7 +81,10 @@ class Database(dg.Model, dg.Resolvable):
         description="Column that places a row in a partition: a date, a timestamp, seconds since 1970, or a text of "
         "ISO 8601. Rows where it tells no time of the project come with the first partition, to be quarantined.",
     )
-    zone: str = Field(default="UTC", description="Time zone of cursor values that have none: `Europe/Berlin`.")
+    zone: str | None = Field(
+        default=None,
+        description="Time zone of cursor values that have none; `partitions.timezone` where it is left out.",
+    )
     order_by: list[str] = Field(
         default=[], description="Columns that order the rows where there is no cursor, such as the primary key."
     )
@@ -96,8 +101,8 @@ class Database(dg.Model, dg.Resolvable):
 
     @field_validator("zone")
     @classmethod
-    def _is_a_zone(cls, value: str) -> str:
-        return _zone(value)
+    def _is_a_zone(cls, value: str | None) -> str | None:
+        return value if value is None else _zone(value)
 
     @model_validator(mode="after")
     def _is_one_relation_of_one_database(self) -> Self:
@@ -111,17 +116,15 @@ class Database(dg.Model, dg.Resolvable):
             raise ValueError("database: rows with a cursor are ordered by it; remove order_by")
         return self
 
-    def reader(self, first: datetime) -> DatabaseReader:
+    def reader(self, first: datetime, timezone: str) -> DatabaseReader:
         """The reader of it.
 
         Args:
             first: the start of the project's first partition, naive UTC.
+            timezone: the project's.
         """
-        engine = (
-            Postgres(self.url_env)
-            if self.url_env
-            else Sqlite(settings.data_root() / (self.path or ""), self.path or "")
-        )
+        root, path = settings.data_root(), self.path or ""
+        engine = Postgres(self.url_env) if self.url_env else Sqlite(root / path, path, root)
         where = self.url_env or self.path
         return DatabaseReader(
             name=f"{where} {self.table or 'query'}",
@@ -130,7 +133,7 @@ class Database(dg.Model, dg.Resolvable):
             query=self.query,
             cursor=self.cursor,
             first=first,
-            zone=self.zone,
+            zone=self.zone or timezone,
             order_by=tuple(self.order_by),
         )
 
@@ -202,7 +205,11 @@ class Http(dg.Model, dg.Resolvable):
     total: str | None = Field(default=None, description="JSONPath to the number of all rows, which must then all come.")
     paging: Paging = Field(default=Paging(), description="How the API hands out its pages.")
     auth: Auth | None = Field(default=None, description="How to identify oneself.")
-    zone: str = Field(default="UTC", description="Time zone in which `{start}`, `{end}` and `{last}` are written.")
+    zone: str | None = Field(
+        default=None,
+        description="Time zone in which `{start}`, `{end}` and `{last}` are written; `partitions.timezone` where it is "
+        "left out.",
+    )
     rate: float | None = Field(default=None, gt=0, description="Requests per second at most.")
     timeout: float = Field(default=30, gt=0, description="Seconds to wait for a connection, and for more of an answer.")
     attempts: PositiveInt = Field(default=5, description="How often a request is made before it is given up.")
@@ -227,8 +234,8 @@ class Http(dg.Model, dg.Resolvable):
 
     @field_validator("zone")
     @classmethod
-    def _is_a_zone(cls, value: str) -> str:
-        return _zone(value)
+    def _is_a_zone(cls, value: str | None) -> str | None:
+        return value if value is None else _zone(value)
 
     @field_validator("headers")
     @classmethod
@@ -238,18 +245,20 @@ class Http(dg.Model, dg.Resolvable):
                 raise ValueError(f"headers: {name} is a secret. Remedy: name an environment variable under auth")
         return value
 
-    def reader(self, *, timed: bool) -> HttpReader:
+    def reader(self, *, timed: bool, timezone: str) -> HttpReader:
         """The reader of it.
 
         Args:
             timed: whether rows are asked for partition by partition.
+            timezone: the project's.
         """
-        simple = self.model_dump(exclude={"paging", "auth"})
+        simple = self.model_dump(exclude={"paging", "auth", "zone"})
         return HttpReader(
             **simple,
             paging=http.Paging(**self.paging.model_dump()),
             auth=None if self.auth is None else http.Auth(**self.auth.model_dump()),
             timed=timed,
+            zone=self.zone or timezone,
         )
 
 
@@ -305,6 +314,13 @@ class Source(dg.Model, dg.Resolvable):
         if self.database is not None:
             return f"{self.database.url_env or self.database.path} {self.database.table or 'query'}"
         return self.http.url if self.http is not None else self.function or self.files
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that it names."""
+        auth = self.http.auth if self.http else None
+        named = [self.database and self.database.url_env, auth and auth.secret_env, auth and auth.user_env]
+        return tuple(name for name in named if name)
 
     @property
     def by_partition(self) -> bool:
@@ -551,8 +567,8 @@ class Project:
         """Refuse what does not fit together.
 
         Raises:
-            ValueError: naming a metric that is none of the task's; a reference whose name is taken; or the file that a
-                source names for two partitions: each would hold the rows of both.
+            ValueError: naming a metric that is none of the task's; a reference whose name is taken; a cursor where
+                there is no time; or the file that a source names for two partitions: each would hold the rows of both.
         """
         self._refuse_other_tasks()
         for name in self.references:
@@ -561,6 +577,12 @@ class Project:
                     f"references.{name}: this is {'taken by the project itself' if name in TABLES else 'no name'}. "
                     "Remedy: another one of lower-case letters, digits and _, a letter first"
                 )
+        database = self.source.database
+        if database is not None and database.cursor is not None and not self.calendar.has_time:
+            raise ValueError(
+                f"source.database: the cursor {database.cursor!r} places rows in time, but partitions of grain "
+                f"{self.partitions.grain} have none. Remedy: write order_by in place of cursor"
+            )
         if not self.source.by_partition:
             return
         if not self.calendar.has_time:
@@ -663,6 +685,21 @@ class Project:
             found.append(start)
             start = self.step(start, 1)
         return found
+
+    @property
+    def origin(self) -> str:
+        """SHA-256 over all that decides which rows the source gives for a partition, short of the source itself.
+
+        Its declaration, the partitions, the data folder, what stands in the environment variables that it names (the
+        value is only hashed), and the code of its function.
+
+        Raises:
+            SourceError: the function does not import.
+        """
+        values = [os.environ.get(name, "") for name in self.source.variables]
+        code = FunctionReader(self.source.function).code if self.source.function else ""
+        declared = (self.source.model_dump_json(), self.partitions.model_dump_json())
+        return digest(*declared, str(settings.data_root()), code, *values)
 
     @cached_property
     def declaration_hash(self) -> str:

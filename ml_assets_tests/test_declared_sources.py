@@ -18,13 +18,15 @@ FIRST = datetime(2024, 1, 1)  # noqa: DTZ001 - naive UTC
 
 def test_a_declared_database_becomes_a_reader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ML_ASSETS_DATA", str(tmp_path))
-    postgres = Database(url_env="SALES_DB", table="sales.orders", cursor="at", zone="Europe/Berlin").reader(FIRST)
+    postgres = Database(url_env="SALES_DB", table="sales.orders", cursor="at", zone="Europe/Berlin").reader(
+        FIRST, "UTC"
+    )
     assert (postgres.name, postgres.engine) == ("SALES_DB sales.orders", Postgres("SALES_DB"))
     assert (postgres.table, postgres.cursor, postgres.zone) == ("sales.orders", "at", "Europe/Berlin")
     assert postgres.first == FIRST
-    sqlite = Database(path="shop/orders.db", query="SELECT 1 AS id", order_by=["id"]).reader(FIRST)
-    assert sqlite.engine == Sqlite(tmp_path / "shop/orders.db", "shop/orders.db")
-    assert (sqlite.query, sqlite.order_by) == ("SELECT 1 AS id", ("id",))
+    sqlite = Database(path="shop/orders.db", query="SELECT 1 AS id", order_by=["id"]).reader(FIRST, "Asia/Tokyo")
+    assert sqlite.engine == Sqlite(tmp_path / "shop/orders.db", "shop/orders.db", tmp_path)
+    assert (sqlite.query, sqlite.order_by, sqlite.zone) == ("SELECT 1 AS id", ("id",), "Asia/Tokyo")
 
 
 def test_a_declared_api_becomes_a_reader() -> None:
@@ -38,11 +40,18 @@ def test_a_declared_api_becomes_a_reader() -> None:
             "rate": 2,
         }
     )
-    reader = declared.reader(timed=True)
+    reader = declared.reader(timed=True, timezone="Asia/Tokyo")
     assert reader.url == declared.url
     assert reader.paging == http.Paging("cursor", path="$.next")
     assert reader.auth == http.Auth("basic", "API_PASSWORD", user_env="API_USER")
     assert (reader.rate, reader.timed, reader.params) == (2, True, {"limit": "100"})
+    assert (
+        reader.zone,
+        declared.model_copy(update={"zone": "UTC"}).reader(timed=True, timezone="Asia/Tokyo").zone,
+    ) == (
+        "Asia/Tokyo",
+        "UTC",
+    )
 
 
 @pytest.mark.parametrize(

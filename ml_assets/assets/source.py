@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from ml_assets import settings
-from ml_assets.lake.connection import Lake, table_exists
+from ml_assets.lake.connection import DUCKDB_SETTINGS, Lake, table_exists
 from ml_assets.lake.sql import Window, quoted
 from ml_assets.project import Project, Reference, Source
 from ml_assets.sources import delimited
@@ -36,15 +36,15 @@ def open_source(project: Project, *, staged: bool = False) -> Reader:
     source = project.source
     if source.files:
         return open_files(source)
-    timed = project.calendar.has_time
+    timed, timezone = project.calendar.has_time, project.partitions.timezone
     reader: Reader
     if source.database is not None:
-        reader = source.database.reader(first=project.start_of(project.first))
+        reader = source.database.reader(project.start_of(project.first), timezone)
     elif source.http is not None:
-        reader = source.http.reader(timed=timed)
+        reader = source.http.reader(timed=timed, timezone=timezone)
     else:
         reader = FunctionReader(source.function, timed=timed)
-    return Staged(reader, _staging(project), source.model_dump_json()) if staged else reader
+    return Staged(reader, _staging(project), project.origin) if staged else reader
 
 
 def open_files(declared: Source | Reference) -> FileReader:
@@ -53,7 +53,11 @@ def open_files(declared: Source | Reference) -> FileReader:
     root, pattern = settings.data_root(), declared.files
     if Path(pattern).is_absolute():
         root, pattern = Path(Path(pattern).anchor), str(Path(pattern).relative_to(Path(pattern).anchor))
-    return FileReader(pattern, root, duckdb.connect, format=declared.format, dialect=dialect)
+    return FileReader(pattern, root, _connect, format=declared.format, dialect=dialect)
+
+
+def _connect() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(config=dict(DUCKDB_SETTINGS))
 
 
 def forget_staged(project: Project, starts: Sequence[datetime]) -> None:

@@ -151,8 +151,10 @@ class Spool:
         self._remove()
 
     def _fit(self, incoming: Mapping[str, str]) -> None:
+        # As SQL tells names apart: `Town` and `town` are one.
+        there = {name.casefold(): kind for name, kind in self._columns.items()}
         for name, kind in incoming.items():
-            known = self._columns.get(name, kind)
+            known = there.get(name.casefold(), kind)
             if not _fits(kind, known):
                 raise LakeSchemaError(
                     f"{self.name}: column {name!r} is {kind} in some rows and {known} in others. "

@@ -15,7 +15,8 @@ A row is placed by its cursor:
 | text | ISO 8601: `2024-01`, `2024-01-31`, `2024-01-31 09:30:00.5`, with `T` too; without `Z` or offset, in that zone |
 
 PostgreSQL's columns have one type; in SQLite every value is read by its own. An index on the cursor is used but for
-texts in PostgreSQL. A time that the clocks showed twice is taken for the second, as PostgreSQL does.
+texts in PostgreSQL. A time that the clocks showed twice is taken for the first, as everywhere (ADR 0009); PostgreSQL by
+itself takes the second.
 
 Rows whose cursor is null, is no time (also `infinity`, NaN, the year 10000 or later) or lies before the project's first
 partition are **strays**. They come with the first partition, and only there, so that validation puts them into
@@ -30,7 +31,7 @@ import math
 import os
 import re
 import sqlite3
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -46,6 +47,7 @@ from ml_assets.lake.connection import DUCKDB_SETTINGS, LakeError, load_extension
 from ml_assets.lake.sql import literal, quoted
 from ml_assets.sources.reading import FRAME, MALFORMED, Part, Reading, SourceError
 from ml_assets.sources.staging import Spool
+from ml_assets.sources.storage import check_within
 from ml_assets.sources.texts import check_columns, nearest, series_of_texts, unasked, with_lineage
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ class Selection:
         columns: name → type as the database names it.
         cursor: the cursor column, or None for all rows.
         order_by: the columns that order the rows where there is no cursor.
-        bounds: the starts of the partitions and the end of the last, UTC.
+        bounds: the starts of the partitions and the end of the last, UTC; none without a cursor.
         first: the start of the project's first partition, UTC.
         zone: the time zone of times that have none.
     """
@@ -183,14 +185,15 @@ class DatabaseReader:
         Raises:
             SourceError: the database cannot be reached, or refuses; the message never tells the password.
         """
-        waiting = list(parts)
+        # Without a cursor all rows are one reading, whatever partitions are asked for, also none in particular.
+        waiting: list[Part | None] = [None] if self.cursor is None else list(parts)
         failures = 0
         while waiting:
             try:
-                for part, spool in self._fetched(tuple(waiting), required, reading):
+                for spool in self._fetched(tuple(waiting), required, reading):
                     with spool:
                         yield from spool.frames()
-                    waiting = [] if part is None else waiting[1:]
+                    waiting = waiting[1:]
                     failures = 0
             except _DroppedError as dropped:
                 failures = self._wait(failures, dropped)
@@ -209,24 +212,22 @@ class DatabaseReader:
             "it is up and reachable from here, then run again; nothing was written"
         )
 
-    def _selection(self, session: Session, parts: Sequence[Part], required: Collection[str]) -> Selection:
+    def _selection(self, session: Session, parts: Sequence[Part | None], required: Collection[str]) -> Selection:
         # On lines of its own: a statement may end with a comment.
         relation = self.engine.relation(self.table) if self.table else f"(\n{(self.query or '').strip().rstrip(';')}\n)"
         columns = session.columns(relation)
         own = [self.cursor] if self.cursor is not None else self.order_by
         check_columns(self.name, list(columns), [*own, *(name for name in required if name not in own)])
-        bounds = (*(_utc(part.start) for part in parts), _utc(parts[-1].end))
-        first = bounds[0] if self.first is None else _utc(self.first)
+        timed = [part for part in parts if part is not None]
+        bounds = (*(_utc(part.start) for part in timed), *(_utc(part.end) for part in timed[-1:]))
+        first = min(bounds, default=NO_TIME) if self.first is None else _utc(self.first)
         return Selection(relation, columns, self.cursor, self.order_by, bounds, first, self.zone)
 
-    def _fetched(
-        self, parts: tuple[Part, ...], required: Collection[str], reading: Reading
-    ) -> Iterator[tuple[Part | None, Spool]]:
-        """Whole partitions in order; one for all (None) where there is no cursor."""
+    def _fetched(self, goals: tuple[Part | None, ...], required: Collection[str], reading: Reading) -> Iterator[Spool]:
+        """Whole partitions in order; None stands for all rows, where there is no cursor."""
         with self.engine.session() as session:
-            selection = self._selection(session, parts, required)
+            selection = self._selection(session, goals, required)
             extra = unasked(selection.columns, required)
-            goals: Sequence[Part | None] = [None] if self.cursor is None else parts
             spool, number = Spool(), 1
             with closing(session.rows(selection)) as frames:
                 try:
@@ -248,14 +249,12 @@ class DatabaseReader:
     def _source(self, part: Part | None) -> str:
         return self.name if part is None else f"{self.name} {part.key}"
 
-    def _done(
-        self, part: Part | None, spool: Spool, extra: tuple[str, ...], reading: Reading
-    ) -> tuple[Part | None, Spool]:
+    def _done(self, part: Part | None, spool: Spool, extra: tuple[str, ...], reading: Reading) -> Spool:
         source = self._source(part)
         reading.facts["" if part is None else part.key] = {"source": source, "sha256": spool.sha256}
         if extra and spool.rows:
             reading.unexpected[source] = extra
-        return part, spool
+        return spool
 
 
 def _zone(name: str) -> tzinfo:
@@ -428,7 +427,7 @@ class _PostgresSession:
         if selection.columns[selection.cursor or ""] in NUMBERS:
             return datetime.fromtimestamp(float(row[0]), UTC)
         moment = datetime.fromisoformat(row[0])
-        return moment if moment.tzinfo else moment.replace(tzinfo=_zone(selection.zone), fold=1)
+        return moment if moment.tzinfo else moment.replace(tzinfo=_zone(selection.zone))
 
     def rows(self, selection: Selection) -> Generator[pl.DataFrame]:
         import polars as pl
@@ -477,7 +476,7 @@ class _PostgresSession:
         kind, column = selection.columns[name], f"q.{quoted(name)}"
         zone = _zone(selection.zone)
         if kind in TIMES:
-            return f"{column}::timestamp", lambda at: f"'{at.astimezone(zone).replace(tzinfo=None)}'::timestamp"
+            return f"{column}::timestamp", lambda at: f"'{_local(at, zone)}'::timestamp"
         if kind in NUMBERS:
             return f"{column}::numeric", lambda at: f"{_seconds(at)}::numeric"
         if kind in TEXTS:
@@ -527,8 +526,38 @@ def _time_of_text(column: str, zone: str) -> str:
         f"WHEN length({value}) = 7 THEN {month}::timestamp AT TIME ZONE {literal(zone)} "
         f"WHEN substr({value}, 9, 2)::int > {last} THEN NULL "
         f"WHEN {value} ~ '(Z|[+-][0-9]{{2}}:?[0-9]{{2}})$' AND length({value}) > 10 THEN {value}::timestamptz "
-        f"ELSE {value}::timestamp AT TIME ZONE {literal(zone)} END"
+        f"ELSE {_first_moment(f'{value}::timestamp', zone)} END"
     )
+
+
+def _first_moment(naive: str, zone: str) -> str:
+    """SQL for the moment of a local time; of one that the clocks showed twice the first."""
+    if zone == "UTC":
+        return f"{naive} AT TIME ZONE 'UTC'"
+    place = literal(zone)
+    # What PostgreSQL takes; clocks never go back by more than three hours, so that then they still had not.
+    second = f"({naive} AT TIME ZONE {place})"
+    before = f"({second} - interval '3 hours')"
+    offset = f"(({before} AT TIME ZONE {place}) - ({before} AT TIME ZONE 'UTC'))"
+    first = f"(({naive} - {offset}) AT TIME ZONE 'UTC')"
+    return f"CASE WHEN {first} AT TIME ZONE {place} = {naive} THEN least({first}, {second}) ELSE {second} END"
+
+
+def _local(at: datetime, zone: tzinfo) -> datetime:
+    """The earliest local time, naive, that is not before a moment, where a time that comes twice is the first.
+
+    That is what the clocks show, but in the second of two equal hours: then it is the end of that hour.
+    """
+    shown = at.astimezone(zone)
+    if shown.fold:
+        overlap = (shown.replace(fold=0).utcoffset() or timedelta()) - (shown.utcoffset() or timedelta())
+
+        def comes_once(seconds: int) -> bool:
+            later = shown + timedelta(seconds=seconds)
+            return later.replace(fold=0).utcoffset() == later.replace(fold=1).utcoffset()
+
+        shown += timedelta(seconds=bisect_left(range(int(overlap.total_seconds())), True, key=comes_once))
+    return shown.replace(tzinfo=None, fold=0)
 
 
 def _seconds(at: datetime) -> str:
@@ -543,10 +572,12 @@ class Sqlite:
     Attributes:
         path: its file.
         name: how messages name it: the path under the data folder.
+        root: the data folder, out of which no link may lead; None where any file will do.
     """
 
     path: Path
     name: str
+    root: Path | None = None
 
     def relation(self, table: str) -> str:
         """A table's name in SQL."""
@@ -557,13 +588,15 @@ class Sqlite:
         """Open a read-only session.
 
         Raises:
-            SourceError: there is no such file.
+            SourceError: there is no such file, or it is a link out of the data folder.
         """
         if not self.path.is_file():
             raise SourceError(
                 f"{self.name}: there is no such file. It was looked for at {self.path}. "
                 "Remedy: put the database there, or set ML_ASSETS_DATA to the folder that holds it"
             )
+        if self.root is not None:
+            check_within(self.root, self.name, "put the file itself into the folder")
         try:
             with closing(
                 sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
@@ -690,8 +723,8 @@ def _moment(value: object, zone: tzinfo) -> datetime | None:
             if not ISO_TIME.fullmatch(value):
                 return None
             moment = datetime.fromisoformat(value if len(value) > len("2024-01") else f"{value}-01")
-            # A time that the clocks showed twice is the second, as in PostgreSQL.
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=zone, fold=1)
+            # Of a time that the clocks showed twice this is the first.
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
             moment = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
         elif isinstance(value, int | float):
             moment = EPOCH + timedelta(microseconds=math.floor(value * 1_000_000))

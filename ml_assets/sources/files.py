@@ -58,10 +58,10 @@ class FileReader:
     """Reads files by partition. See `ml_assets.sources.reading.Reader`.
 
     Args:
-        pattern: path of the files, relative to the root or absolute, or `s3://bucket/key`; with wildcards (`*`, `?`,
+        pattern: path of the files, relative to the root, or `s3://bucket/key`; with wildcards (`*`, `?`,
             `[…]`, `**`) as they are. With strftime codes in it, a file belongs to the partition that it is named
             after; without, all files together hold the rows of all partitions.
-        root: the data folder.
+        root: the data folder; `/` for what was declared as an absolute path (see `Folder`).
         cursor: returns a DuckDB cursor, which is closed after use.
         format: of the files; by the ending of their name where it is None.
         dialect: how delimited text is to be read.

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.sources.reading import FRAME, Part, Reading, SourceError
 from ml_assets.sources.staging import Spool
-from ml_assets.sources.texts import check_columns, columns_of_records, series_of_texts, unasked, with_lineage
+from ml_assets.sources.texts import (
+    check_columns,
+    columns_of_records,
+    series_of_texts,
+    spellings,
+    spelt,
+    unasked,
+    with_lineage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -42,13 +51,14 @@ class FunctionReader:
             SourceError: the function does not import, raises, or gives what is no row; the cause is chained.
         """
         function = self._function()
+        known = spellings(required)
         goals: Sequence[Part | None] = parts if self.timed else [None]
         for part in goals:
             source = f"{self.name} {part.key}" if part else self.name
             names: dict[str, None] = {}
             with Spool() as spool:
-                for frame in self._called(function, part, source):
-                    check_columns(source, frame.columns, ())
+                for piece in self._called(function, part, source):
+                    frame = spelt(piece, known, source)
                     names.update(dict.fromkeys(frame.columns))
                     start = None if part is None else part.start
                     spool.add(with_lineage(frame, source=source, before=spool.rows, start=start))
@@ -58,6 +68,18 @@ class FunctionReader:
                 if extra := unasked(names, required):
                     reading.unexpected[source] = extra
                 yield from spool.frames()
+
+    @property
+    def code(self) -> str:
+        """The text of the module that defines the function; "" where there is none to read.
+
+        Raises:
+            SourceError: the function does not import; the cause is chained.
+        """
+        try:
+            return inspect.getsource(inspect.getmodule(self._function()) or self._function())
+        except (OSError, TypeError):  # built in, or typed into a terminal
+            return ""
 
     def _function(self) -> Any:
         module, _, name = self.name.partition(":")

@@ -26,7 +26,16 @@ from zoneinfo import ZoneInfo
 
 from ml_assets.sources.reading import Part, Reading, SourceError
 from ml_assets.sources.staging import Spool
-from ml_assets.sources.texts import check_columns, columns_of_records, load_json, unasked, with_lineage
+from ml_assets.sources.texts import (
+    check_columns,
+    columns_of_records,
+    json_text,
+    load_json,
+    spellings,
+    spelt,
+    unasked,
+    with_lineage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -43,7 +52,7 @@ CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class Paging:
-    """How an API hands out its pages.
+    """How an API hands out its pages. By `page` and `offset`, an empty page is the end, not a short one.
 
     Attributes:
         kind: `none`, one page; `page`, by its number; `offset`, by the row's number; `cursor`, by a value that the page
@@ -51,7 +60,7 @@ class Paging:
         parameter: the query parameter of the number, offset or cursor; by default `page`, `offset`, `cursor`.
         path: JSONPath to the cursor or the address of the next page.
         first: number of the first page.
-        size: rows of a page, for `offset`.
+        size: rows of a page that are asked for, for `offset`; the server may give fewer.
         size_parameter: the query parameter of the size, for `offset`.
     """
 
@@ -129,7 +138,7 @@ class HttpReader:
     def frames(self, parts: Sequence[Part], required: Collection[str], reading: Reading) -> Iterator[pl.DataFrame]:
         """The rows of some partitions, one partition after the other, each once all its pages have arrived.
 
-        Scalars are text, numbers as the JSON writes them, objects and lists JSON. 429, 5xx and lost or cut off answers
+        Values are the same texts as those of a file of JSON lines. 429, 5xx and lost or cut off answers
         are asked for again, no sooner than the server says.
 
         Raises:
@@ -145,10 +154,11 @@ class HttpReader:
         client = _client(self, adapter, secrets)
         log = logging.getLogger("urllib3.connectionpool")
         log.addFilter(secrets.filter)
+        known = spellings(required)
         try:
             for part in goals:
                 with Spool() as spool:
-                    self._fetch(client, part, spool, required=required, reading=reading, secrets=secrets)
+                    self._fetch(client, part, spool, required=required, reading=reading, secrets=secrets, known=known)
                     yield from spool.frames()
         finally:
             log.removeFilter(secrets.filter)
@@ -163,6 +173,7 @@ class HttpReader:
         required: Collection[str],
         reading: Reading,
         secrets: _Secrets,
+        known: dict[str, str],
     ) -> None:
         source = f"{self.url} {part.key}" if part else self.url
         names: dict[str, None] = {}
@@ -179,9 +190,8 @@ class HttpReader:
                 expected = _total(self.total, page, where)
             if not records:
                 continue
-            frame = columns_of_records(records, where)
+            frame = spelt(columns_of_records(records, where, as_text=json_text), known, where)
             names.update(dict.fromkeys(frame.columns))
-            check_columns(where, frame.columns, ())
             start = None if part is None else part.start
             spool.add(with_lineage(frame, source=source, before=spool.rows, start=start))
         if spool.rows:
@@ -353,7 +363,14 @@ def _paginator(paging: Paging, total: str | None) -> Any:
                 base_page=paging.first, page_param=paging.parameter or "page", total_path=None
             )
         case "offset":
-            return paginators.OffsetPaginator(
+
+            class RowsPaginator(paginators.OffsetPaginator):
+                def update_state(self, response: Response, data: list[Any] | None = None) -> None:
+                    # By what came, not by what was asked for: a server may hand out less than that.
+                    self.value_step = len(data or ())
+                    super().update_state(response, data)
+
+            return RowsPaginator(
                 limit=paging.size,
                 offset_param=paging.parameter or "offset",
                 limit_param=paging.size_parameter,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets.sources.reading import FRAME, MALFORMED, SourceError
 from ml_assets.sources.text import BLOCK, Buffer, Lines, shown
+from ml_assets.sources.texts import Number, json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,12 +18,6 @@ if TYPE_CHECKING:
 
 # Characters of a line that is no object which are shown.
 SHOWN = 80
-
-
-class _Number(str):
-    """A number as it was written: no digit of it is lost."""
-
-    __slots__ = ()
 
 
 class JsonLinesFile:
@@ -85,7 +80,7 @@ class JsonLinesFile:
                 column = self._spelt.get(key) or self._column(key)
                 if column in found:
                     return {}, f"the line has the key {key!r} twice: {shown(text, SHOWN)}"
-                found[column] = _text(one)
+                found[column] = json_text(one)
         except (ValueError, RecursionError) as error:
             why = "it is nested too deeply" if isinstance(error, RecursionError) else error
             return {}, f"the line is no JSON object, {why}: {shown(text, SHOWN)}"
@@ -117,28 +112,4 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _text(value: object) -> str | None:
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else _json(value)
-    # A lone half of a surrogate pair is valid JSON and no text.
-    return (text if text.isascii() else text.encode("utf-8", "replace").decode()) or None
-
-
-def _json(value: object) -> str:
-    match value:
-        case _Number():
-            return str(value)
-        case dict():
-            return (
-                "{"
-                + ",".join(f"{json.dumps(key, ensure_ascii=False)}:{_json(one)}" for key, one in value.items())
-                + "}"
-            )
-        case list():
-            return "[" + ",".join(map(_json, value)) + "]"
-        case _:
-            return json.dumps(value, ensure_ascii=False)
-
-
-_DECODER = json.JSONDecoder(parse_float=_Number, parse_int=_Number, parse_constant=_Number, object_pairs_hook=_object)
+_DECODER = json.JSONDecoder(parse_float=Number, parse_int=Number, parse_constant=Number, object_pairs_hook=_object)

@@ -68,7 +68,7 @@ class Reader(Protocol):
         """The rows of some partitions.
 
         Args:
-            parts: neighbours, in the order of time.
+            parts: neighbours, in the order of time. A source whose rows have no time gives all, whatever is asked for.
             required: columns that the source must have.
             reading: receives what else is to be told.
 

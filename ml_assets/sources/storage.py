@@ -48,11 +48,23 @@ class Storage(Protocol):
         ...
 
 
+def check_within(root: Path, name: str, remedy: str) -> None:
+    """Refuse a file that lies outside of a folder, for instance because it is a link.
+
+    Raises:
+        SourceError: saying where it leads.
+    """
+    path = (root / name).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise SourceError(f"{name}: leads out of the data folder {root}, to {path}. Remedy: {remedy}")
+
+
 class Folder:
     """Files of this machine.
 
     Args:
-        root: relative names are looked up in this folder and must not lead out of it.
+        root: names are looked up in this folder and must not lead out of it, not through links either. An absolute
+            path is its declarer's own word for a place: its root is `/`, and links are followed wherever they lead.
     """
 
     def __init__(self, root: Path) -> None:
@@ -69,11 +81,7 @@ class Folder:
         """See `Storage`."""
         path = self.root / name
         mode = path.stat().st_mode
-        if not Path(name).is_absolute() and not path.resolve().is_relative_to(self.root.resolve()):
-            raise SourceError(
-                f"{name}: leads out of the data folder, to {path.resolve()}. Remedy: put the file itself into "
-                f"{self.root}, or declare its absolute path"
-            )
+        check_within(self.root, name, "put the file itself into the folder, or declare its absolute path")
         # A pipe would be waited for until somebody writes to it.
         if not stat.S_ISREG(mode):
             raise SourceError(f"{name}: cannot be read: it is no file. Remedy: check {path}")

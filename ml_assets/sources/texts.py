@@ -5,14 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import json
+from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from ml_assets.sources.names import folded
 from ml_assets.sources.reading import MALFORMED, RESERVED, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     import polars as pl
 
@@ -63,13 +65,24 @@ def text(value: object) -> str | None:
     return found
 
 
+def json_text(value: object) -> str | None:
+    """A value of a JSON document as text, the same wherever the document came from; null and the empty text are None.
+
+    Half of a pair of UTF-16, which JSON can write and which is no character, becomes a question mark.
+    """
+    found = value if isinstance(value, str) else text(value)
+    if found is None or found.isascii():
+        return found or None
+    return found.encode("utf-8", "replace").decode()
+
+
 def _json(value: object) -> str:
     match value:
         case dict():
-            inner = (f"{json.dumps(str(key), ensure_ascii=False)}: {_json(each)}" for key, each in value.items())
-            return "{" + ", ".join(inner) + "}"
+            inner = (f"{json.dumps(str(key), ensure_ascii=False)}:{_json(each)}" for key, each in value.items())
+            return "{" + ",".join(inner) + "}"
         case list() | tuple():
-            return "[" + ", ".join(_json(each) for each in value) + "]"
+            return "[" + ",".join(map(_json, value)) + "]"
         case None:
             return "null"
         case Number() | bool() | int() | Decimal():
@@ -85,10 +98,9 @@ def check_columns(where: str, names: Sequence[str], required: Collection[str]) -
     Raises:
         SourceError: naming the column, and the nearest that is there.
     """
-    # The lake tells names apart as SQL does: `Town` and `town` are one.
-    folded = [name.casefold() for name in names]
+    times = Counter(map(folded, names))
     for name in names:
-        if not name or folded.count(name.casefold()) > 1 or name.casefold() in RESERVED:
+        if times[folded(name)] > 1 or not folded(name) or folded(name) in RESERVED:
             raise SourceError(f"{where}: the column name {name!r} is repeated, empty or reserved. Remedy: rename it")
     for name in required:
         if name not in names:
@@ -100,9 +112,29 @@ def check_columns(where: str, names: Sequence[str], required: Collection[str]) -
 
 def nearest(name: str, names: Sequence[str]) -> str:
     """The nearest of some names, as the end of a sentence; a full stop where none is near."""
-    folded = [each.casefold() for each in names]
-    near = difflib.get_close_matches(name.casefold(), folded, n=1)
-    return f"; did you mean {names[folded.index(near[0])]!r}?" if near else "."
+    there = [folded(each) for each in names]
+    near = difflib.get_close_matches(folded(name), there, n=1)
+    return f"; did you mean {names[there.index(near[0])]!r}?" if near else "."
+
+
+def spellings(required: Collection[str]) -> dict[str, str]:
+    """How the columns of a reading are spelt, for `spelt`: so far only those that are required."""
+    return {folded(name): name for name in required}
+
+
+def spelt(frame: pl.DataFrame, known: dict[str, str], where: str) -> pl.DataFrame:
+    """The frame with its columns as they are required or were met first: `Town` and `town` are one, as in files.
+
+    Args:
+        frame: its columns are the source's own.
+        known: what tells names apart → the spelling; new ones are added.
+        where: how messages name it.
+
+    Raises:
+        SourceError: a name is repeated, empty or reserved.
+    """
+    check_columns(where, frame.columns, ())
+    return frame.rename({name: known.setdefault(folded(name), name) for name in frame.columns})
 
 
 def unasked(names: Iterable[str], required: Collection[str]) -> tuple[str, ...]:
@@ -110,32 +142,51 @@ def unasked(names: Iterable[str], required: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in required)
 
 
-def columns_of_records(records: Sequence[Mapping[str, object]], where: str, before: int = 0) -> pl.DataFrame:
-    """Records as a frame of texts; a field that some records lack is null there.
+def columns_of_records(
+    records: Sequence[Mapping[str, object]],
+    where: str,
+    before: int = 0,
+    as_text: Callable[[object], str | None] = text,
+) -> pl.DataFrame:
+    """Records as a frame of texts; a field that some records lack is null there, one spelt in two ways is one column.
 
     Args:
         records: field → value.
         where: how messages name them.
         before: how many records came before these.
+        as_text: makes a text of a value.
 
     Raises:
-        SourceError: a value has no text form, or a name is not a text.
+        SourceError: a value has no text form, a name is not a text, or a record has a name in two spellings.
     """
     import polars as pl
 
-    names: dict[str, None] = {}
+    names: dict[str, dict[str, None]] = {}
     for number, record in enumerate(records, before + 1):
         for name in record:
             if not isinstance(name, str):
                 raise SourceError(
                     f"{where}, row {number}: the field name {name!r} is no text. Remedy: make it one with str()"
                 )
-            names[name] = None
-    columns = {name: [record.get(name) for record in records] for name in names}
-    return pl.DataFrame([series_of_texts(name, values, where, before) for name, values in columns.items()])
+            names.setdefault(folded(name), {})[name] = None
+    columns: dict[str, list[object]] = {}
+    for name, *others in names.values():
+        columns[name] = [record.get(name) for record in records]
+        for number, record in enumerate(records if others else ()):
+            found = [each for each in (name, *others) if each in record]
+            check_columns(f"{where}, row {before + number + 1}", found, ())
+            columns[name][number] = record[found[0]] if found else None
+    made = [series_of_texts(name, values, where, before, as_text) for name, values in columns.items()]
+    return pl.DataFrame(made)
 
 
-def series_of_texts(name: str, values: Iterable[object], where: str, before: int = 0) -> pl.Series:
+def series_of_texts(
+    name: str,
+    values: Iterable[object],
+    where: str,
+    before: int = 0,
+    as_text: Callable[[object], str | None] = text,
+) -> pl.Series:
     """A column of texts.
 
     Raises:
@@ -146,7 +197,7 @@ def series_of_texts(name: str, values: Iterable[object], where: str, before: int
     texts: list[str | None] = []
     try:
         for value in values:
-            texts.append(text(value))  # noqa: PERF401 - the number of texts says which value failed
+            texts.append(as_text(value))  # noqa: PERF401 - the number of texts says which value failed
         return pl.Series(name, texts, dtype=pl.String)
     except (TypeError, UnicodeEncodeError, RecursionError) as error:
         whole = isinstance(error, UnicodeEncodeError)

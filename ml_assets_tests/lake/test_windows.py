@@ -11,7 +11,7 @@ from small_lake import COMMIT, as_days, day, days, held, new_table, rows_of, wri
 
 from ml_assets.lake.connection import Lake, LakeError, columns_of, table_exists
 from ml_assets.lake.sql import Table, Window, literal, quoted
-from ml_assets.lake.tables import LakeSchemaError, WindowWriter, read, replace_window, run_select, window_of
+from ml_assets.lake.tables import LakeSchemaError, Spool, WindowWriter, read, replace_window, run_select, window_of
 
 HOSTILE = [
     'a "quoted" name',
@@ -315,6 +315,7 @@ def test_nothing_is_written_outside_the_lakes_folder(lake: Lake) -> None:
     replace_window(lake, {Table("../out", "../../out"): rows_of({0: [1]})}, days(0, 1), COMMIT)
     assert {path.name for path in lake.folder.parent.iterdir()} == {lake.folder.name}
     assert {path.name for path in lake.folder.iterdir()} <= {
+        "pieces",
         "catalog.sqlite",
         "catalog.sqlite-wal",
         "catalog.sqlite-shm",
@@ -404,3 +405,11 @@ def test_pieces_of_different_types_are_refused_and_change_nothing(lake: Lake) ->
 
     with lake.reader() as cursor:
         assert columns_of(cursor, table) == {}
+
+
+def test_pieces_whose_columns_differ_in_case_are_one_table() -> None:
+    with duckdb.connect() as cursor:
+        spool = Spool(cursor, "incoming rows")
+        for town in ("Town", "town"):
+            spool.add(pl.DataFrame({town: [town], "n": [1]}))
+        assert cursor.execute('SELECT * FROM "incoming rows" ORDER BY ALL').fetchall() == [("Town", 1), ("town", 1)]

@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import threading
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -175,28 +176,37 @@ def test_rows_of_postgresql_that_no_partition_would_ask_for_come_with_the_first(
     assert reader.there(days(1, 4)) == days(1, 2)
 
 
-def test_naive_times_of_postgresql_are_of_the_declared_zone(postgres: Callable[..., DatabaseReader]) -> None:
-    # The clocks went back on 27 October 2024, at 01:00 UTC: 02:30 came twice.
-    berlin = ZoneInfo("Europe/Berlin")
-    start = datetime(2024, 10, 26, 22)  # noqa: DTZ001 - naive UTC
-    hours = [
-        Part(f"{start + timedelta(hours=n):%H}", start + timedelta(hours=n), start + timedelta(hours=n + 1))
-        for n in range(6)
-    ]
-    texts = [f"2024-10-27 0{hour}:30:00" for hour in range(4)]
+@pytest.mark.parametrize(
+    ("zone", "start", "day"),
+    [  # Clocks go back by an hour, half an hour, two hours: what they show twice is the first of the two (ADR 0009).
+        ("Europe/Berlin", datetime(2024, 10, 26, 22), "2024-10-27"),  # noqa: DTZ001 - naive UTC
+        ("Australia/Lord_Howe", datetime(2024, 4, 6, 13), "2024-04-07"),  # noqa: DTZ001
+        ("Antarctica/Troll", datetime(2024, 10, 26, 22), "2024-10-27"),  # noqa: DTZ001
+    ],
+)
+def test_naive_times_of_postgresql_are_of_the_declared_zone(
+    postgres: Callable[..., DatabaseReader], zone: str, start: datetime, day: str
+) -> None:
+    begins = [start + n * timedelta(minutes=30) for n in range(14)]
+    halves = [Part(f"{each:%H%M}", each, each + timedelta(minutes=30)) for each in begins]
+    texts = [f"{day} 0{minutes // 60}:{minutes % 60:02}:00" for minutes in range(0, 240, 15)]
     for kind in ("timestamp", "text"):
         inserted = ", ".join(f"({number}, '{each}')" for number, each in enumerate(texts))
         reader = postgres(
             f"CREATE TABLE sales (id int, at {kind}); INSERT INTO sales VALUES {inserted};",
             table="sales",
             cursor="at",
-            zone="Europe/Berlin",
+            zone=zone,
             first=start,
         )
-        found = {row[0]: row[1] for row in read(reader, hours).select("id", "_partition").iter_rows()}
-        for number, each in enumerate(texts):
-            utc = datetime.fromisoformat(each).replace(tzinfo=berlin, fold=1).astimezone(dt.UTC).replace(tzinfo=None)
-            assert found[str(number)] == utc.replace(minute=0)
+        found = {row[0]: row[1] for row in read(reader, halves).select("id", "_partition").iter_rows()}
+        local = [datetime.fromisoformat(each).replace(tzinfo=ZoneInfo(zone)) for each in texts]
+        moments = [each.astimezone(dt.UTC).replace(tzinfo=None) for each in local]
+        assert found == {
+            str(number): max(begin for begin in begins if begin <= moment) for number, moment in enumerate(moments)
+        }
+        # The newest is told by the same rule.
+        assert reader.there(halves) == [part for part in halves if part.start <= max(moments)]
 
 
 def test_a_query_of_postgresql_is_taken_whole(postgres: Callable[..., DatabaseReader]) -> None:
@@ -386,7 +396,7 @@ def test_partitions_of_a_database_can_be_staged(
     next(frames)
     next(frames)
     frames.close()
-    assert [path.name for path in tmp_path.glob("*/*")] == ["2024-01-01"]
+    assert [path.name[:10] for path in tmp_path.glob("*/*")] == ["2024-01-01"]
     # What was whole is not asked for again, what was not is.
     server.run("DELETE FROM sales WHERE id IN (1, 4);")
     again = pl.concat(list(staged.frames(days(1, 6), (), Reading())))
@@ -481,7 +491,7 @@ def test_every_row_of_sqlite_is_in_exactly_one_partition(
     reader = DatabaseReader("s", Sqlite(path, "s"), table="sales", cursor="at", first=FIRST, zone=zone)
     wanted: dict[str, set[str]] = {}
     for number, moment in enumerate(moments):
-        utc = moment.replace(tzinfo=ZoneInfo(zone), fold=1).astimezone(dt.UTC).replace(tzinfo=None)
+        utc = moment.replace(tzinfo=ZoneInfo(zone)).astimezone(dt.UTC).replace(tzinfo=None)
         day = (utc - FIRST).days + 1
         wanted.setdefault(f"{max(day, 1):02d}", set()).add(str(number))
     asked = {f"{day:02d}" for day in range(first, first + count)}
@@ -489,6 +499,23 @@ def test_every_row_of_sqlite_is_in_exactly_one_partition(
     assert {day: set(ids) for day, ids in (by_partition(found) if found.height else {}).items()} == {
         day: ids for day, ids in wanted.items() if day in asked
     }
+
+
+def test_a_link_of_sqlite_out_of_the_data_folder_is_refused(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "data", tmp_path / "elsewhere.db"
+    inside.mkdir()
+    with closing(sqlite3.connect(outside)) as connection:
+        connection.execute("CREATE TABLE sales (id)")
+    (inside / "sales.db").symlink_to(outside)
+    (inside / "own.db").symlink_to(inside / "real.db")
+    shutil.copy(outside, inside / "real.db")
+
+    def reader(name: str) -> DatabaseReader:
+        return DatabaseReader(name, Sqlite(inside / name, name, inside), table="sales", order_by=("id",))
+
+    with pytest.raises(SourceError, match=r"^sales.db: leads out of the data folder .*Remedy: put the file itself"):
+        read(reader("sales.db"), days(1, 1))
+    assert read(reader("own.db"), days(1, 1)).height == 0
 
 
 def test_an_index_of_sqlite_serves_the_window(sqlite: Callable[..., DatabaseReader]) -> None:

@@ -260,12 +260,6 @@ def test_without_a_date_in_the_pattern_the_files_hold_the_rows_of_all_partitions
     assert loaded.facts[""]["files"] == "3"
 
 
-def test_an_absolute_path_may_be_declared(tmp_path: Path) -> None:
-    path = place(tmp_path, LINES)
-
-    assert read(Path("nowhere"), str(path)).rows["_source"].to_list() == [str(path)]
-
-
 def test_what_is_there_is_told_without_reading(tmp_path: Path) -> None:
     place(tmp_path, b"\xff not read", number=2)
 

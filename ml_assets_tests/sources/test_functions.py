@@ -103,8 +103,8 @@ TEXTS = {
     "t": "2024-01-31T09:30:00.500000",
     "z": "2024-01-31T09:30:00+00:00",
     "bin": "dead",
-    "list": "[1, null]",
-    "more": '{"a": 1.5, "b": "x"}',
+    "list": "[1,null]",
+    "more": '{"a":1.5,"b":"x"}',
 }
 
 
@@ -205,6 +205,14 @@ def test_what_is_no_row_is_an_error(source: Callable[..., FunctionReader], given
         read(source(lambda _, __: given_back), required=("n",))
 
 
+def test_names_that_differ_in_case_are_one_column(source: Callable[..., FunctionReader]) -> None:
+    def given(start: datetime, _: datetime) -> object:
+        return [{"N": 1}, {"n": 2}] if start == FIRST else pd.DataFrame({"Town": ["a"], "n": [3]})
+
+    rows = pl.concat(list(source(given).frames(days(2), ("n",), Reading())), how="diagonal")
+    assert rows["n"].to_list() == ["1", "2", "3"]
+
+
 @pytest.mark.parametrize("name", ["no_such_module:f", "json:no_such_function", "json", ":f"])
 def test_a_function_that_does_not_import_is_an_error(name: str) -> None:
     with pytest.raises(SourceError, match=f"the source function {name!r} does not import"):
@@ -224,7 +232,7 @@ def test_nested_values_are_json_that_reads_back(value: object) -> None:
 
 
 def test_numbers_of_json_keep_their_digits() -> None:
-    written = '{"a": [1.10, -0, 1E400, 12345678901234567890], "b": NaN}'
+    written = '{"a":[1.10,-0,1E400,12345678901234567890],"b":NaN}'
     assert text(load_json(written)) == written
     assert text(load_json("1.10")) == "1.10"
     assert isinstance(load_json("1"), Number)

@@ -8,13 +8,15 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
+import duckdb
 import polars as pl
 import pytest
 
 from ml_assets.sources import http
+from ml_assets.sources.files import FileReader
 from ml_assets.sources.http import Auth, HttpReader, Paging
 from ml_assets.sources.reading import Part, Reading, SourceError
 
@@ -124,8 +126,8 @@ def test_each_item_is_a_row_of_texts_with_numbers_as_they_are_written(api: Api) 
         "ok": "true",
         "none": None,
         "name": "Zoë",
-        "empty": "",
-        "more": '{"a": [1.50, null, "x\\"y"], "b": false}',
+        "empty": None,
+        "more": '{"a":[1.50,null,"x\\"y"],"b":false}',
         "list": "[]",
         "_source": source,
         "_row": 1,
@@ -214,6 +216,20 @@ def test_all_pages_are_read_in_order(
     rows = read(reader(api, rows="$.rows", paging=paging, total=total))
     assert rows.select("id", "_row").rows() == [(str(number), number + 1) for number in range(7)]
     assert len(api.asked) == requests
+
+
+@pytest.mark.parametrize("total", [None, "$.count"])
+@pytest.mark.parametrize("kind", ["page", "offset"])
+def test_a_short_page_in_the_middle_loses_no_row(api: Api, kind: Literal["page", "offset"], total: str | None) -> None:
+    def answer(asked: Asked) -> Answer:
+        if kind == "offset":  # asked for five at a time, the server gives two, and of the third row nothing beside it
+            first = int(asked.query["offset"])
+            return Answer({"rows": ITEMS[first : first + (1 if first == 2 else 2)], "count": 7})
+        return Answer({"rows": [ITEMS[:3], ITEMS[3:4], ITEMS[4:], []][int(asked.query["page"]) - 1], "count": 7})
+
+    api.answer = answer
+    rows = read(reader(api, rows="$.rows", paging=Paging(kind, size=5), total=total))
+    assert rows["id"].to_list() == [str(number) for number in range(7)]
 
 
 @pytest.mark.parametrize(
@@ -379,6 +395,38 @@ def test_a_column_that_one_page_lacks_is_null_there(api: Api) -> None:
     api.faults = [Answer([{"id": 1}, {"id": 2, "note": "x"}]), Answer([{"id": 3}]), Answer([])]
     rows = read(reader(api, paging=Paging("page")), required=("id", "note"))
     assert rows.select("id", "note", "_row").rows() == [("1", None, 1), ("2", "x", 2), ("3", None, 3)]
+
+
+def test_a_value_is_the_same_text_from_an_api_as_from_a_file_of_json_lines(api: Api, tmp_path: Path) -> None:
+    values = [
+        '""',
+        '"a"',
+        "null",
+        "1.50",
+        "-0",
+        "1e400",
+        "true",
+        "[]",
+        '[1.0, "", null, "é"]',
+        '{"a" : {"b":"\\u00e9"}}',
+    ]
+    values += ['"\\ud800"', '["\\ud800"]', '" "', '"a\\u0000b"', "NaN"]
+    rows = [f'{{"id": {number}, "value": {value}}}' for number, value in enumerate(values)]
+    api.answer = lambda _: Answer(f"[{','.join(rows)}]".encode())
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    (of_file,) = FileReader("rows.jsonl", tmp_path, duckdb.connect).frames([], ("id",), Reading())
+    assert read(reader(api)).select("id", "value").equals(of_file.select("id", "value"))
+
+
+def test_names_that_differ_in_case_are_one_column_spelt_as_required_or_first_met(api: Api) -> None:
+    api.faults = [
+        Answer([{"ID": 1, "Town": "a"}, {"id": 2, "town": "b"}]),
+        Answer([{"Id": 3, "TOWN": "c"}]),
+        Answer([]),
+    ]
+    rows = read(reader(api, paging=Paging("page")), required=("id",))
+    assert rows.select("id", "Town").rows() == [("1", "a"), ("2", "b"), ("3", "c")]
+    assert [name for name in rows.columns if not name.startswith("_")] == ["id", "Town"]
 
 
 def test_nothing_is_left_behind_and_dlt_reads_no_settings_of_its_own(

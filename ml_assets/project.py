@@ -57,7 +57,7 @@ class Dialect(dg.Model, dg.Resolvable):
     columns: list[str] = Field(default=[], description="Names of the columns, where there is no header.")
     skip: int = Field(default=0, ge=0, description="Lines before the header, or before the first record.")
     encoding: str = Field(default="utf-8", description="Encoding of the text: `utf-8`, `latin-1`, `utf-16` and others.")
-    trim_header: bool = Field(default=False, description="Whether blanks around the names in the header are cut off.")
+    trim_header: bool = Field(default=True, description="Whether blanks around the names in the header are cut off.")
     blank_lines: Literal["quarantine", "skip"] = Field(
         default="quarantine", description="What becomes of lines without any value; skipped ones are counted."
     )

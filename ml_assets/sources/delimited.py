@@ -40,7 +40,7 @@ class Dialect:
     columns: Sequence[str] = ()
     skip: int = 0
     encoding: str = "utf-8"
-    trim_header: bool = False
+    trim_header: bool = True
     blank_lines: Literal["quarantine", "skip"] = "quarantine"
 
 

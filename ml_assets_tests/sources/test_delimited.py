@@ -200,11 +200,11 @@ def test_a_declared_encoding_is_read(tmp_path: Path, encoding: str) -> None:
     assert loaded.rows["town"].to_list() == [town]
 
 
-def test_blanks_in_the_header_are_cut_off_where_that_is_declared(tmp_path: Path) -> None:
+def test_blanks_in_the_header_are_cut_off_unless_they_are_declared_to_count(tmp_path: Path) -> None:
     content = "nr , town,price, CO (mg) \n1,EAST,2,3\n"
 
-    assert "CO (mg)" in load(tmp_path, content, Dialect(trim_header=True)).rows.columns
-    assert " CO (mg) " in load(tmp_path, content).rows.columns
+    assert "CO (mg)" in load(tmp_path, content).rows.columns
+    assert " CO (mg) " in load(tmp_path, content, Dialect(trim_header=False)).rows.columns
 
 
 # ------------------------------------------------------------------------------- which files, however stored

@@ -77,7 +77,7 @@ def page(everything_up: subprocess.Popen[str]) -> Iterator[Page]:
 
 
 def test_the_asset_graph_shows_every_asset_of_the_project(page: Page) -> None:
-    page.goto(f"{DAGSTER}/asset-groups")
+    page.goto(f"{DAGSTER}/locations/ml_assets/asset-groups/house_prices")
     for name in ("raw", "validated", "quarantine", "features", "profile", "training_set", "model", "evaluation"):
         page.get_by_text(name, exact=True).first.wait_for(timeout=60_000)
     for name in ("champion", "predictions", "drift", "performance", "decision"):

@@ -24,7 +24,7 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 	touch $@
 
 test: lint check
-	PYTHONHASHSEED=0 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 5
 
 lint: $(READY)
 	$(BIN)/ruff check .

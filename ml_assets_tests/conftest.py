@@ -1,18 +1,18 @@
-"""How the suite is shared out between cores: a file stays together, and so do the files that use one played demo."""
+"""How the suite is shared out between cores (`--dist loadfile`): a file stays together, the longest come first."""
 
 from __future__ import annotations
 
-import pytest
+from typing import TYPE_CHECKING
 
-PLAYED = {"test_the_loop.py", "test_browser.py"}
-# The longest first: whoever is left alone at the end has something short.
-FIRST = ("test_the_loop.py", "test_browser.py", "test_kill.py", "test_readme.py", "test_wheel.py")
+if TYPE_CHECKING:
+    import pytest
+
+# Whoever is left alone at the end has something short. The browser comes late: it uses the demo that the loop played.
+FIRST = (
+    "test_the_loop.py", "test_kill.py", "test_readme.py", "test_own_package.py", "test_lake_processes.py",
+    "test_wheel.py", "test_browser.py",
+)  # fmt: skip
 
 
-# Before xdist reads the groups off the items.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        group = "played" if item.path.name in PLAYED else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))

@@ -69,10 +69,11 @@ def parquet() -> bytes:
     ("ending", "content"),
     [
         (".csv", LINES),
-        (".csv.gz", gzip.compress(LINES)),
+        (".csv.gz", gzip.compress(LINES, mtime=0)),
         (".jsonl", b'{"nr": 1, "town": "EAST", "price": 2}\n'),
         (".parquet", parquet()),
     ],
+    ids=["csv", "gz", "jsonl", "parquet"],
 )
 def test_an_object_is_read_like_a_file(put: Callable[[str, bytes], None], ending: str, content: bytes) -> None:
     put(f"sales/2024-01{ending}", content)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pytest
 
-# Whoever is left alone at the end has something short. The browser comes late: it uses the demo that the loop played.
+# Whoever is left alone at the end has something short.
 FIRST = (
-    "test_the_loop.py", "test_kill.py", "test_readme.py", "test_own_package.py", "test_lake_processes.py",
-    "test_wheel.py", "test_browser.py",
+    "test_the_loop.py", "test_browser.py", "test_kill.py", "test_readme.py", "test_own_package.py",
+    "test_lake_processes.py", "test_wheel.py",
 )  # fmt: skip
 
 

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from playing import DEMO, run
 
 
@@ -25,16 +24,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def played(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str, data: Path) -> tuple[Path, str]:
-    """A home in which two years and two months were played with a real daemon, and what the demo printed.
-
-    Played once for all processes of a test run.
-    """
-    folder = tmp_path_factory.getbasetemp().parent / f"played-{testrun_uid}"
-    folder.mkdir(exist_ok=True)
-    printed = folder / "printed.txt"
-    with FileLock(folder / "lock"):
-        if not printed.exists():
-            text = run(DEMO, folder / "home", data)
-            printed.write_text(text, encoding="utf-8")
-    return folder / "home", printed.read_text(encoding="utf-8")
+def played(tmp_path_factory: pytest.TempPathFactory, data: Path) -> tuple[Path, str]:
+    """A home in which two years and two months were played with a real daemon, and what the demo printed."""
+    home = tmp_path_factory.mktemp("played") / "home"
+    return home, run(DEMO, home, data)

@@ -17,7 +17,6 @@ import logging
 import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +24,7 @@ from urllib.parse import quote, quote_plus, urlsplit
 from zoneinfo import ZoneInfo
 
 from ml_assets.sources.reading import Part, Reading, SourceError
+from ml_assets.sources.retry_after import seconds_to_wait
 from ml_assets.sources.staging import Spool
 from ml_assets.sources.texts import (
     check_columns,
@@ -449,7 +449,7 @@ def _content(response: Response, declared: HttpReader) -> bytes:
 def _check_status(response: Response, url: str, secrets: _Secrets) -> None:
     """Refuse what no other attempt within a minute can mend; the other failures are dlt's to repeat."""
     status = response.status_code
-    wait = _seconds_to_wait(response.headers.get("Retry-After", "")) if not response.ok else 0.0
+    wait = seconds_to_wait(response.headers.get("Retry-After", "")) if not response.ok else 0.0
     if wait > LONGEST_WAIT_SECONDS:
         raise SourceError(
             f"{url}: status {status}, the API asks to wait {wait:.0f} s. Remedy: run again then; nothing was written"
@@ -497,14 +497,3 @@ def _kind(value: object) -> str:
         case bool() | str():
             return f"single value ({str(value)[:40]})"
     return type(value).__name__
-
-
-def _seconds_to_wait(retry_after: str) -> float:
-    """Seconds that a Retry-After header asks for, given in seconds or as a date (RFC 9110, 10.2.3); else 0."""
-    if retry_after.isascii() and retry_after.isdigit():
-        return float(retry_after)
-    try:
-        until = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return 0.0
-    return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -13,11 +13,11 @@ import shutil
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.sources.month_files import COLUMNS, replace_file, write_months, write_origin
+from ml_assets.sources.retry_after import seconds_to_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -256,7 +256,7 @@ class _Datastore:
                 failure = f"status {status}, {body[:200]!r}"
                 if status not in RETRIED_STATUS:
                     raise PublisherError(f"{self.url}: {failure}")
-                wait = max(wait, _seconds_to_wait(headers.get("retry-after", "")))
+                wait = max(wait, seconds_to_wait(headers.get("retry-after", "")))
             if wait > LONGEST_WAIT_SECONDS:
                 raise PublisherError(f"{self.url} asks to wait {wait:.0f} s; run again then, pages fetched are kept")
             if attempt < ATTEMPTS:
@@ -276,16 +276,3 @@ class _Datastore:
                         f"{self.url}: the page at offset {query['offset']} exceeds {PAGE_BYTES:,} bytes"
                     )
             return answer.status_code, dict(answer.headers), bytes(body)
-
-
-def _seconds_to_wait(retry_after: str) -> float:
-    """Seconds that a Retry-After header asks for, given in seconds or as a date (RFC 9110, 10.2.3); else 0."""
-    if retry_after.isascii() and retry_after.isdigit():
-        return float(retry_after)
-    try:
-        until = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return 0.0
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    return max(0.0, (until - datetime.now(UTC)).total_seconds())

@@ -15,7 +15,6 @@ import duckdb
 import polars as pl
 import pytest
 
-from ml_assets.sources import http
 from ml_assets.sources.files import FileReader
 from ml_assets.sources.http import Auth, HttpReader, Paging
 from ml_assets.sources.reading import Part, Reading, SourceError
@@ -453,8 +452,3 @@ def test_nothing_is_left_behind_and_dlt_reads_no_settings_of_its_own(
     assert not [name for name in started if "process_request" not in name]
     assert not list(places["home"].iterdir())
     assert not list(places["temporary"].iterdir())
-
-
-def test_a_moment_to_wait_for_may_be_a_date() -> None:
-    assert http._seconds_to_wait("Fri, 31 Dec 2100 23:59:59 GMT") > 60
-    assert http._seconds_to_wait("soon") == 0

@@ -5,7 +5,6 @@ import hashlib
 import json
 import socket
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -332,13 +331,3 @@ def test_rows_that_arrive_twice_are_an_error_and_their_pages_are_dropped(
 
     assert list(attempt.folder.iterdir()) == []
     assert not attempt.pages.exists()
-
-
-def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
-    in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
-
-    assert client._seconds_to_wait("7") == 7
-    assert 55 < client._seconds_to_wait(in_a_minute) <= 60
-    assert client._seconds_to_wait("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    assert client._seconds_to_wait("soon") == 0
-    assert client._seconds_to_wait("") == 0

@@ -52,20 +52,6 @@ def check_select(sql: str, *, where: str = "SQL", allowed: Collection[str] | Non
     read_statement(sql, where, allowed)
 
 
-def inputs_of(sql: str, *, where: str = "SQL") -> frozenset[str]:
-    """The named tables that a SELECT reads, a qualified one as `schema.table`; CTEs are none.
-
-    Raises:
-        SqlError: As `check_select`.
-    """
-    names: dict[str, str] = {}
-    for node in read_statement(sql, where).tree.walk():
-        if node.key == "table" and node.this.key == "identifier" and cte_of(node) is None:
-            name = ".".join(name_parts(node))
-            names.setdefault(name.lower(), name)
-    return frozenset(names.values())
-
-
 def is_row_wise(sql: str, *, table: str, where: str = "SQL", kept: Collection[str]) -> bool:
     """Whether every output row of a SELECT depends on one row of an input alone, as far as its form shows.
 

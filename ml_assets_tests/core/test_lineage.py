@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_assets.core.lineage import ColumnRef, column_lineage, required_columns
-from ml_assets.core.statement import SqlError, check_select, inputs_of
+from ml_assets.core.statement import SqlError, check_select
 
 HDB = [
     *("_id", "month", "town", "flat_type", "block", "street_name", "storey_range", "floor_area_sqm", "flat_model"),
@@ -293,15 +293,6 @@ def test_an_unknown_column_of_two_tables_has_to_be_qualified() -> None:
         required_columns("SELECT p FROM raw AS r(p)", "raw")
 
     assert required_columns("SELECT raw.x, v FROM raw JOIN other ON raw.k = other.k", "raw", ["x", "k"]) == {"x", "k"}
-
-
-def test_inputs_are_the_tables_read_and_not_the_ctes() -> None:
-    sql = (
-        "WITH c AS (FROM lake.main.raw), raw AS (FROM raw) SELECT (SELECT max(v) FROM other) AS m FROM c, Raw, range(3)"
-    )
-
-    assert inputs_of(sql) == {"lake.main.raw", "raw", "other"}
-    assert inputs_of(HDB_FEATURES) == {"validated"}
 
 
 # Errors

@@ -256,7 +256,8 @@ def export(
     finally:
         partial.unlink(missing_ok=True)
         cursor.unregister("_keys")
-    formulas = " + ".join(f"count_if({_FORMULA.format(name)})" for name in names) or "0"
+    # Not count_if: that is NULL, as is then the whole sum, where a column holds no value at all.
+    formulas = " + ".join(f"count(*) FILTER ({_FORMULA.format(name)})" for name in names) or "0"
     return Exported(count, _one(cursor, f"SELECT {formulas} FROM ({rows}) AS held") if form == FORMATS[".csv"] else 0)
 
 
@@ -327,8 +328,8 @@ def _within(window: Window | None) -> str:
 
 
 def _one(cursor: duckdb.DuckDBPyConnection, sql: str) -> int:
-    row = cursor.execute(sql).fetchone()
-    return int(row[0] or 0) if row else 0
+    ((count,),) = cursor.execute(sql).fetchall()
+    return int(count)
 
 
 def _check_is_there(cursor: duckdb.DuckDBPyConnection, project: Project, window: Window | None, check: str) -> None:

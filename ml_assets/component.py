@@ -21,19 +21,12 @@ from ml_assets.automation.sensors import build_retraining, build_retraining_sens
 from ml_assets.checking import missing_files, require_right
 from ml_assets.core.declaration import Declaration, DeclarationError, Mistake
 from ml_assets.core.tasks import Task
+from ml_assets.declared.modelling import Gate, Training
+from ml_assets.declared.monitoring import Monitoring, Retraining
+from ml_assets.declared.rows import Partitions, Validation
+from ml_assets.declared.sources import Reference, Source
 from ml_assets.lake.resource import shared_lake
-from ml_assets.project import (
-    NAME,
-    Gate,
-    Monitoring,
-    Partitions,
-    Project,
-    Reference,
-    Retraining,
-    Source,
-    Training,
-    Validation,
-)
+from ml_assets.project import NAME, Project
 from ml_assets.scaffold.scaffolder import ModelProjectScaffolder
 
 TYPE = "ml_assets.ModelProject"

@@ -15,7 +15,7 @@ PAGE = "docs/declaration.md"
 SCHEMA = "docs/defs.schema.json"
 HEAD = f"""\
 # The declaration
-<!-- Written from the types by `make reference`: change `ml_assets/project.py`, not this page. -->
+<!-- Written from the types by `make reference`: change `ml_assets/declared/`, not this page. -->
 
 A project is a folder with a `defs.yaml`. It says `type: {TYPE}`, and below `attributes` what is listed here.
 `[]` stands for each entry of a list, `NAME` for a name of your own. `ml-assets check` tells every mistake with its

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from ml_assets.project import Database, Http
+from ml_assets.declared.sources import Database, Http
 from ml_assets.sources import http
 from ml_assets.sources.databases import Postgres, Sqlite
 

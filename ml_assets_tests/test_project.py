@@ -11,19 +11,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ml_assets.component import ModelProject
-from ml_assets.project import (
-    Gate,
-    Monitoring,
-    Partitions,
-    Project,
-    Publisher,
-    Retraining,
-    Source,
-    Training,
-    Validation,
-    digest,
-    load_object,
-)
+from ml_assets.declared.modelling import Gate, Training
+from ml_assets.declared.monitoring import Monitoring, Retraining
+from ml_assets.declared.rows import Partitions, Validation
+from ml_assets.declared.sources import Publisher, Source
+from ml_assets.project import Project, digest, load_object
 
 # Years that both strptime and strftime write with four digits everywhere.
 moments = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1))  # noqa: DTZ001 - naive UTC

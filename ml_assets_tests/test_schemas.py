@@ -203,7 +203,11 @@ def judged_results(path: str, expected: list[str]) -> list[object]:
     import dagster as dg
     import polars as pl
 
-    from ml_assets.project import Monitoring, Partitions, Project, Retraining, Source, Training, Validation
+    from ml_assets.declared.modelling import Training
+    from ml_assets.declared.monitoring import Monitoring, Retraining
+    from ml_assets.declared.rows import Partitions, Validation
+    from ml_assets.declared.sources import Source
+    from ml_assets.project import Project
 
     project = Project(
         name="sales", description="", owners=(), source=Source(files="%Y-%m.csv"),

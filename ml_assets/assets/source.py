@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from ml_assets import settings
+from ml_assets.declared.sources import Reference, Source
 from ml_assets.lake.connection import DUCKDB_SETTINGS, Lake, table_exists
 from ml_assets.lake.sql import Window, quoted
-from ml_assets.project import Project, Reference, Source
+from ml_assets.project import Project
 from ml_assets.sources import delimited
 from ml_assets.sources.files import FileReader
 from ml_assets.sources.functions import FunctionReader

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from ml_assets import settings
+from ml_assets.declared.sources import Database
 from ml_assets.lake.connection import DUCKDB_SETTINGS
 from ml_assets.lake.sql import quoted
-from ml_assets.project import Database
 from ml_assets.scaffold.dialects import Dialect, guess_dialect
 from ml_assets.sources import delimited
 from ml_assets.sources.databases import DatabaseReader, Postgres, Sqlite

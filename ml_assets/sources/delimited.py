@@ -31,7 +31,7 @@ NEWLINE, RETURN = b"\n\r"
 
 @dataclass(frozen=True)
 class Dialect:
-    """How the text of a delimited file is to be read. See `ml_assets.project.Dialect`, which declares the same."""
+    """How the text of a delimited file is to be read. `ml_assets.declared.sources.Dialect` declares the same."""
 
     delimiter: str | None = None
     quote: str | None = '"'

@@ -16,7 +16,7 @@ import pytest
 from small_market import COLUMNS, JUDGED, JUDGING, PREPARING, Market, RunFailed, open_market, sales
 
 from ml_assets.assets.source import held_by_source, open_files, open_source, touched
-from ml_assets.project import Source
+from ml_assets.declared.sources import Source
 from ml_assets.sources.reading import Reading, SourceError
 from ml_assets.sources.staging import Staged
 

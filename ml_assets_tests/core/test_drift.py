@@ -11,7 +11,7 @@ from scipy import stats
 
 from ml_assets.core.drift import EMPTY, GROUPS, Statistic, coarsen, column_drift, drift, ks, psi
 from ml_assets.core.profiles import ColumnBins, Counts, count_values
-from ml_assets.project import Monitoring
+from ml_assets.declared.monitoring import Monitoring
 
 histograms = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=30)
 THRESHOLDS = {"psi_threshold": 0.2, "ks_threshold": 0.15}

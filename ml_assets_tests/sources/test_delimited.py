@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_files import PARTS, load, place, read
 
-from ml_assets import project as declared
+from ml_assets.declared import sources as declared
 from ml_assets.sources import delimited, text
 from ml_assets.sources.delimited import DelimitedFile, Dialect
 from ml_assets.sources.files import FileReader

@@ -7,14 +7,16 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
+from ml_assets.assets.evaluation import build_evaluation
 from ml_assets.assets.exploration import build_exploration
 from ml_assets.assets.features import build_features, build_profile
-from ml_assets.assets.model import build_evaluation, build_model, build_training_set
+from ml_assets.assets.model import build_model
 from ml_assets.assets.monitoring import build_decision, build_drift, build_performance
 from ml_assets.assets.predictions import build_predictions
 from ml_assets.assets.promotion import build_champion
 from ml_assets.assets.raw import build_raw
 from ml_assets.assets.references import build_reference
+from ml_assets.assets.training_set import build_training_set
 from ml_assets.assets.validated import build_validated
 from ml_assets.automation.schedules import build_refresh, build_schedule
 from ml_assets.automation.sensors import build_retraining, build_retraining_sensor

@@ -79,15 +79,17 @@ class Touched:
     Attributes:
         key: its key.
         lake: rows in the lake's `raw`; None where it has not been materialized.
-        source: rows in the source now.
+        source: rows in the source now; None where they were not counted.
     """
 
     key: str
     lake: int | None
-    source: int
+    source: int | None
 
     def __str__(self) -> str:
         """In words."""
+        if self.source is None:
+            return f"{self.key}: new"
         if self.lake is None:
             return f"{self.key}: new, {self.source:,} rows"
         if not self.source:
@@ -102,6 +104,11 @@ def to_be_read(project: Project, changes: Sequence[Touched]) -> list[Touched]:
     Where a file is one partition and is gone, what was read from it stays: a file that was archived is no correction.
     """
     return [one for one in changes if one.source or not project.source.by_partition]
+
+
+def changes(project: Project, lake: Lake) -> list[Touched]:
+    """All partitions that must be read or judged again for the lake to hold what the source holds."""
+    return touched(project, lake)
 
 
 def touched(project: Project, lake: Lake, starts: Sequence[datetime] | None = None) -> list[Touched]:

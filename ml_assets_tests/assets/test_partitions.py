@@ -228,17 +228,3 @@ def test_a_time_with_an_offset_is_that_moment_also_in_an_hour_that_comes_twice(t
     market.materialize(("raw",), "2024-11-03-00:00", "2024-11-03-02:00")
 
     assert counts(market, "raw") == {"2024-11-03-01:00": 2, "2024-11-03-01:00-0500": 2}
-
-
-def test_a_row_of_an_older_block_is_a_duplicate_in_a_newer_one(tmp_path: Path) -> None:
-    market = open_market(tmp_path, features=WITHOUT_TIME, source={"files": "sales/all.csv"}, partitions=BLOCKS)
-    write_one(market, [*sales("2024-01", rows=25), *sales("2024-01", rows=30)])
-    keys = ["block-000001", "block-000002", "block-000003"]
-    register_blocks(market.instance, market.project, keys)
-
-    market.materialize(PREPARING, keys[0], keys[-1])
-    together = counts(market, "features")
-    market.materialize(PREPARING[1:], keys[1])
-
-    assert together == counts(market, "features") == {"block-000003": 5, "block-000001": 25}
-    assert market.metadata("validated", keys[1])["duplicates_rows"] == 25

@@ -10,6 +10,7 @@ import dagster as dg
 from ml_assets.assets.blocks import in_older_blocks, judged_otherwise, told_apart
 from ml_assets.assets.common import SINGLE_RUN, Span, asset_key, commit_of, describe, in_pieces, run_sql, span_of, spec
 from ml_assets.core.lineage import ColumnRef, column_lineage
+from ml_assets.core.showing import markdown_table, visible
 from ml_assets.core.validation import ACCOUNTED, MALFORMED, SHARE, Verdict, judge, reasons_in_words
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.tables import LINEAGE, WindowWriter, described, read
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 SAMPLE = 5
+WIDEST = 80
 
 
 class AccountingError(Exception):
@@ -325,12 +327,8 @@ def _samples(quarantine: "pl.DataFrame") -> dict[str, list[tuple[str, int, str, 
 
 
 def _as_table(sample: list[tuple[str, int, str, str | None]]) -> str:
-    lines = ["| file | row | column | value |", "|---|---|---|---|"]
-    for source, row, column, value in sample:
-        # As code: what stands in a source file must not become a picture or a link on somebody's screen.
-        text = "(missing)" if value is None else value[:80].replace("|", "/").replace("`", "'").replace("\n", " ")
-        lines.append(f"| {source} | {row} | {column} | `{text}` |")
-    return "\n".join(lines)
+    shown = ((source, str(row), column, visible(value, WIDEST)) for source, row, column, value in sample)
+    return markdown_table(("file", "row", "column", "value"), shown)
 
 
 def share_in_words(project: Project, tally: Tally) -> str:

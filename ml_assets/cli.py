@@ -128,16 +128,16 @@ def catch_up(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which partitions are touched.")] = False,  # noqa: FBT002
 ) -> None:
     """Find late, corrected and removed rows, materialize the partitions that they touch, and say what they changed."""
-    from ml_assets.assets.source import to_be_read, touched  # noqa: PLC0415
+    from ml_assets.assets.source import changes, to_be_read  # noqa: PLC0415
     from ml_assets.history import catch_up as run  # noqa: PLC0415
     from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
     from ml_assets.registry.ledger import Ledger  # noqa: PLC0415
     from ml_assets.runs import load_definitions, open_instance  # noqa: PLC0415
 
     declared = _project(project)
-    changes = touched(declared, shared_lake().lake)
-    _say("\n".join(map(str, changes)) or f"{project}: the lake holds what the source holds")
-    present = to_be_read(declared, changes)
+    found = changes(declared, shared_lake().lake)
+    _say("\n".join(map(str, found)) or f"{project}: the lake holds what the source holds")
+    present = to_be_read(declared, found)
     if present and not dry_run:
         run(
             open_instance(), load_definitions(declared), Ledger(shared_lake().lake), declared, changes=present, say=_say

@@ -18,6 +18,7 @@ from ml_assets.assets.raw import build_raw
 from ml_assets.assets.references import build_reference
 from ml_assets.assets.training_set import build_training_set
 from ml_assets.assets.validated import build_validated
+from ml_assets.automation.arrivals import build_arrivals_sensor, build_look
 from ml_assets.automation.schedules import build_refresh, build_schedule
 from ml_assets.automation.sensors import build_retraining, build_retraining_sensor
 from ml_assets.checking import missing_files, require_right
@@ -111,7 +112,7 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
 
 def build_definitions(project: Project) -> dg.Definitions:
     """The Dagster definitions of a resolved project."""
-    refresh, retraining = build_refresh(project), build_retraining(project)
+    look, refresh, retraining = build_look(project), build_refresh(project), build_retraining(project)
     return dg.Definitions(
         assets=[
             build_raw(project),
@@ -129,9 +130,9 @@ def build_definitions(project: Project) -> dg.Definitions:
             build_performance(project),
             build_decision(project),
         ],
-        jobs=[refresh, retraining],
-        schedules=[build_schedule(project, refresh)],
-        sensors=[build_retraining_sensor(project, retraining)],
+        jobs=[look, refresh, retraining],
+        schedules=[build_schedule(project, look)],
+        sensors=[build_arrivals_sensor(project, look, refresh), build_retraining_sensor(project, retraining)],
         resources={"lake": shared_lake()},
     )
 

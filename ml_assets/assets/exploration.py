@@ -1,7 +1,7 @@
 """`exploration`: what `features` and `validated` hold, in numbers, words and pictures."""
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from ml_assets.assets.common import data_origin, spec
 from ml_assets.core.exploration import Column, Exploration, Group, explore, summarize
 from ml_assets.core.lineage import column_lineage
 from ml_assets.core.pictures import pictures
+from ml_assets.core.showing import escaped, markdown_table
 from ml_assets.lake.connection import LakeError, columns_of
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.tables import LINEAGE, PARTITION
@@ -103,16 +104,16 @@ def look_at(cursor: duckdb.DuckDBPyConnection, project: Project) -> tuple[Explor
 
 def in_words(found: Exploration, others: Sequence[Column]) -> dict[str, Any]:
     """The numbers as metadata: a table for each picture."""
-    said = "\n".join(f"- {_safe(sentence)}" for sentence in found.suspicions) or "Nothing."
+    said = "\n".join(f"- {escaped(sentence)}" for sentence in found.suspicions) or "Nothing."
     tables = {
         "suspicions": said,
         "columns": _column_table(found.columns),
         "columns_left_out": _column_table(others),
-        "associations": _table(
+        "associations": markdown_table(
             ("column", "measure", "value", "rows"),
             ((each.column, each.measure, f"{each.value:.3f}", f"{each.rows:,}") for each in found.associations),
         ),
-        "over_time": _table(
+        "over_time": markdown_table(
             ("partition", "rows", *(found.classes or ("quartile", "median", "quartile"))),
             ((group.label, f"{group.rows:,}", *_middle(group)) for group in found.over_time[: -SHOWN - 1 : -1]),
         ),
@@ -142,7 +143,7 @@ def _middle(group: Group) -> list[str]:
 
 
 def _column_table(columns: Sequence[Column]) -> str:
-    return _table(
+    return markdown_table(
         ("column", "type", "missing", "distinct", "least", "median", "greatest", "most frequent"),
         (
             (
@@ -154,18 +155,6 @@ def _column_table(columns: Sequence[Column]) -> str:
             for each in columns
         ),
     )  # fmt: skip
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; empty where there are no rows."""
-    lines = [f"| {' | '.join(_safe(cell) for cell in row)} |" for row in rows]
-    return "\n".join([f"| {' | '.join(map(_safe, head))} |", "|---" * len(head) + "|", *lines]) if lines else ""
-
-
-def _safe(text: str) -> str:
-    """Text of the data as Markdown text: it must not become a link, a picture or a cell of its own."""
-    shown = " ".join(text.split())
-    return "".join(f"&#{ord(sign)};" if sign in "\\`*_[]<>|!&$~#" else sign for sign in shown)
 
 
 def _columns(cursor: duckdb.DuckDBPyConnection, project: Project, name: str) -> dict[str, str]:

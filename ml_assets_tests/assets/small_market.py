@@ -142,6 +142,9 @@ class Market:
     def refresh(self, month: str) -> str:
         return self._run(self.defs.resolve_job_def(f"{NAME}_refresh"), partition_key=month)
 
+    def run_job(self, name: str) -> str:
+        return self._run(self.defs.resolve_job_def(name))
+
     def retrain(self, *, through: str = "", decision: int = 0) -> str:
         ops = {f"{NAME}__training_set": {"config": {"through": through}}}
         tags = {DECISION_TAG: str(decision)} if decision else {}

@@ -131,6 +131,17 @@ class Project:
                 f"retraining.metric: {self.retraining.metric} cannot be watched in a {self.task} task. Remedy: one of "
                 f"{', '.join(watched_metrics(self.task))}"
             )
+        search, split = self.training.search, self.training.split
+        if search is not None and search.metric not in {None, *METRICS[self.task]}:
+            raise ValueError(
+                f"training.search.metric: {search.metric} is no metric of a {self.task} task. Remedy: one of "
+                f"{', '.join(METRICS[self.task])}"
+            )
+        if split.kind == "stratified" and self.task == "regression" and split.by in {None, self.target}:
+            raise ValueError(
+                f"training.split: the values of {self.target!r} are no strata in a regression. Remedy: name a column "
+                "of features.sql in by, or kind: random"
+            )
         if self.positive is not None and self.task != "binary":
             raise ValueError(f"positive: {self.positive!r} means nothing in a {self.task} task. Remedy: leave it out")
 

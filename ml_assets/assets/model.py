@@ -1,21 +1,28 @@
 """`model`: from the rows of a training set to a new version."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from ml_assets.assets.common import commit_of, data_origin, ledger, registry, spec
 from ml_assets.assets.features import current_kinds
 from ml_assets.assets.provenance import hashes
-from ml_assets.assets.rows import rows_to_learn, training_rows
+from ml_assets.assets.rows import rows_held_back, rows_to_learn, training_rows
+from ml_assets.assets.searching import find_parameters
+from ml_assets.core.evaluation import measure
 from ml_assets.core.profiles import choose_bins, count_values
-from ml_assets.core.tasks import as_number, classes_of
-from ml_assets.core.training import Words, build_pipeline, fit, packages, predict
+from ml_assets.core.tasks import as_actual, as_number, classes_of
+from ml_assets.core.training import Recipe, Words, fit, packages, predict, threads_worth
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
 from ml_assets.registry.ledger import Draft, current_champion
+from ml_assets.registry.models import TrainingSet
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def build_model(project: Project) -> dg.AssetsDefinition:
@@ -39,14 +46,16 @@ def build_model(project: Project) -> dg.AssetsDefinition:
         with lake.lake.reader() as cursor:
             kinds = current_kinds(cursor, project)
         training = project.training
-        words = Words(counts=training.text_features == "counts", stop_words=training.stop_words)
-        pipeline = build_pipeline(
-            training.estimator, training.parameters, kinds, training.seed, task=project.task, words=words
-        )
-        context.log.info("training on %d rows", train.height)
         classes = classes_of(train[project.target].drop_nulls(), project.task, project.positive)
-        fit(pipeline, train, kinds, project.target, task=project.task, classes=classes)
-        predicted = as_number(predict(pipeline, train, kinds, project.task))
+        recipe = recipe_of(project, kinds, classes)
+        searched = find_parameters(project, recipe, rows, training_set, context.log.info)
+        if searched:
+            recipe = replace(recipe, parameters={**recipe.parameters, **searched.parameters})
+        threads = threads_worth(train.height)
+        context.log.info("training on %d rows", train.height)
+        pipeline = recipe.pipeline()
+        fit(pipeline, train, recipe.kinds, project.target, task=project.task, classes=classes, threads=threads)
+        predicted = as_number(predict(pipeline, train, recipe.kinds, project.task))
         entries = ledger(lake.lake).entries(project.name)
         fields = {
             "project": project.name,
@@ -54,18 +63,24 @@ def build_model(project: Project) -> dg.AssetsDefinition:
             "run_id": context.run.run_id,
             "parent": current_champion(entries) or 0,
             "estimator": training.estimator,
-            "parameters": training.parameters,
+            "parameters": dict(recipe.parameters),
             "seed": training.seed,
-            "features": kinds,
+            "features": dict(recipe.kinds),
             "target": project.target,
             "training_set": replace(training_set, run_id=context.run.run_id),
             "hashes": hashes(project),
-            "packages": packages(),
+            "packages": packages(training.estimator),
             "reference": prediction_reference(predicted),
             "task": project.task,
             "classes": classes,
+            "allowed": tuple(training.allowed),
+            "threads": threads,
+            "search": searched.record if searched else {},
+            "holdout": measured_at_last(project, pipeline, rows, training_set, recipe),
         }
         version = registry().register(pipeline, fields)
+        if searched:
+            searched.journal.remove()
         ledger(lake.lake).append(
             commit_of(context, project, "model"),
             lambda _: [
@@ -82,14 +97,44 @@ def build_model(project: Project) -> dg.AssetsDefinition:
                 "artefact_sha256": version.artefact,
                 "training_snapshot": training_set.snapshot,
                 "parent": version.parent,
-                "features": ", ".join(kinds),
+                "features": ", ".join(recipe.kinds),
                 **({"classes": ", ".join(classes)} if classes else {}),
+                **{f"holdout_{name}": value for name, value in version.holdout.get("metrics", {}).items()},
+                **(searched.as_metadata() if searched else {}),
                 **data_origin(project, lake.lake),
             },
             data_version=dg.DataVersion(version.artefact[:16]),
         )
 
     return model
+
+
+def recipe_of(project: Project, kinds: Mapping[str, str], classes: Sequence[str]) -> Recipe:
+    """What a project's pipeline is made from."""
+    training = project.training
+    return Recipe(
+        estimator=training.estimator,
+        parameters=training.parameters,
+        kinds=kinds,
+        seed=training.seed,
+        task=project.task,
+        words=Words(counts=training.text_features == "counts", stop_words=training.stop_words),
+        allowed=tuple(training.allowed),
+        preprocessing=training.preprocessing,
+        classes=tuple(classes),
+    )
+
+
+def measured_at_last(
+    project: Project, pipeline: Any, rows: "pl.DataFrame", training_set: TrainingSet, recipe: Recipe
+) -> dict[str, Any]:
+    """The metrics of a fitted pipeline on the holdout, and its rows: once, when nothing is left to choose."""
+    held_back = rows_held_back(project, rows, training_set)
+    if not held_back.height:
+        return {}
+    actual = as_actual(held_back[project.target], project.task, recipe.classes)
+    predicted = predict(pipeline, held_back, recipe.kinds, project.task)
+    return {"rows": held_back.height, "metrics": measure(project.task, actual, predicted)}
 
 
 def prediction_reference(predicted: Any) -> dict[str, Any]:

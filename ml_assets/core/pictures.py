@@ -1,4 +1,4 @@
-"""The pictures of an exploration as PNG: small, light, and drawn from numbers that a table beside them can hold.
+"""Pictures of an exploration and of a search as PNG: small, light, drawn from numbers that a table beside them holds.
 
 Colours are Okabe and Ito's (2008), which people tell apart however they see colours; the heatmap's scale differs in
 lightness from its middle to either end. Nothing of matplotlib's global state is touched.
@@ -7,11 +7,12 @@ lightness from its middle to either end. Nothing of matplotlib's global state is
 from __future__ import annotations
 
 import io
+import itertools
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ml_assets.core.exploration import Column, Exploration, Group
 
@@ -23,6 +24,7 @@ LABEL = 22  # characters of a name or value in a picture
 COLUMNS = 12
 ASSOCIATIONS = 20
 PARTITIONS = 400
+LOGARITHMIC = 30  # how many times the least value the greatest is, from which an axis is logarithmic
 NARROW = 9  # labels under an axis from which they stand on end
 
 
@@ -37,6 +39,48 @@ def pictures(found: Exploration) -> dict[str, bytes]:
         "time": _time if len(found.over_time) > 1 else None,
     }
     return {name: _png(draw(found)) for name, draw in drawn.items() if draw}
+
+
+def search_picture(record: Mapping[str, Any]) -> bytes:
+    """The trials of a search as PNG: the metric over the trials, and over each parameter that was varied.
+
+    Args:
+        record: of a search, as a version keeps it: `trials` with `number`, `parameters`, `share` and `value`, `best`,
+            `metric` and `larger_is_better`.
+    """
+    trials = [trial for trial in record["trials"] if trial["value"] is not None]
+    best = next(trial for trial in trials if trial["number"] == record["best"])
+    names = list(best["parameters"])[: COLUMNS - 1]
+    across = 3 if names else 1
+    axes = _grid(len(names) + 1, across, 2.4)
+    better = max if record["larger_is_better"] else min
+    whole = [trial for trial in trials if trial["share"] == best["share"]]
+    _dots(axes[0], [trial["number"] for trial in trials], trials, best)
+    so_far = list(itertools.accumulate((trial["value"] for trial in whole), better))
+    axes[0].step([trial["number"] for trial in whole], so_far, where="post", color=PALETTE[1], linewidth=1.2)
+    _plain(axes[0], f"{record['metric']} by trial")
+    for each, name in zip(axes[1:], names, strict=False):
+        values = [trial["parameters"].get(name) for trial in trials]
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            _dots(each, values, trials, best)
+            if min(values) > 0 and max(values) / min(values) > LOGARITHMIC:
+                each.set_xscale("log")
+        else:
+            labels = sorted({str(value) for value in values})
+            _dots(each, [labels.index(str(value)) for value in values], trials, best)
+            _below(each, labels)
+        _plain(each, name)
+    return _png(axes[0].figure)
+
+
+def _dots(axes: Any, places: Sequence[float], trials: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> None:
+    """A dot for each trial, paler the fewer rows it learnt from; the best stands out."""
+    for place, trial in zip(places, trials, strict=True):
+        chosen = trial["number"] == best["number"]
+        axes.plot(
+            place, trial["value"], "o", color=PALETTE[5 if chosen else 0], markersize=8 if chosen else 4,
+            alpha=1 if chosen else 0.25 + 0.6 * trial["share"], zorder=3 if chosen else 2,
+        )  # fmt: skip
 
 
 def drawable(text: str, length: int = LABEL) -> str:

@@ -7,28 +7,39 @@ fixed list: a model file is data here, never code (ADR 0003).
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ml_assets.core.training import predict
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import polars as pl
     from sklearn.pipeline import Pipeline
 
     from ml_assets.core.tasks import Task, Values
 
 TRUSTED_TYPES = [
+    "collections.OrderedDict",
+    # The boosters are stored as their own text or binary format, which their libraries parse.
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor",
     "numpy.dtype",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.metrics._dist_metrics.EuclideanDistance64",
     "sklearn.neighbors._kd_tree.KDTree",
     "sklearn.tree._tree.Tree",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBClassifier",
+    "xgboost.sklearn.XGBRegressor",
 ]
 MODEL, RECORD, EVALUATION = "model.skops", "version.json", "evaluation.json"
 
@@ -43,14 +54,20 @@ class TrainingSet:
 
     Attributes:
         snapshot: the lake's version.
-        train, test: keys of the partitions.
-        rows: rows in both.
+        train, test: keys of the partitions: of all that is learnt from, and of what judges the version. The same where
+            rows are parted by lot.
+        rows: rows in all of them, validation and holdout included.
         content_hash: SHA-256 over the rows' values, in order.
         run_id: the run that chose it.
         decision: id of the ledger entry that asked for it, 0 where a person did.
         through: the newest partition that could be used.
-        test_share: share of rows held out by chance, where train and test are the same partition; 0 where they are not.
+        test_share: share of rows held out by chance, where train and test are the same partitions; else 0.
         seed: of that chance.
+        validation: keys of the partitions among `train` that judged the trials of a search.
+        holdout: keys of the partitions that no choice looked at.
+        lots: what a row's lot hangs on: `random` (the row), `stratified` or `grouped`.
+        by: the column of strata or groups, "" where there is none.
+        validation_share, holdout_share: shares of rows that drew those sides.
     """
 
     snapshot: int
@@ -63,6 +80,18 @@ class TrainingSet:
     through: str
     test_share: float = 0.0
     seed: int = 0
+    validation: tuple[str, ...] = ()
+    holdout: tuple[str, ...] = ()
+    lots: Literal["random", "stratified", "grouped"] = "random"
+    by: str = ""
+    validation_share: float = 0.0
+    holdout_share: float = 0.0
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> TrainingSet:
+        """A training set as JSON holds it."""
+        keys = {name: tuple(stored.get(name, ())) for name in ("train", "test", "validation", "holdout")}
+        return cls(**{**stored, **keys})
 
 
 @dataclass(frozen=True)
@@ -85,6 +114,11 @@ class Version:
         task: what it was trained for.
         classes: labels as text, in the order of its probabilities: for `binary` the negative one, then the positive
             one; empty for a regression.
+        allowed: packages of the project's own, whose estimators its model may hold.
+        threads: how many worked at the fit, 0 where nobody took note.
+        search: how its parameters were found: `trials` with their metric in each fold, and which is the best; empty
+            where nothing was searched. The best are in `parameters` too.
+        holdout: `rows`, and `metrics` on the rows that no choice looked at; empty where there are none.
     """
 
     project: str
@@ -104,6 +138,10 @@ class Version:
     reference: dict[str, Any] = field(default_factory=dict)
     task: Task = "regression"
     classes: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+    threads: int = 0
+    search: dict[str, Any] = field(default_factory=dict)
+    holdout: dict[str, Any] = field(default_factory=dict)
 
 
 class Registry:
@@ -138,7 +176,7 @@ class Registry:
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=project))
         try:
             skops.io.dump(model, draft / MODEL)
-            _refuse_untrusted(draft / MODEL)
+            _trusted_types(draft / MODEL, fields.get("allowed", ()))
             artefact = _sha256(draft / MODEL)
             while True:
                 number = max(self.numbers(project.name), default=0) + 1
@@ -167,10 +205,9 @@ class Registry:
                 f"{project} has no version {number}. It has: {', '.join(map(str, self.numbers(project))) or 'none'}"
             )
         stored = json.loads(path.read_text(encoding="utf-8"))
-        training_set = stored.pop("training_set")
-        training_set |= {"train": tuple(training_set["train"]), "test": tuple(training_set["test"])}
-        stored["classes"] = tuple(stored.get("classes", ()))
-        return Version(**stored, training_set=TrainingSet(**training_set))
+        training_set = TrainingSet.of(stored.pop("training_set"))
+        stored |= {name: tuple(stored.get(name, ())) for name in ("classes", "allowed")}
+        return Version(**stored, training_set=training_set)
 
     def newest(self, project: str, run_id: str) -> Version:
         """The version that a run trained, else the newest.
@@ -190,7 +227,7 @@ class Registry:
         Raises:
             RegistryError: if the file is not the one that was registered, or holds a type that is not trusted.
         """
-        return _load(self._file(version.project, version.number, MODEL), version.artefact)
+        return _load(self._file(version.project, version.number, MODEL), version.artefact, version.allowed)
 
     def predict(self, version: Version, rows: pl.DataFrame) -> Values:
         """Predictions of a version for rows of `features`.
@@ -254,8 +291,7 @@ class Registry:
         for name in (run_id, "latest"):
             path = folder / f"{name}.json"
             if path.is_file():
-                stored = json.loads(path.read_text(encoding="utf-8"))
-                return TrainingSet(**stored | {"train": tuple(stored["train"]), "test": tuple(stored["test"])})
+                return TrainingSet.of(json.loads(path.read_text(encoding="utf-8")))
         raise RegistryError(f"{project} has no training set yet. Remedy: materialize {project}/training_set")
 
     def _file(self, project: str, number: int, name: str) -> Path:
@@ -263,7 +299,7 @@ class Registry:
 
 
 @lru_cache(maxsize=8)
-def _load(path: Path, artefact: str) -> Pipeline:
+def _load(path: Path, artefact: str, allowed: tuple[str, ...]) -> Pipeline:
     import skops.io
 
     if not path.is_file():
@@ -273,16 +309,36 @@ def _load(path: Path, artefact: str) -> Pipeline:
         raise RegistryError(
             f"{path}: its SHA-256 is {found[:12]}…, {artefact[:12]}… was registered: it was changed. Remedy: restore it"
         )
-    _refuse_untrusted(path)
-    return skops.io.load(path, trusted=TRUSTED_TYPES)
+    return skops.io.load(path, trusted=_trusted_types(path, allowed))
 
 
-def _refuse_untrusted(path: Path) -> None:
+def _trusted_types(path: Path, allowed: Sequence[str]) -> list[str]:
+    """The types that a model file may hold: those of the list, and estimators of packages that the project allows.
+
+    Raises:
+        RegistryError: if it holds another.
+    """
     import skops.io
 
-    unknown = [name for name in skops.io.get_untrusted_types(file=path) if name not in TRUSTED_TYPES]
+    found = skops.io.get_untrusted_types(file=path)
+    unknown = [name for name in found if name not in TRUSTED_TYPES and not _is_own_estimator(name, allowed)]
     if unknown:
-        raise RegistryError(f"{path}: holds {unknown[0]}, which is not on the list of trusted types")
+        raise RegistryError(
+            f"{path}: holds {unknown[0]}, which is not on the list of trusted types. Remedy: another estimator or "
+            "preprocessing; or, for an estimator class of your own, name its package in training.allowed"
+        )
+    return list(found)
+
+
+def _is_own_estimator(name: str, allowed: Sequence[str]) -> bool:
+    """Whether a type is an estimator of an allowed package: nothing but one is built, whatever a record allows."""
+    from sklearn.base import BaseEstimator
+
+    if not any(name.startswith(f"{package.rstrip('.')}.") for package in allowed):
+        return False
+    module, _, kind = name.rpartition(".")
+    found = getattr(importlib.import_module(module), kind, None)
+    return isinstance(found, type) and issubclass(found, BaseEstimator)
 
 
 def _sha256(path: Path) -> str:

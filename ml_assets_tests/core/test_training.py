@@ -101,7 +101,7 @@ def test_a_feature_table_that_no_model_can_learn_from_is_refused(columns: dict[s
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("os.system", "'os.system' is not allowed; classes of scikit-learn are"),
+        ("os.system", "'os.system' is not allowed; classes of `sklearn.…`"),
         ("sklearnx.ensemble.Forest", "is not allowed"),
         (" sklearn.linear_model.Ridge", "is not allowed"),
         ("sklearn", "is not allowed"),
@@ -486,13 +486,24 @@ def test_text_without_any_word_is_refused() -> None:
         fit(pipeline, rows, MIXED, "label", task="binary", classes=("let", "sale"))
 
 
-@pytest.mark.parametrize(
-    ("estimator", "parameters"),
-    [("sklearn.svm.LinearSVC", {}), ("sklearn.linear_model.SGDClassifier", {}), ("sklearn.svm.SVC", {})],
-)
-def test_a_classifier_without_probabilities_is_refused(estimator: str, parameters: dict[str, Any]) -> None:
-    with pytest.raises(TrainingError, match=rf"{estimator} gives no probabilities with these parameters.*Remedy"):
+def test_a_classifier_that_neither_ranks_nor_gives_probabilities_is_refused() -> None:
+    estimator, parameters = "sklearn.ensemble.VotingClassifier", {"estimators": [], "voting": "hard"}
+    with pytest.raises(TrainingError, match="cannot be made without arguments"):
         build_pipeline(estimator, parameters, MIXED, 0, task="binary")
+    with pytest.raises(TrainingError, match=r"own_estimators.Stubborn gives no probabilities.*Remedy"):
+        build_pipeline("own_estimators.Stubborn", {}, MIXED, 0, task="binary", allowed=["own_estimators"])
+
+
+@pytest.mark.parametrize(
+    "estimator", ["sklearn.svm.SVC", "sklearn.svm.LinearSVC", "sklearn.linear_model.SGDClassifier"]
+)
+def test_a_classifier_that_only_ranks_is_calibrated(estimator: str) -> None:
+    rows = notices(60, seed=1)
+    chances = predict(classifier(estimator), rows, MIXED, "binary")
+
+    truth = (rows["label"] == "sale").to_numpy()
+    assert np.mean((chances > 0.5) == truth) > 0.9
+    assert 0 < chances.min() < 0.2 < 0.8 < chances.max() < 1
 
 
 @pytest.mark.parametrize("path", ["sklearn.linear_model.Ridge", "sklearn.cluster.KMeans", BOOSTING])

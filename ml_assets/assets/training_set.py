@@ -1,13 +1,15 @@
 """`training_set`: which rows a model learns from and which judge it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
 from ml_assets.assets.common import DECISION_TAG, data_origin, registry, spec
-from ml_assets.assets.rows import content_hash, read_partitions, rows_held_out
+from ml_assets.assets.leakage import leakage_checks, look_for_leakage
+from ml_assets.assets.rows import content_hash, read_partitions, rows_held_out, rows_to_learn
 from ml_assets.core.splitting import Split, split_by_time
 from ml_assets.core.training import TrainingError
 from ml_assets.lake.resource import LakeResource
@@ -34,13 +36,14 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
         specs=[
             spec(
                 project, "training_set", text, deps=["features", "profile"], kinds=["duckdb"],
-                code=[project.training.model_dump_json()], partitioned=False,
+                code=[project.training.model_dump_json(), project.leakage.model_dump_json()], partitioned=False,
             )
         ],
+        check_specs=leakage_checks(project),
     )  # fmt: skip
     def training_set(
         context: dg.AssetExecutionContext, config: TrainingSetConfig, lake: LakeResource
-    ) -> dg.MaterializeResult[Any]:
+    ) -> Iterator[Any]:
         table = project.table("features")
         with lake.lake.reader() as cursor:
             (snapshot,) = cursor.execute("SELECT id FROM lake.current_snapshot()").fetchone() or (-1,)
@@ -63,14 +66,17 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             test_share=training.test_share if training.by_chance else 0.0,
             seed=training.seed,
         )
-        held_out = rows_held_out(project, rows, chosen).height
+        test = rows_held_out(project, rows, chosen)
+        held_out = test.height
         if held_out in {0, rows.height}:
             raise TrainingError(
                 f"{keys[-1]} has {rows.height} rows, of which {held_out} are held out: both sides need some. "
                 "Remedy: train on more rows, or change training.test_share"
             )
-        registry().keep_training_set(project.name, chosen)
-        return dg.MaterializeResult(
+        found = look_for_leakage(project, lake.lake, chosen, rows_to_learn(project, rows, chosen), test)
+        # Kept with what was found: `model` learns from no rows that the gate has refused, in whatever run.
+        registry().keep_training_set(project.name, replace(chosen, leakage=found.record))
+        yield dg.MaterializeResult(
             metadata={
                 "dagster/row_count": rows.height,
                 "snapshot": snapshot,
@@ -82,6 +88,9 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             },
             data_version=dg.DataVersion(chosen.content_hash[:16]),
         )
+        for blocked in found.blocking:
+            context.log.error(str(blocked))
+        yield from found.results(project)
 
     return training_set
 

@@ -51,6 +51,8 @@ class TrainingSet:
         through: the newest partition that could be used.
         test_share: share of rows held out by chance, where train and test are the same partition; 0 where they are not.
         seed: of that chance.
+        leakage: what the leakage gate found, each with `name`, `words` and the reason it was `waived` for; "" where it
+            was not, and then no model learns from these rows.
     """
 
     snapshot: int
@@ -63,6 +65,7 @@ class TrainingSet:
     through: str
     test_share: float = 0.0
     seed: int = 0
+    leakage: tuple[dict[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -167,10 +170,9 @@ class Registry:
                 f"{project} has no version {number}. It has: {', '.join(map(str, self.numbers(project))) or 'none'}"
             )
         stored = json.loads(path.read_text(encoding="utf-8"))
-        training_set = stored.pop("training_set")
-        training_set |= {"train": tuple(training_set["train"]), "test": tuple(training_set["test"])}
+        training_set = _training_set(stored.pop("training_set"))
         stored["classes"] = tuple(stored.get("classes", ()))
-        return Version(**stored, training_set=TrainingSet(**training_set))
+        return Version(**stored, training_set=training_set)
 
     def newest(self, project: str, run_id: str) -> Version:
         """The version that a run trained, else the newest.
@@ -254,12 +256,17 @@ class Registry:
         for name in (run_id, "latest"):
             path = folder / f"{name}.json"
             if path.is_file():
-                stored = json.loads(path.read_text(encoding="utf-8"))
-                return TrainingSet(**stored | {"train": tuple(stored["train"]), "test": tuple(stored["test"])})
+                return _training_set(json.loads(path.read_text(encoding="utf-8")))
         raise RegistryError(f"{project} has no training set yet. Remedy: materialize {project}/training_set")
 
     def _file(self, project: str, number: int, name: str) -> Path:
         return self.folder / project / str(int(number)) / name
+
+
+def _training_set(stored: dict[str, Any]) -> TrainingSet:
+    """A training set as JSON gives it back: its tuples have become lists."""
+    lists = {name: tuple(value) for name, value in stored.items() if isinstance(value, list)}
+    return TrainingSet(**stored | lists)
 
 
 @lru_cache(maxsize=8)

@@ -20,6 +20,7 @@ import duckdb
 
 from ml_assets import settings
 from ml_assets.core.declaration import DeclarationError, Mistake
+from ml_assets.core.leakage import Script, Traced, trace, unknown_columns, unmatched_waiver
 from ml_assets.core.lineage import column_lineage, required_columns
 from ml_assets.core.statement import SqlError, is_star, nearest, read_statement
 from ml_assets.core.training import ALLOWED
@@ -112,7 +113,61 @@ def check_project(project: Project, declaration: Declaration) -> list[Mistake]:
         hint = nearest(project.target, [name for name in returned if name not in LINEAGE])
         message = f"target: {project.features_path} returns no column {project.target!r}; {hint}"
         mistakes.append(declaration.mistake(("target",), message))
+    if not mistakes and returned is not None:
+        mistakes += _check_leakage_section(project, declaration, list(columns), returned)
     return mistakes
+
+
+def check_leakage(project: Project) -> list[Mistake]:
+    """Features that the SQL shows to be computed from what is not known at prediction, those waived left out.
+
+    For a project without other mistakes. They keep no graph from being loaded, for rows can be read and looked at all
+    the same: the leakage gate keeps a model from being trained.
+    """
+    traced = trace_project(project, [column.name for column in schema_outline(project.schema).columns])
+    return [
+        Mistake(found.file, found.line, found.column, str(found).removeprefix(f"{found.place}: "))
+        for found in traced.findings
+        if found.name not in project.leakage.reasons
+    ]
+
+
+def _check_leakage_section(
+    project: Project, declaration: Declaration, columns: list[str], returned: list[str]
+) -> list[Mistake]:
+    """Names under `leakage` that name nothing: what they were to hide, or to let pass, would silently not be."""
+    leakage, inputs = project.leakage, {"validated": [*columns, *LINEAGE]}
+    where = project.features_path
+    references = {
+        name: sorted(required_columns(project.features_sql, name, others=inputs, where=where))
+        for name in project.references
+    }
+    mistakes = []
+    for number, name in enumerate(leakage.unknown_at_prediction):
+        if wrong := unknown_columns(name, columns, references):
+            path = ("leakage", "unknown_at_prediction", number)
+            mistakes.append(declaration.mistake(path, f"leakage.unknown_at_prediction: {wrong}"))
+    if leakage.waivers:
+        features = [name for name in returned if name not in {project.target, project.partitions.time, *LINEAGE}]
+        traced = trace_project(project, columns)
+        for number, waiver in enumerate(leakage.waivers):
+            if wrong := unmatched_waiver(waiver.finding, traced, features):
+                path = ("leakage", "waivers", number, "finding")
+                mistakes.append(declaration.mistake(path, f"leakage.waivers: {wrong}"))
+    return mistakes
+
+
+def trace_project(project: Project, columns: Sequence[str]) -> Traced:
+    """Which features the SQL shows to be computed from what is not known at prediction; `columns` are of `validated`."""
+    return trace(
+        Script(project.clean_sql, project.clean_path),
+        Script(project.features_sql, project.features_path),
+        target=project.target,
+        time=project.partitions.time or None,
+        unknown=project.leakage.unknown_at_prediction,
+        columns=columns,
+        references=tuple(project.references),
+    )
 
 
 def check_estimator(project: Project, declaration: Declaration) -> list[Mistake]:

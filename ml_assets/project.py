@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ml_assets.core.partitioning import Calendar
+    from ml_assets.declared.leakage import Leakage
     from ml_assets.declared.modelling import Gate, Training
     from ml_assets.declared.monitoring import Monitoring, Retraining
     from ml_assets.declared.rows import Partitions, Validation
@@ -37,6 +38,12 @@ TABLES = frozenset({
     "raw", "validated", "quarantine", "features", "profile", "bins", "exploration", "training_set", "model",
     "evaluation", "champion", "predictions", "prediction_profile", "drift", "performance", "decision",
 })  # fmt: skip
+
+
+def _nothing_declared() -> Leakage:
+    from ml_assets.declared.leakage import Leakage  # noqa: PLC0415 - Dagster models, which a page does not need
+
+    return Leakage()
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ class Project:
         task: what the target is predicted as.
         positive: the label, as text, that counts as positive in a binary task; None where the labels tell.
         references: tables that features.sql may read beside `validated`, by name.
+        leakage: what is not known at prediction, and which findings of the leakage gate are let pass.
     """
 
     name: str
@@ -74,6 +82,7 @@ class Project:
     task: Task = "regression"
     positive: str | None = None
     references: Mapping[str, Reference] = field(default_factory=dict)
+    leakage: Leakage = field(default_factory=_nothing_declared)
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together.
@@ -234,6 +243,7 @@ class Project:
             self.training,
             self.monitoring,
             self.retraining,
+            self.leakage,
             *self.gates,
         ]
         positive = self.positive or ""

@@ -9,6 +9,7 @@ import dagster as dg
 
 from ml_assets.assets.common import commit_of, data_origin, ledger, registry, spec
 from ml_assets.assets.features import current_kinds
+from ml_assets.assets.leakage import refuse_leakage, waived
 from ml_assets.assets.provenance import hashes
 from ml_assets.assets.rows import rows_held_back, rows_to_learn, training_rows
 from ml_assets.assets.searching import find_parameters
@@ -41,6 +42,7 @@ def build_model(project: Project) -> dg.AssetsDefinition:
     )  # fmt: skip
     def model(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         training_set = registry().training_set(project.name, context.run.run_id)
+        refuse_leakage(project, training_set)
         rows = training_rows(lake.lake, project, training_set)
         train = rows_to_learn(project, rows, training_set)
         with lake.lake.reader() as cursor:
@@ -86,7 +88,8 @@ def build_model(project: Project) -> dg.AssetsDefinition:
             lambda _: [
                 Draft(
                     project.name, "registered", f"trained through {training_set.train[-1]}",
-                    {"decision": training_set.decision, "artefact": version.artefact}, version=version.number,
+                    {"decision": training_set.decision, "artefact": version.artefact, **waived(training_set)},
+                    version=version.number,
                 )
             ],
         )  # fmt: skip

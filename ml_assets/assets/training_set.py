@@ -1,6 +1,6 @@
 """`training_set`: which rows a model learns from and which judge it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ml_assets.assets.common import DECISION_TAG, data_origin, registry, spec
-from ml_assets.assets.rows import content_hash, read_partitions, sides
+from ml_assets.assets.leakage import leakage_checks, look_for_leakage
+from ml_assets.assets.rows import content_hash, read_partitions, rows_held_out, rows_to_learn, sides
 from ml_assets.core.splitting import Split, split_by_time
 from ml_assets.core.training import TrainingError
 from ml_assets.lake.resource import LakeResource
@@ -38,13 +39,12 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
         specs=[
             spec(
                 project, "training_set", text, deps=["features", "profile"], kinds=["duckdb"],
-                code=[project.training.model_dump_json()], partitioned=False,
+                code=[project.training.model_dump_json(), project.leakage.model_dump_json()], partitioned=False,
             )
         ],
+        check_specs=leakage_checks(project),
     )  # fmt: skip
-    def training_set(
-        context: dg.AssetExecutionContext, config: TrainingSetConfig, lake: LakeResource
-    ) -> dg.MaterializeResult[Any]:
+    def training_set(context: dg.AssetExecutionContext, config: TrainingSetConfig, lake: LakeResource) -> Iterator[Any]:
         table = project.table("features")
         with lake.lake.reader() as cursor:
             (snapshot,) = cursor.execute("SELECT id FROM lake.current_snapshot()").fetchone() or (-1,)
@@ -68,8 +68,11 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             **_lots(project),
         )
         counts = _counts(project, rows, chosen)
-        registry().keep_training_set(project.name, chosen)
-        return dg.MaterializeResult(
+        test = rows_held_out(project, rows, chosen)
+        found = look_for_leakage(project, lake.lake, chosen, rows_to_learn(project, rows, chosen), test)
+        # Kept with what was found: `model` learns from no rows that the gate has refused, in whatever run.
+        registry().keep_training_set(project.name, replace(chosen, leakage=found.record))
+        yield dg.MaterializeResult(
             metadata={
                 "dagster/row_count": rows.height,
                 "snapshot": snapshot,
@@ -82,6 +85,9 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             },
             data_version=dg.DataVersion(chosen.content_hash[:16]),
         )
+        for blocked in found.blocking:
+            context.log.error(str(blocked))
+        yield from found.results(project)
 
     return training_set
 

@@ -68,6 +68,8 @@ class TrainingSet:
         lots: what a row's lot hangs on: `random` (the row), `stratified` or `grouped`.
         by: the column of strata or groups, "" where there is none.
         validation_share, holdout_share: shares of rows that drew those sides.
+        leakage: what the leakage gate found, each with `name`, `words` and the reason it was `waived` for; "" where it
+            was not, and then no model learns from these rows.
     """
 
     snapshot: int
@@ -90,8 +92,10 @@ class TrainingSet:
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> TrainingSet:
         """A training set as JSON holds it."""
-        keys = {name: tuple(stored.get(name, ())) for name in ("train", "test", "validation", "holdout")}
+        keys = {name: tuple(stored.get(name, ())) for name in ("train", "test", "validation", "holdout", "leakage")}
         return cls(**{**stored, **keys})
+
+    leakage: tuple[dict[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets import settings
 from ml_assets.core.tasks import METRICS, Task, watched_metrics
+from ml_assets.declared.evaluation import Evaluation
 from ml_assets.lake.sql import Table, Window
 from ml_assets.sources.functions import FunctionReader
 
@@ -74,6 +75,7 @@ class Project:
     task: Task = "regression"
     positive: str | None = None
     references: Mapping[str, Reference] = field(default_factory=dict)
+    evaluation: Evaluation = field(default_factory=Evaluation)
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together.
@@ -131,6 +133,11 @@ class Project:
                 f"retraining.metric: {self.retraining.metric} cannot be watched in a {self.task} task. Remedy: one of "
                 f"{', '.join(watched_metrics(self.task))}"
             )
+        costs = self.evaluation.costs
+        costly = "regression" if costs is not None and costs.over is not None else "binary"
+        if costs is not None and self.task != costly:
+            fields = "over and under" if costly == "regression" else "false_positive and false_negative"
+            raise ValueError(f"evaluation.costs: {fields} mean nothing in a {self.task} task. Remedy: leave them out")
         if self.positive is not None and self.task != "binary":
             raise ValueError(f"positive: {self.positive!r} means nothing in a {self.task} task. Remedy: leave it out")
 
@@ -221,6 +228,7 @@ class Project:
             self.partitions,
             self.validation,
             self.training,
+            self.evaluation,
             self.monitoring,
             self.retraining,
             *self.gates,

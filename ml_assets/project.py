@@ -134,7 +134,7 @@ class Project:
                 f"{', '.join(watched_metrics(self.task))}"
             )
         costs = self.evaluation.costs
-        costly = "regression" if costs is not None and costs.over is not None else "binary"
+        costly = "regression" if costs is not None and costs.of_values else "binary"
         if costs is not None and self.task != costly:
             fields = "over and under" if costly == "regression" else "false_positive and false_negative"
             raise ValueError(f"evaluation.costs: {fields} mean nothing in a {self.task} task. Remedy: leave them out")

@@ -1,7 +1,6 @@
 """`exploration`: what `features` and `validated` hold, in numbers, words and pictures."""
 
-import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ import dagster as dg
 import duckdb
 
 from ml_assets.assets.common import data_origin, spec
+from ml_assets.assets.markdown import as_pictures, as_table, as_text
 from ml_assets.core.exploration import Column, Exploration, Group, explore, summarize
 from ml_assets.core.lineage import column_lineage
 from ml_assets.core.pictures import pictures
@@ -22,8 +22,6 @@ from ml_assets.registry.explorations import write_exploration
 if TYPE_CHECKING:
     import polars as pl
 
-# Dagster's UI loads all metadata of a materialization at once.
-LARGEST = 60_000
 SHOWN = 60
 TITLES = {
     "target": "Distribution of the target",
@@ -66,7 +64,7 @@ def build_exploration(project: Project) -> dg.AssetsDefinition:
             "others": [asdict(column) for column in others],
         }
         write_exploration(project.name, numbers, drawn)
-        metadata = data_origin(project, lake.lake) | in_words(found, others) | as_metadata(drawn)
+        metadata = data_origin(project, lake.lake) | in_words(found, others) | as_pictures(drawn, TITLES)
         return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(str(snapshot)))
 
     return exploration
@@ -103,16 +101,16 @@ def look_at(cursor: duckdb.DuckDBPyConnection, project: Project) -> tuple[Explor
 
 def in_words(found: Exploration, others: Sequence[Column]) -> dict[str, Any]:
     """The numbers as metadata: a table for each picture."""
-    said = "\n".join(f"- {_safe(sentence)}" for sentence in found.suspicions) or "Nothing."
+    said = "\n".join(f"- {as_text(sentence)}" for sentence in found.suspicions) or "Nothing."
     tables = {
         "suspicions": said,
         "columns": _column_table(found.columns),
         "columns_left_out": _column_table(others),
-        "associations": _table(
+        "associations": as_table(
             ("column", "measure", "value", "rows"),
             ((each.column, each.measure, f"{each.value:.3f}", f"{each.rows:,}") for each in found.associations),
         ),
-        "over_time": _table(
+        "over_time": as_table(
             ("partition", "rows", *(found.classes or ("quartile", "median", "quartile"))),
             ((group.label, f"{group.rows:,}", *_middle(group)) for group in found.over_time[: -SHOWN - 1 : -1]),
         ),
@@ -125,16 +123,6 @@ def in_words(found: Exploration, others: Sequence[Column]) -> dict[str, Any]:
     }
 
 
-def as_metadata(drawn: Mapping[str, bytes]) -> dict[str, Any]:
-    """Pictures as Markdown that Dagster's UI shows; one that is too large for it is on the page only."""
-    found = {}
-    for name, content in drawn.items():
-        text = base64.b64encode(content).decode()
-        shown = f"![{TITLES[name]}](data:image/png;base64,{text})"
-        found[f"picture_{name}"] = dg.MetadataValue.md(shown if len(shown) <= LARGEST else "Too large: see the page.")
-    return found
-
-
 def _middle(group: Group) -> list[str]:
     if group.shares:
         return [f"{share:.1%}" for share in group.shares]
@@ -142,7 +130,7 @@ def _middle(group: Group) -> list[str]:
 
 
 def _column_table(columns: Sequence[Column]) -> str:
-    return _table(
+    return as_table(
         ("column", "type", "missing", "distinct", "least", "median", "greatest", "most frequent"),
         (
             (
@@ -154,18 +142,6 @@ def _column_table(columns: Sequence[Column]) -> str:
             for each in columns
         ),
     )  # fmt: skip
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; empty where there are no rows."""
-    lines = [f"| {' | '.join(_safe(cell) for cell in row)} |" for row in rows]
-    return "\n".join([f"| {' | '.join(map(_safe, head))} |", "|---" * len(head) + "|", *lines]) if lines else ""
-
-
-def _safe(text: str) -> str:
-    """Text of the data as Markdown text: it must not become a link, a picture or a cell of its own."""
-    shown = " ".join(text.split())
-    return "".join(f"&#{ord(sign)};" if sign in "\\`*_[]<>|!&$~#" else sign for sign in shown)
 
 
 def _columns(cursor: duckdb.DuckDBPyConnection, project: Project, name: str) -> dict[str, str]:

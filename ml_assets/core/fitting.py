@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ml_assets.core.tasks import Values
+
 Kind = Literal["overfits", "underfits", "moved", "wants_rows", "fits"]
 
 # A gap counts where it is more than noise, and at least these shares of the error and of the error without a model.
@@ -73,11 +75,8 @@ class Finding:
     remedies: tuple[str, ...] = ()
 
 
-def loss_of(losses: Sequence[float]) -> Loss:
-    """The mean of the losses of rows, with its standard error."""
-    import numpy as np  # noqa: PLC0415
-
-    values = np.asarray(losses, dtype=float)
+def loss_of(values: Values) -> Loss:
+    """The mean of the losses of rows, shape (n,), with its standard error."""
     error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
     return Loss(float(values.mean()), error, len(values))
 
@@ -147,13 +146,13 @@ def judge_fit(
         found.append(
             Finding(
                 "wants_rows",
-                f"More rows still help: from {steps[-2].rows:,} to {model.rows:,} the {title} on the rows held out fell "
-                f"from {steps[-2].test.value:.4g} to {model.test.value:.4g}.",
+                f"More rows still help: from {steps[-2].rows:,} to {model.rows:,} the {title} on the rows held out "
+                f"fell from {steps[-2].test.value:.4g} to {model.test.value:.4g}.",
                 ("a longer window",),
             )
         )
-    said = f"{title} {model.train.value:.4g} on the rows it learnt from and {model.test.value:.4g} on those held out."
-    return found or [Finding("fits", f"It neither overfits nor underfits: {said}")]
+    said = f"{title} {model.train.value:.4g} on the rows it learnt from, {model.test.value:.4g} on those held out"
+    return found or [Finding("fits", f"It neither overfits nor underfits: {said}.")]
 
 
 def _by_heart(model: Step, partial: Step | None, dummy: Loss) -> tuple[Loss | None, Loss]:

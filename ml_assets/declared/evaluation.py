@@ -41,11 +41,23 @@ class Costs(dg.Model, dg.Resolvable):
 
     @model_validator(mode="after")
     def _comes_in_pairs(self) -> Self:
-        of_labels, of_values = (self.false_positive, self.false_negative), (self.over, self.under)
-        given = [pair for pair in (of_labels, of_values) if pair != (None, None)]
-        if len(given) != 1 or None in given[0] or not any(given[0]):
+        given = sum(value is not None for value in self.model_dump().values())
+        pair = self.of_labels or self.of_values
+        if given != 2 or pair is None or not any(pair):  # noqa: PLR2004 - a pair
             raise ValueError("costs: give false_positive and false_negative, or over and under; one of them above 0")
         return self
+
+    @property
+    def of_labels(self) -> tuple[float, float] | None:
+        """What a false positive and a false negative cost."""
+        if self.false_positive is None or self.false_negative is None:
+            return None
+        return self.false_positive, self.false_negative
+
+    @property
+    def of_values(self) -> tuple[float, float] | None:
+        """What a unit too much and a unit too little cost."""
+        return None if self.over is None or self.under is None else (self.over, self.under)
 
 
 class Evaluation(dg.Model, dg.Resolvable):

@@ -25,6 +25,7 @@ from ml_assets.core.lineage import column_lineage, required_columns
 from ml_assets.core.statement import SqlError, is_star, nearest, read_statement
 from ml_assets.core.training import ALLOWED
 from ml_assets.core.validation import MALFORMED
+from ml_assets.declared.evaluation import Slice
 from ml_assets.lake.connection import DUCKDB_SETTINGS
 from ml_assets.lake.origin import SIMULATED
 from ml_assets.lake.sql import quoted
@@ -33,7 +34,7 @@ from ml_assets.project import Project, digest
 from ml_assets.schemas import SchemaError, schema_outline, source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from sqlglot import exp
 
@@ -115,6 +116,8 @@ def check_project(project: Project, declaration: Declaration) -> list[Mistake]:
         mistakes.append(declaration.mistake(("target",), message))
     if not mistakes and returned is not None:
         mistakes += _check_leakage_section(project, declaration, list(columns), returned)
+    if returned is not None:
+        _check_judged_columns(project, declaration, returned, mistakes)
     return mistakes
 
 
@@ -298,6 +301,21 @@ def _check_features(
         return None
     mistakes += _without_lineage(returned, where)
     return returned
+
+
+def _check_judged_columns(
+    project: Project, declaration: Declaration, returned: Collection[str], mistakes: list[Mistake]
+) -> None:
+    """The columns that slices, blocks and entities name."""
+    named = {("evaluation", *field): column for field, column in project.evaluation.columns.items()}
+    for place, gate in enumerate(project.gates):
+        if isinstance(gate.slice, Slice):
+            named["gates", place, "slice", "column"] = gate.slice.column
+    for field, column in named.items():
+        if column not in returned:
+            hint = nearest(column, [name for name in returned if name not in LINEAGE])
+            message = f"{'.'.join(map(str, field))}: {project.features_path} returns no column {column!r}; {hint}"
+            mistakes.append(declaration.mistake(field, message))
 
 
 def _check_time(

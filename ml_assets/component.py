@@ -24,6 +24,7 @@ from ml_assets.automation.sensors import build_retraining, build_retraining_sens
 from ml_assets.checking import missing_files, require_right
 from ml_assets.core.declaration import Declaration, DeclarationError, Mistake
 from ml_assets.core.tasks import Task
+from ml_assets.declared.evaluation import Evaluation
 from ml_assets.declared.leakage import Leakage
 from ml_assets.declared.modelling import Gate, Training
 from ml_assets.declared.monitoring import Monitoring, Retraining
@@ -63,6 +64,7 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
     )
     validation: Validation = Field(default=Validation(), description="How much may be wrong with a partition.")
     training: Training = Field(description="How a model is trained.")
+    evaluation: Evaluation = Field(default=Evaluation(), description="How a model is judged on the rows held out.")
     leakage: Leakage = Field(default=Leakage(), description="What is not known when a prediction is made.")
     gates: list[Gate] = Field(default=[], description="What a model must reach on its test partitions.")
     monitoring: Monitoring = Field(default=Monitoring(), description="When a statistic raises an alarm.")
@@ -109,6 +111,7 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
             task=self.task,
             positive=_label(self.positive),
             references=self.references,
+            evaluation=self.evaluation,
             leakage=self.leakage,
         )
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets import settings
 from ml_assets.core.tasks import METRICS, Task, watched_metrics
+from ml_assets.declared.evaluation import Evaluation
 from ml_assets.lake.sql import Table, Window
 from ml_assets.sources.functions import FunctionReader
 
@@ -83,6 +84,7 @@ class Project:
     positive: str | None = None
     references: Mapping[str, Reference] = field(default_factory=dict)
     leakage: Leakage = field(default_factory=_nothing_declared)
+    evaluation: Evaluation = field(default_factory=Evaluation)
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together.
@@ -151,6 +153,11 @@ class Project:
                 f"training.split: the values of {self.target!r} are no strata in a regression. Remedy: name a column "
                 "of features.sql in by, or kind: random"
             )
+        costs = self.evaluation.costs
+        costly = "regression" if costs is not None and costs.of_values else "binary"
+        if costs is not None and self.task != costly:
+            fields = "over and under" if costly == "regression" else "false_positive and false_negative"
+            raise ValueError(f"evaluation.costs: {fields} mean nothing in a {self.task} task. Remedy: leave them out")
         if self.positive is not None and self.task != "binary":
             raise ValueError(f"positive: {self.positive!r} means nothing in a {self.task} task. Remedy: leave it out")
 
@@ -241,6 +248,7 @@ class Project:
             self.partitions,
             self.validation,
             self.training,
+            self.evaluation,
             self.monitoring,
             self.retraining,
             self.leakage,

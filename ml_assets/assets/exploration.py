@@ -1,7 +1,6 @@
 """`exploration`: what `features` and `validated` hold, in numbers, words and pictures."""
 
-import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ import dagster as dg
 import duckdb
 
 from ml_assets.assets.common import data_origin, spec
+from ml_assets.assets.showing import as_pictures
 from ml_assets.core.exploration import Column, Exploration, Group, explore, summarize
 from ml_assets.core.lineage import column_lineage
 from ml_assets.core.pictures import pictures
@@ -23,8 +23,6 @@ from ml_assets.registry.explorations import write_exploration
 if TYPE_CHECKING:
     import polars as pl
 
-# Dagster's UI loads all metadata of a materialization at once.
-LARGEST = 60_000
 SHOWN = 60
 TITLES = {
     "target": "Distribution of the target",
@@ -68,7 +66,7 @@ def build_exploration(project: Project) -> dg.AssetsDefinition:
             "others": [asdict(column) for column in others],
         }
         write_exploration(project.name, numbers, drawn)
-        metadata = data_origin(project, lake.lake) | in_words(found, others) | as_metadata(drawn)
+        metadata = data_origin(project, lake.lake) | in_words(found, others) | as_pictures(drawn, TITLES)
         return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(str(snapshot)))
 
     return exploration
@@ -125,16 +123,6 @@ def in_words(found: Exploration, others: Sequence[Column]) -> dict[str, Any]:
         "associations_rest_on": "all rows" if found.sampled == found.rows else sampled,
         **{name: dg.MetadataValue.md(text) for name, text in tables.items() if text},
     }
-
-
-def as_metadata(drawn: Mapping[str, bytes]) -> dict[str, Any]:
-    """Pictures as Markdown that Dagster's UI shows; one that is too large for it is on the page only."""
-    found = {}
-    for name, content in drawn.items():
-        text = base64.b64encode(content).decode()
-        shown = f"![{TITLES[name]}](data:image/png;base64,{text})"
-        found[f"picture_{name}"] = dg.MetadataValue.md(shown if len(shown) <= LARGEST else "Too large: see the page.")
-    return found
 
 
 def _middle(group: Group) -> list[str]:

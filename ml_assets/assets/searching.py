@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ml_assets.assets.common import registry
-from ml_assets.assets.exploration import as_metadata
 from ml_assets.assets.rows import sides
+from ml_assets.assets.showing import as_pictures
 from ml_assets.core.pictures import search_picture
 from ml_assets.core.search import Attempt, Outcome, Plan, Progress, Trial, search
 from ml_assets.core.splitting import folds
@@ -75,7 +75,11 @@ class Searched:
         if not names:
             return {f"validation_{self.plan.metric}": self.outcome.best.value}
         picture = search_picture(self.record)
-        return found | {"search": dg.MetadataValue.md(table)} | as_metadata({"search": picture})
+        return (
+            found
+            | {"search": dg.MetadataValue.md(table)}
+            | as_pictures({"search": picture}, {"search": "trials of the search"})
+        )
 
 
 def find_parameters(

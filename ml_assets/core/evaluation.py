@@ -31,13 +31,15 @@ class GateResult:
         metric: the metric.
         value: what the model reached, or None where the metric is undefined for this data.
         demand: what was demanded, in words: `mape <= 0.12`.
-        passed: whether it did.
+        passed: whether it did, or need not.
+        waiver: the reason for which it need not; empty where it must.
     """
 
     metric: str
     value: float | None
     demand: str
     passed: bool
+    waiver: str = ""
 
 
 @dataclass(frozen=True)
@@ -244,15 +246,34 @@ def compare(metric: str, actual: Values, challenger: Values, champion: Values) -
     return Comparison(metric, len(actual), root(new.mean()), root(old.mean()), p_value, better)
 
 
-def check_gate(metric: str, at_most: float | None, at_least: float | None, metrics: Mapping[str, float]) -> GateResult:
-    """Check one gate; a metric that is undefined for this data does not pass."""
+def check_gate(
+    metric: str,
+    at_most: float | None,
+    at_least: float | None,
+    metrics: Mapping[str, float],
+    *,
+    where: str = "",
+    ends: Mapping[str, tuple[float, float]] | None = None,
+) -> GateResult:
+    """Check one gate; a metric that is undefined for this data does not pass.
+
+    Args:
+        metric: the metric.
+        at_most: greatest value that passes.
+        at_least: smallest value that passes.
+        metrics: what the model reached.
+        where: the rows on which it did, in words, where they are a slice.
+        ends: metric → the ends of its confidence interval, where the worse of them must pass.
+    """
     value = metrics.get(metric)
     demands = [f"{metric} <= {at_most:g}"] if at_most is not None else []
     demands += [f"{metric} >= {at_least:g}"] if at_least is not None else []
-    if value is None or math.isnan(value):
-        return GateResult(metric, None, " and ".join(demands), passed=False)
-    passed = (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
-    return GateResult(metric, value, " and ".join(demands), passed)
+    demand = " and ".join(demands) + (f" where {where}" if where else "") + (", with confidence" if ends else "")
+    if value is None or math.isnan(value) or (ends is not None and metric not in ends):
+        return GateResult(metric, None, demand, passed=False)
+    low, high = ends[metric] if ends is not None else (value, value)
+    passed = (at_most is None or high <= at_most) and (at_least is None or low >= at_least)
+    return GateResult(metric, low if at_most is None else high, demand, passed)
 
 
 def _refuse_unusable(actual: Values, predicted: Values) -> None:

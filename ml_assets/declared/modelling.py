@@ -7,6 +7,8 @@ from typing import Any, Literal, Self
 import dagster as dg
 from pydantic import Field, PositiveInt, model_validator
 
+from ml_assets.declared.evaluation import Slice
+
 
 class Range(dg.Model, dg.Resolvable):
     """Values from one number to another, both included; whole numbers where both are."""
@@ -199,6 +201,14 @@ class Gate(dg.Model, dg.Resolvable):
     ] = Field(description="The metric; it must be one of the task's.")  # fmt: skip
     at_most: float | None = Field(default=None, description="Greatest value that passes.")
     at_least: float | None = Field(default=None, description="Smallest value that passes.")
+    slice: Slice | Literal["worst"] | None = Field(
+        default=None,
+        description="Rows that must reach it by themselves: a slice, or each slice of a column; or `worst`: the slice "
+        "with the greatest watched error of those that are worse than the rest by more than noise.",
+    )
+    confident: bool = Field(
+        default=False, description="Whether the worse end of the confidence interval must reach it, not the value."
+    )
 
     @model_validator(mode="after")
     def _demands_something(self) -> Self:

@@ -251,12 +251,25 @@ class Registry:
             )
         return predict(self.load(version), rows, version.features, version.task)
 
-    def write_evaluation(self, version: Version, evaluation: dict[str, Any]) -> None:
-        """Keep a version's evaluation beside it."""
-        path = self._file(version.project, version.number, EVALUATION)
-        draft = path.with_suffix(".new")
-        draft.write_text(json.dumps(evaluation, indent=1), encoding="utf-8")
-        draft.replace(path)
+    def write_evaluation(
+        self, version: Version, evaluation: dict[str, Any], pictures: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Keep a version's evaluation beside it, with its pictures: name → PNG."""
+        text = json.dumps({**evaluation, "pictures": sorted(pictures or {})}, indent=1, allow_nan=False)
+        contents = {f"{name}.png": content for name, content in (pictures or {}).items()}
+        # The numbers last: whoever reads a picture's name in them finds the picture.
+        for name, content in {**contents, EVALUATION: text.encode()}.items():
+            path = self._file(version.project, version.number, name)
+            draft = path.with_suffix(".new")
+            draft.write_bytes(content)
+            draft.replace(path)
+
+    def picture(self, project: str, number: int, name: str) -> bytes | None:
+        """A picture that a version's evaluation names; None for any other file."""
+        stored = self.evaluation(project, number)
+        if stored is None or name not in stored.get("pictures", ()):
+            return None
+        return self._file(project, number, f"{name}.png").read_bytes()
 
     def evaluation(self, project: str, number: int) -> dict[str, Any] | None:
         """A version's evaluation, or None where it has not been evaluated."""

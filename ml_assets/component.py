@@ -18,6 +18,7 @@ from ml_assets.assets.raw import build_raw
 from ml_assets.assets.references import build_reference
 from ml_assets.assets.training_set import build_training_set
 from ml_assets.assets.validated import build_validated
+from ml_assets.automation.approval import build_approval
 from ml_assets.automation.schedules import build_refresh, build_schedule
 from ml_assets.automation.sensors import build_retraining, build_retraining_sensor
 from ml_assets.checking import missing_files, require_right
@@ -25,6 +26,7 @@ from ml_assets.core.declaration import Declaration, DeclarationError, Mistake
 from ml_assets.core.tasks import Task
 from ml_assets.declared.modelling import Gate, Training
 from ml_assets.declared.monitoring import Monitoring, Retraining
+from ml_assets.declared.promotion import Promotion
 from ml_assets.declared.rows import Partitions, Validation
 from ml_assets.declared.sources import Reference, Source
 from ml_assets.lake.resource import shared_lake
@@ -62,6 +64,7 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
     validation: Validation = Field(default=Validation(), description="How much may be wrong with a partition.")
     training: Training = Field(description="How a model is trained.")
     gates: list[Gate] = Field(default=[], description="What a model must reach on its test partitions.")
+    promotion: Promotion = Field(default=Promotion(), description="When a challenger takes over from the champion.")
     monitoring: Monitoring = Field(default=Monitoring(), description="When a statistic raises an alarm.")
     retraining: Retraining = Field(default=Retraining(), description="When a model is trained again.")
 
@@ -106,6 +109,7 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
             task=self.task,
             positive=_label(self.positive),
             references=self.references,
+            promotion=self.promotion,
         )
 
 
@@ -129,7 +133,7 @@ def build_definitions(project: Project) -> dg.Definitions:
             build_performance(project),
             build_decision(project),
         ],
-        jobs=[refresh, retraining],
+        jobs=[refresh, retraining, build_approval(project)],
         schedules=[build_schedule(project, refresh)],
         sensors=[build_retraining_sensor(project, retraining)],
         resources={"lake": shared_lake()},

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets import settings
 from ml_assets.core.tasks import METRICS, Task, watched_metrics
+from ml_assets.declared.promotion import Promotion
 from ml_assets.lake.sql import Table, Window
 from ml_assets.sources.functions import FunctionReader
 
@@ -74,6 +75,7 @@ class Project:
     task: Task = "regression"
     positive: str | None = None
     references: Mapping[str, Reference] = field(default_factory=dict)
+    promotion: Promotion = field(default_factory=Promotion)
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together.
@@ -223,6 +225,7 @@ class Project:
             self.training,
             self.monitoring,
             self.retraining,
+            self.promotion,
             *self.gates,
         ]
         positive = self.positive or ""

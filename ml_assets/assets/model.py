@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.assets.common import commit_of, data_origin, ledger, registry, spec
+from ml_assets.assets.common import commit_of, data_origin, launched_by, ledger, registration, registry, spec
 from ml_assets.assets.features import current_kinds
 from ml_assets.assets.provenance import hashes
 from ml_assets.assets.rows import rows_to_learn, training_rows
@@ -15,7 +15,7 @@ from ml_assets.core.tasks import as_number, classes_of
 from ml_assets.core.training import Words, build_pipeline, fit, packages, predict
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
-from ml_assets.registry.ledger import Draft, current_champion
+from ml_assets.registry.ledger import current_champion
 
 
 def build_model(project: Project) -> dg.AssetsDefinition:
@@ -68,13 +68,8 @@ def build_model(project: Project) -> dg.AssetsDefinition:
         version = registry().register(pipeline, fields)
         ledger(lake.lake).append(
             commit_of(context, project, "model"),
-            lambda _: [
-                Draft(
-                    project.name, "registered", f"trained through {training_set.train[-1]}",
-                    {"decision": training_set.decision, "artefact": version.artefact}, version=version.number,
-                )
-            ],
-        )  # fmt: skip
+            lambda _: [registration(version, launched_by(context.run))],
+        )
         return dg.MaterializeResult(
             metadata={
                 "version": version.number,

@@ -106,6 +106,11 @@ class Version:
     classes: tuple[str, ...] = ()
 
 
+def as_stored(version: Version) -> dict[str, Any]:
+    """A version's record as plain values, as it stands in its folder."""
+    return dict(json.loads(json.dumps(asdict(version))))
+
+
 class Registry:
     """The versions of all projects, in a folder.
 
@@ -190,7 +195,12 @@ class Registry:
         Raises:
             RegistryError: if the file is not the one that was registered, or holds a type that is not trusted.
         """
-        return _load(self._file(version.project, version.number, MODEL), version.artefact)
+        path = self._file(version.project, version.number, MODEL)
+        if not path.is_file():
+            raise RegistryError(f"{path}: the model file is missing. Remedy: restore it from a backup, or train again")
+        # A file that was touched since it was loaded is read and hashed again; to ask costs microseconds.
+        state = path.stat()
+        return _load(path, version.artefact, (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
 
     def predict(self, version: Version, rows: pl.DataFrame) -> Values:
         """Predictions of a version for rows of `features`.
@@ -221,6 +231,19 @@ class Registry:
         """A version's evaluation, or None where it has not been evaluated."""
         path = self._file(project, number, EVALUATION)
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+    def record_hash(self, project: str, number: int) -> str:
+        """SHA-256 of a version's record as it lies in its folder.
+
+        Raises:
+            RegistryError: if there is no such version.
+        """
+        self.version(project, number)
+        return _sha256(self._file(project, number, RECORD))
+
+    def size(self, version: Version) -> int:
+        """Bytes of a version's model file."""
+        return self._file(version.project, version.number, MODEL).stat().st_size
 
     def snapshots(self) -> set[int]:
         """The lake snapshots that versions were trained on, or are about to be: upkeep spares them."""
@@ -263,11 +286,9 @@ class Registry:
 
 
 @lru_cache(maxsize=8)
-def _load(path: Path, artefact: str) -> Pipeline:
+def _load(path: Path, artefact: str, state: tuple[int, ...]) -> Pipeline:  # noqa: ARG001 - another state is another file
     import skops.io
 
-    if not path.is_file():
-        raise RegistryError(f"{path}: the model file is missing. Remedy: restore it from a backup, or train again")
     found = _sha256(path)
     if found != artefact:
         raise RegistryError(

@@ -151,6 +151,30 @@ def served(
     _print_table(f"The clock on {on}: who was champion", ("from (UTC)", "version", "why"), rows)
 
 
+@audit_app.command()
+def verify(
+    *,
+    head: Annotated[str, typer.Option("--head", metavar="ID:HASH", help="A head that an earlier audit printed.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Find any edit of the ledger or of a version's files. Prints the head: note it where nobody here can write."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from ml_assets.registry.audit import verify as run  # noqa: PLC0415
+
+    found = run(_lake(), _registry(), head)
+    if as_json:
+        _print_json(asdict(found))
+    else:
+        for finding in found.findings:
+            typer.echo(finding, err=True)
+        told = f"{len(found.findings)} findings" if found.findings else "all as it was written"
+        typer.echo(f"{found.entries:,} entries and the files of {found.versions:,} versions: {told}")
+        typer.echo(f"head {found.head or 'none: the ledger is empty'}")
+    if found.findings:
+        raise typer.Exit(1)
+
+
 def _split(which: str) -> tuple[Project, int | None]:
     """`PROJECT` or `PROJECT@N`."""
     from ml_assets.projects import load_project  # noqa: PLC0415

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,7 @@ from ml_assets.lake.sql import Table, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     import duckdb
 
@@ -113,7 +115,10 @@ class Ledger:
         """
         with self._lake.transaction(commit) as transaction:
             new = drafts(read_entries(transaction.cursor, commit.project))
-            return self._write(transaction, commit, new) if new else []
+            added = self._write(transaction, commit, new) if new else []
+        if added:
+            _keep_head(self._lake, added[-1])
+        return added
 
     def entries(self, project: str, kind: Kind | None = None) -> list[Entry]:
         """A project's entries, oldest first."""
@@ -144,6 +149,27 @@ class Ledger:
             [[getattr(entry, name) for name in COLUMNS] for entry in added],
         )
         return added
+
+
+def heads_file(lake: Lake) -> Path:
+    """Where the head of every append is kept: beside the lake, not in it, so that a ledger that was cut short shows."""
+    return lake.folder.with_name("ledger.heads")
+
+
+def _keep_head(lake: Lake, entry: Entry) -> None:
+    # Added, never replaced, and only after the commit: a kill in between leaves a line out, and no line is ever wrong.
+    # One short write at the end of a file is whole whoever else writes.
+    with heads_file(lake).open("a", encoding="utf-8") as file:
+        file.write(f"{entry.id}:{entry.hash}\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_all(cursor: duckdb.DuckDBPyConnection) -> list[Entry]:
+    """The whole ledger, of all projects, as a cursor's transaction sees it, in the order of its numbers."""
+    if not table_exists(cursor, LEDGER):
+        return []
+    return [Entry(*row) for row in cursor.execute(f"SELECT {_LISTED} FROM {LEDGER.path} ORDER BY id").fetchall()]
 
 
 def read_entries(cursor: duckdb.DuckDBPyConnection, project: str) -> list[Entry]:

@@ -241,6 +241,11 @@ class Registry:
         self.version(project, number)
         return _sha256(self._file(project, number, RECORD))
 
+    def hashes(self, project: str, number: int) -> dict[str, str]:
+        """SHA-256 of a version's `record` and `artefact` as they lie in its folder; "" where a file is gone."""
+        files = {"record": self._file(project, number, RECORD), "artefact": self._file(project, number, MODEL)}
+        return {name: _sha256(file) if file.is_file() else "" for name, file in files.items()}
+
     def size(self, version: Version) -> int:
         """Bytes of a version's model file."""
         return self._file(version.project, version.number, MODEL).stat().st_size

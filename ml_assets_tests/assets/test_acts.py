@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,8 +13,9 @@ from typer.testing import CliRunner
 from ml_assets import cli, projects
 from ml_assets.assets import promotion
 from ml_assets.assets.acts import ActError, Person, approve, decline, promote, roll_back
+from ml_assets.lake.connection import Commit
 from ml_assets.lake.resource import shared_lake
-from ml_assets.registry.ledger import champion_at, current_champion, stages
+from ml_assets.registry.ledger import LEDGER, champion_at, current_champion, stages
 from ml_assets.registry.models import RegistryError
 
 if TYPE_CHECKING:
@@ -46,22 +48,29 @@ def act(market: Market, do: Callable[..., Entry], *arguments: Any, **options: An
 # ------------------------------------------------------------------------------------------ approval is required
 
 
-@pytest.fixture
-def careful(tmp_path: Path) -> Market:
-    """Version 1 serves by approval; version 2, better by far, waits."""
-    market = doubled(tmp_path, promotion={"approval": "required"})
+@pytest.fixture(scope="module")
+def waited(tmp_path_factory: pytest.TempPathFactory) -> Market:
+    """Version 1 serves by approval; version 2, better by far, waits. Tests only read it."""
+    market = doubled(tmp_path_factory.mktemp("waited"), promotion={"approval": "required"})
     market.retrain(through="2024-02")
     act(market, approve, 1, ANNA)
     market.retrain(through="2024-04")
     return market
 
 
-def test_a_version_that_passes_waits_and_the_champion_serves_on(careful: Market) -> None:
-    assert stages(careful.ledger()) == {1: "champion", 2: "awaiting"}
-    metadata = careful.metadata("champion")
+@pytest.fixture
+def careful(waited: Market, tmp_path: Path) -> Market:
+    """The same, to act upon."""
+    shutil.copytree(waited.folder / "home", tmp_path / "home")
+    return open_market(tmp_path, promotion={"approval": "required"})
+
+
+def test_a_version_that_passes_waits_and_the_champion_serves_on(waited: Market) -> None:
+    assert stages(waited.ledger()) == {1: "champion", 2: "awaiting"}
+    metadata = waited.metadata("champion")
     assert (metadata["verdict"], metadata["champion"]) == ("awaiting", 1)
     assert metadata["to_do"].startswith("ml-assets approve flats@2 --why WHY")
-    (first, second) = careful.ledger("awaiting")
+    (first, second) = waited.ledger("awaiting")
     assert (first.partition, second.partition) == ("", "")
     assert (first.facts["against"], second.facts["against"]) == (0, 1)
 
@@ -345,6 +354,12 @@ def test_the_commands_tell_the_versions_and_act_on_them(careful: Market, command
     back = command("models", "rollback", NAME, "--why", "complaints")
     assert "flats version 1 promoted, serves from 2024-05: back from version 2" in back.output
     assert "already serves" in str(command("models", "promote", f"{NAME}@1", "--why", "again").exception)
+    audited = command("audit", "verify")
+    assert (audited.exit_code, "all as it was written" in audited.output) == (0, True)
+    with careful.lake.transaction(Commit(NAME, "test")) as transaction:
+        transaction.cursor.execute(f"UPDATE {LEDGER.path} SET reason = 'all was well' WHERE id = 2")
+    audited = command("audit", "verify", "--json")
+    assert (audited.exit_code, len(json.loads(audited.output)["findings"])) == (1, 1)
     assert "name the version" in str(command("models", "promote", NAME, "--why", "again").exception)
     assert "number of a version after @" in str(command("models", "show", f"{NAME}@x").exception)
 

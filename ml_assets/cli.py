@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ml_assets.model_commands import approve, audit_app, decline, models_app
+
 if TYPE_CHECKING:
     from ml_assets.project import Project
 
@@ -26,6 +28,10 @@ lake_app = typer.Typer(no_args_is_help=True, help="Upkeep of the lake.")
 app.add_typer(lake_app, name="lake")
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that did not pass: why, to repair them, and back in.")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(models_app, name="models")
+app.add_typer(audit_app, name="audit")
+app.command()(approve)
+app.command()(decline)
 
 
 @app.command()
@@ -328,6 +334,7 @@ def main() -> None:
     from ml_assets.automation.up import CannotStartError  # noqa: PLC0415
     from ml_assets.errors import RunFailedError  # noqa: PLC0415
     from ml_assets.lake.connection import LakeError  # noqa: PLC0415
+    from ml_assets.registry.models import RegistryError  # noqa: PLC0415
     from ml_assets.sources.fill import DataFolderError  # noqa: PLC0415
     from ml_assets.sources.publisher import PublisherError  # noqa: PLC0415
     from ml_assets.sources.reading import SourceError  # noqa: PLC0415
@@ -339,6 +346,7 @@ def main() -> None:
         LakeError,
         DataFolderError,
         PublisherError,
+        RegistryError,
         RunFailedError,
         SourceError,
         TimeoutError,

@@ -18,6 +18,7 @@ from ml_assets.assets.raw import build_raw
 from ml_assets.assets.references import build_reference
 from ml_assets.assets.training_set import build_training_set
 from ml_assets.assets.validated import build_validated
+from ml_assets.automation.approval import build_approval
 from ml_assets.automation.arrivals import build_arrivals_sensor, build_look
 from ml_assets.automation.schedules import build_refresh, build_schedule
 from ml_assets.automation.sensors import build_retraining, build_retraining_sensor
@@ -28,6 +29,7 @@ from ml_assets.declared.evaluation import Evaluation
 from ml_assets.declared.leakage import Leakage
 from ml_assets.declared.modelling import Gate, Training
 from ml_assets.declared.monitoring import Monitoring, Retraining
+from ml_assets.declared.promotion import Promotion
 from ml_assets.declared.rows import Partitions, Validation
 from ml_assets.declared.sources import Reference, Source
 from ml_assets.lake.resource import shared_lake
@@ -67,6 +69,7 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
     evaluation: Evaluation = Field(default=Evaluation(), description="How a model is judged on the rows held out.")
     leakage: Leakage = Field(default=Leakage(), description="What is not known when a prediction is made.")
     gates: list[Gate] = Field(default=[], description="What a model must reach on its test partitions.")
+    promotion: Promotion = Field(default=Promotion(), description="When a challenger takes over from the champion.")
     monitoring: Monitoring = Field(default=Monitoring(), description="When a statistic raises an alarm.")
     retraining: Retraining = Field(default=Retraining(), description="When a model is trained again.")
 
@@ -113,6 +116,7 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
             references=self.references,
             evaluation=self.evaluation,
             leakage=self.leakage,
+            promotion=self.promotion,
         )
 
 
@@ -136,7 +140,7 @@ def build_definitions(project: Project) -> dg.Definitions:
             build_performance(project),
             build_decision(project),
         ],
-        jobs=[look, refresh, retraining],
+        jobs=[look, refresh, retraining, build_approval(project)],
         schedules=[build_schedule(project, look)],
         sensors=[build_arrivals_sensor(project, look, refresh), build_retraining_sensor(project, retraining)],
         resources={"lake": shared_lake()},

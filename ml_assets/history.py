@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ml_assets import settings
 from ml_assets.assets.common import register_blocks
+from ml_assets.assets.promotion import how_to_approve
 from ml_assets.assets.source import in_question
 from ml_assets.lake.connection import table_exists
 from ml_assets.lake.resource import shared_lake
@@ -84,7 +85,9 @@ def tell_verdict(ledger: Ledger, project: Project, run_id: str, say: Callable[[s
         say(f"  run {run_id[:8]} came to no verdict")
     else:
         say(f"  version {verdict.version} {verdict.kind}: {verdict.reason}")
-    if current_champion(entries) is None:
+    if verdict is not None and verdict.kind == "awaiting":
+        say(f"  it waits for a person: {how_to_approve(project.name, verdict.version)}")
+    elif current_champion(entries) is None:
         say(
             "  there is no champion: nothing is predicted, measured for drift or retrained until a version passes the "
             "gates. Remedy: mend features.sql, the estimator or the gates in defs.yaml, then run the backfill again"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ml_assets import settings
 from ml_assets.core.tasks import METRICS, Task, watched_metrics
 from ml_assets.declared.evaluation import Evaluation
+from ml_assets.declared.promotion import Promotion
 from ml_assets.lake.sql import Table, Window
 from ml_assets.sources.functions import FunctionReader
 
@@ -85,6 +86,7 @@ class Project:
     references: Mapping[str, Reference] = field(default_factory=dict)
     leakage: Leakage = field(default_factory=_nothing_declared)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    promotion: Promotion = field(default_factory=Promotion)
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together.
@@ -252,6 +254,7 @@ class Project:
             self.monitoring,
             self.retraining,
             self.leakage,
+            self.promotion,
             *self.gates,
         ]
         positive = self.positive or ""

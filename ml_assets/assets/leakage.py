@@ -164,12 +164,6 @@ def refuse_leakage(project: Project, training_set: TrainingSet) -> None:
         )
 
 
-def waived(training_set: TrainingSet) -> dict[str, dict[str, str]]:
-    """What the ledger tells of waivers: finding → reason; nothing where there are none."""
-    reasons = {each["name"]: each["waived"] for each in training_set.leakage if each["waived"]}
-    return {"leakage_waived": reasons} if reasons else {}
-
-
 def _sample(keys: Sequence[str]) -> list[str]:
     """The first, the middle and the last of some partitions."""
     return list(dict.fromkeys((keys[0], keys[len(keys) // 2], keys[-1])))

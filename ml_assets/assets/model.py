@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from ml_assets.assets.common import commit_of, data_origin, ledger, registry, spec
+from ml_assets.assets.common import commit_of, data_origin, launched_by, ledger, registration, registry, spec
 from ml_assets.assets.features import current_kinds
-from ml_assets.assets.leakage import refuse_leakage, waived
+from ml_assets.assets.leakage import refuse_leakage
 from ml_assets.assets.provenance import hashes
 from ml_assets.assets.rows import rows_held_back, rows_to_learn, training_rows
 from ml_assets.assets.searching import find_parameters
@@ -19,11 +19,11 @@ from ml_assets.core.tasks import as_actual, as_number, classes_of
 from ml_assets.core.training import Recipe, Words, fit, packages, predict, threads_worth
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
-from ml_assets.registry.ledger import Draft, current_champion
 from ml_assets.registry.models import TrainingSet
 
 if TYPE_CHECKING:
     import polars as pl
+from ml_assets.registry.ledger import current_champion
 
 
 def build_model(project: Project) -> dg.AssetsDefinition:
@@ -85,14 +85,8 @@ def build_model(project: Project) -> dg.AssetsDefinition:
             searched.journal.remove()
         ledger(lake.lake).append(
             commit_of(context, project, "model"),
-            lambda _: [
-                Draft(
-                    project.name, "registered", f"trained through {training_set.train[-1]}",
-                    {"decision": training_set.decision, "artefact": version.artefact, **waived(training_set)},
-                    version=version.number,
-                )
-            ],
-        )  # fmt: skip
+            lambda _: [registration(version, launched_by(context.run))],
+        )
         return dg.MaterializeResult(
             metadata={
                 "version": version.number,

@@ -95,6 +95,11 @@ class TrainingSet:
         keys = {name: tuple(stored.get(name, ())) for name in ("train", "test", "validation", "holdout", "leakage")}
         return cls(**{**stored, **keys})
 
+    @property
+    def waived(self) -> dict[str, str]:
+        """The findings of the leakage gate that were let pass, each with the written reason."""
+        return {each["name"]: each["waived"] for each in self.leakage if each["waived"]}
+
     leakage: tuple[dict[str, str], ...] = ()
 
 
@@ -146,6 +151,11 @@ class Version:
     threads: int = 0
     search: dict[str, Any] = field(default_factory=dict)
     holdout: dict[str, Any] = field(default_factory=dict)
+
+
+def as_stored(version: Version) -> dict[str, Any]:
+    """A version's record as plain values, as it stands in its folder."""
+    return dict(json.loads(json.dumps(asdict(version))))
 
 
 class Registry:
@@ -231,7 +241,14 @@ class Registry:
         Raises:
             RegistryError: if the file is not the one that was registered, or holds a type that is not trusted.
         """
-        return _load(self._file(version.project, version.number, MODEL), version.artefact, version.allowed)
+        path = self._file(version.project, version.number, MODEL)
+        if not path.is_file():
+            raise RegistryError(f"{path}: the model file is missing. Remedy: restore it from a backup, or train again")
+        # A file that was touched since it was loaded is read and hashed again; to ask costs microseconds.
+        state = path.stat()
+        return _load(
+            path, version.artefact, version.allowed, (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        )
 
     def predict(self, version: Version, rows: pl.DataFrame) -> Values:
         """Predictions of a version for rows of `features`.
@@ -276,6 +293,24 @@ class Registry:
         path = self._file(project, number, EVALUATION)
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
+    def record_hash(self, project: str, number: int) -> str:
+        """SHA-256 of a version's record as it lies in its folder.
+
+        Raises:
+            RegistryError: if there is no such version.
+        """
+        self.version(project, number)
+        return _sha256(self._file(project, number, RECORD))
+
+    def hashes(self, project: str, number: int) -> dict[str, str]:
+        """SHA-256 of a version's `record` and `artefact` as they lie in its folder; "" where a file is gone."""
+        files = {"record": self._file(project, number, RECORD), "artefact": self._file(project, number, MODEL)}
+        return {name: _sha256(file) if file.is_file() else "" for name, file in files.items()}
+
+    def size(self, version: Version) -> int:
+        """Bytes of a version's model file."""
+        return self._file(version.project, version.number, MODEL).stat().st_size
+
     def snapshots(self) -> set[int]:
         """The lake snapshots that versions were trained on, or are about to be: upkeep spares them."""
         projects = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
@@ -316,11 +351,9 @@ class Registry:
 
 
 @lru_cache(maxsize=8)
-def _load(path: Path, artefact: str, allowed: tuple[str, ...]) -> Pipeline:
+def _load(path: Path, artefact: str, allowed: tuple[str, ...], state: tuple[int, ...]) -> Pipeline:  # noqa: ARG001 - another state is another file
     import skops.io
 
-    if not path.is_file():
-        raise RegistryError(f"{path}: the model file is missing. Remedy: restore it from a backup, or train again")
     found = _sha256(path)
     if found != artefact:
         raise RegistryError(

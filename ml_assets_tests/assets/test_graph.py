@@ -125,6 +125,7 @@ def test_the_jobs_are_the_refresh_of_a_partition_and_the_retraining(declared: Ma
     }
 
     assert selected == {"flats_refresh": PARTITIONED, "flats_retrain": set(TRAINING)}
+    assert {job.name for job in declared.defs.jobs} == {*selected, "flats_approve"}
     assert declared.defs.resolve_job_def("flats_retrain").tags["ml_assets/retraining"] == NAME
 
 

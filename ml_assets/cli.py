@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ml_assets import version_commands
+
 if TYPE_CHECKING:
     from ml_assets.project import Project
 
@@ -26,6 +28,7 @@ lake_app = typer.Typer(no_args_is_help=True, help="Upkeep of the lake.")
 app.add_typer(lake_app, name="lake")
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that did not pass: why, to repair them, and back in.")
 app.add_typer(quarantine_app, name="quarantine")
+app.command()(version_commands.rebuild)
 
 
 @app.command()

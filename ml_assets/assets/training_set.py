@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.assets.common import DECISION_TAG, data_origin, registry, spec
+from ml_assets.assets.provenance import contents
 from ml_assets.assets.rows import content_hash, read_partitions, rows_held_out
 from ml_assets.core.splitting import Split, split_by_time
 from ml_assets.core.training import TrainingError
@@ -51,6 +52,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             split = _split(project, starts)
             keys = tuple(project.key_of(start) for start in (*split.train, *split.test))
             rows = read_partitions(lake.lake, project, keys, snapshot)
+            held = contents(cursor, project, keys, snapshot)
         chosen = TrainingSet(
             snapshot=snapshot,
             train=tuple(project.key_of(start) for start in split.train),
@@ -62,6 +64,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             through=keys[-1],
             test_share=training.test_share if training.by_chance else 0.0,
             seed=training.seed,
+            contents=held,
         )
         held_out = rows_held_out(project, rows, chosen).height
         if held_out in {0, rows.height}:

@@ -12,7 +12,7 @@ from ml_assets.core.lineage import ColumnRef, column_lineage
 from ml_assets.core.validation import ACCOUNTED, MALFORMED, SHARE, Verdict, judge, reasons_in_words
 from ml_assets.lake.origin import SIMULATED
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.sql import quoted
+from ml_assets.lake.sql import Window, quoted
 from ml_assets.lake.tables import LINEAGE, PARTITION, WindowWriter, described, read
 from ml_assets.project import Project
 from ml_assets.schemas import forget_outline, load_schema, schema_outline, source_of
@@ -127,7 +127,7 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
                 for piece in in_pieces(project, cursor, table, span):
                     raw = read(cursor, table, piece.window)
                     cleaned = run_sql(cursor, project.clean_path, project.clean_sql, "raw", raw)
-                    repeated = in_older_blocks(project, cursor, raw, piece)
+                    repeated = in_older_blocks(project, cursor, raw, piece.window)
                     judged = judge_rows(project, raw, cleaned, repeated)
                     tally.add(judged, account(project, piece, judged))
                     passed.add(judged.validated)
@@ -160,7 +160,11 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
 
 
 def in_older_blocks(
-    project: Project, cursor: duckdb.DuckDBPyConnection, raw: "pl.DataFrame", span: Span
+    project: Project,
+    cursor: duckdb.DuckDBPyConnection,
+    raw: "pl.DataFrame",
+    window: Window,
+    snapshot: int | None = None,
 ) -> "pl.Series | None":
     """Which raw rows repeat one of an older block; None where partitions are no blocks.
 
@@ -171,14 +175,14 @@ def in_older_blocks(
 
     if project.partitions.grain != "block":
         return None
-    table, same = project.table("raw").path, []
+    table, same = f"(FROM {project.table('raw').at(snapshot)})", []
     for name in _told_apart(project, raw):
         same += [f"newer.{quoted(name)} IS NOT DISTINCT FROM older.{quoted(name)}"] if name != PARTITION else []
     lineage = list(LINEAGE)
     found = cursor.execute(
         f"SELECT DISTINCT {', '.join(f'newer.{name}' for name in lineage)} FROM {table} AS newer JOIN {table} AS older "
         f"ON {' AND '.join([*same, f'older.{PARTITION} < newer.{PARTITION}'])} "
-        f"WHERE {span.window.condition(PARTITION, of='newer')}"
+        f"WHERE {window.condition(PARTITION, of='newer')}"
     ).pl()
     marked = raw.select(lineage).join(
         found.with_columns(pl.lit(value=True).alias("_repeated")), on=lineage, how="left", maintain_order="left"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -167,8 +168,11 @@ def fit(
     *,
     task: Task = "regression",
     classes: Sequence[str] = (),
+    threads: int | None = None,
 ) -> Pipeline:
     """Fit a pipeline on rows, in their order; a classification learns the positions of labels in `classes`.
+
+    In so many threads as are given, else as the rows are worth: a sum in more of them is another one in its last bits.
 
     Raises:
         TrainingError: if a row has no target, or a feature has no value in any row.
@@ -194,11 +198,18 @@ def fit(
             "features.sql, or train on partitions that have it"
         )
     wanted = labels.to_numpy() if task == "regression" else as_actual(labels, task, classes).astype(int)
-    with threads_for(rows.height):
+    with threads_for(rows.height, threads):
         return pipeline.fit(inputs, wanted)
 
 
-def predict(pipeline: Pipeline, rows: pl.DataFrame, kinds: Mapping[str, str], task: Task = "regression") -> Values:
+def predict(
+    pipeline: Pipeline,
+    rows: pl.DataFrame,
+    kinds: Mapping[str, str],
+    task: Task = "regression",
+    *,
+    threads: int | None = None,
+) -> Values:
     """What a fitted pipeline says of rows.
 
     Returns:
@@ -206,7 +217,7 @@ def predict(pipeline: Pipeline, rows: pl.DataFrame, kinds: Mapping[str, str], ta
         multiclass: probabilities, shape (n, classes), in the order of the classes it was fitted on.
     """
     inputs = as_inputs(rows, kinds)
-    with threads_for(rows.height):
+    with threads_for(rows.height, threads):
         if task == "regression":
             values: Values = pipeline.predict(inputs).astype(float)
             return values
@@ -214,12 +225,19 @@ def predict(pipeline: Pipeline, rows: pl.DataFrame, kinds: Mapping[str, str], ta
     return probabilities[:, 1] if task == "binary" else probabilities
 
 
+def threads_of(rows: int) -> int:
+    """How many threads so many rows are worth: one, or as many as this process may use cores."""
+    from joblib import cpu_count  # noqa: PLC0415
+
+    return 1 if rows <= ROWS_FOR_ONE_THREAD else int(os.environ.get("OMP_NUM_THREADS") or cpu_count())
+
+
 @contextmanager
-def threads_for(rows: int) -> Iterator[None]:
-    """Within the block OpenMP uses as many threads as so many rows are worth: one, or as many as there are cores."""
+def threads_for(rows: int, threads: int | None = None) -> Iterator[None]:
+    """Within the block OpenMP and BLAS use as many threads as so many rows are worth, or as are given."""
     from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
-    with threadpool_limits(limits=1 if rows <= ROWS_FOR_ONE_THREAD else None, user_api="openmp"):
+    with threadpool_limits(limits=threads or threads_of(rows)):
         yield
 
 

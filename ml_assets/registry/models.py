@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.core.training import predict
+from ml_assets.registry.artefact import settle
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,6 +52,8 @@ class TrainingSet:
         through: the newest partition that could be used.
         test_share: share of rows held out by chance, where train and test are the same partition; 0 where they are not.
         seed: of that chance.
+        contents: what its partitions hold in the tables that `features` is made from, as counts and sums of hashes;
+            empty where nobody noted it.
     """
 
     snapshot: int
@@ -63,6 +66,7 @@ class TrainingSet:
     through: str
     test_share: float = 0.0
     seed: int = 0
+    contents: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,11 @@ class Version:
         task: what it was trained for.
         classes: labels as text, in the order of its probabilities: for `binary` the negative one, then the positive
             one; empty for a regression.
+        sources: what it was declared with, to be read again: `clean_sql`, `features_sql`, `schema_source`, and
+            `declaration`, the rest as JSON values. Empty in records from before they were kept, like the next.
+        threads: in how many it was trained and predicts; 0 where nobody noted it.
+        environment: Python, machine and linear algebra that it was trained on.
+        predictions: SHA-256 over its predictions for the rows that it learnt from.
     """
 
     project: str
@@ -104,6 +113,10 @@ class Version:
     reference: dict[str, Any] = field(default_factory=dict)
     task: Task = "regression"
     classes: tuple[str, ...] = ()
+    sources: dict[str, Any] = field(default_factory=dict)
+    threads: int = 0
+    environment: dict[str, str] = field(default_factory=dict)
+    predictions: str = ""
 
 
 class Registry:
@@ -138,6 +151,7 @@ class Registry:
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=project))
         try:
             skops.io.dump(model, draft / MODEL)
+            settle(draft / MODEL)
             _refuse_untrusted(draft / MODEL)
             artefact = _sha256(draft / MODEL)
             while True:
@@ -191,6 +205,18 @@ class Registry:
             RegistryError: if the file is not the one that was registered, or holds a type that is not trusted.
         """
         return _load(self._file(version.project, version.number, MODEL), version.artefact)
+
+    def path(self, version: Version, name: str) -> Path:
+        """Where a file of a version stands."""
+        return self._file(version.project, version.number, name)
+
+    def check(self, version: Version) -> None:
+        """Make sure that the model file is the one that was registered.
+
+        Raises:
+            RegistryError: if it is missing or was changed.
+        """
+        _refuse_changed(self.path(version, MODEL), version.artefact)
 
     def predict(self, version: Version, rows: pl.DataFrame) -> Values:
         """Predictions of a version for rows of `features`.
@@ -266,6 +292,12 @@ class Registry:
 def _load(path: Path, artefact: str) -> Pipeline:
     import skops.io
 
+    _refuse_changed(path, artefact)
+    _refuse_untrusted(path)
+    return skops.io.load(path, trusted=TRUSTED_TYPES)
+
+
+def _refuse_changed(path: Path, artefact: str) -> None:
     if not path.is_file():
         raise RegistryError(f"{path}: the model file is missing. Remedy: restore it from a backup, or train again")
     found = _sha256(path)
@@ -273,8 +305,6 @@ def _load(path: Path, artefact: str) -> Pipeline:
         raise RegistryError(
             f"{path}: its SHA-256 is {found[:12]}…, {artefact[:12]}… was registered: it was changed. Remedy: restore it"
         )
-    _refuse_untrusted(path)
-    return skops.io.load(path, trusted=TRUSTED_TYPES)
 
 
 def _refuse_untrusted(path: Path) -> None:

@@ -14,7 +14,7 @@ from ml_assets.assets.provenance import environment, hashes, sources
 from ml_assets.assets.rows import rows_to_learn, training_rows
 from ml_assets.core.profiles import choose_bins, count_values
 from ml_assets.core.tasks import as_number, classes_of
-from ml_assets.core.training import Words, build_pipeline, fit, packages, predict, threads_of
+from ml_assets.core.training import Words, build_pipeline, fit, packages, predict, threads_worth
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
 from ml_assets.registry.ledger import Draft, current_champion
@@ -137,7 +137,7 @@ def train_model(
         threads: in how many; as many as the rows are worth where it is left out.
     """
     training, task = project.training, project.task
-    threads = threads or threads_of(rows.height)
+    threads = threads or threads_worth(rows.height)
     words = Words(counts=training.text_features == "counts", stop_words=training.stop_words)
     pipeline = build_pipeline(training.estimator, parameters, kinds, training.seed, task=task, words=words)
     classes = tuple(classes_of(rows[project.target].drop_nulls(), task, project.positive))

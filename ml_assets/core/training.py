@@ -225,7 +225,7 @@ def predict(
     return probabilities[:, 1] if task == "binary" else probabilities
 
 
-def threads_of(rows: int) -> int:
+def threads_worth(rows: int) -> int:
     """How many threads so many rows are worth: one, or as many as this process may use cores."""
     from joblib import cpu_count  # noqa: PLC0415
 
@@ -237,7 +237,7 @@ def threads_for(rows: int, threads: int | None = None) -> Iterator[None]:
     """Within the block OpenMP and BLAS use as many threads as so many rows are worth, or as are given."""
     from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
-    with threadpool_limits(limits=threads or threads_of(rows)):
+    with threadpool_limits(limits=threads or threads_worth(rows)):
         yield
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ml_assets import version_commands
 from ml_assets.model_commands import approve, audit_app, decline, models_app
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(audit_app, name="audit")
 app.command()(approve)
 app.command()(decline)
+app.command()(version_commands.rebuild)
 
 
 @app.command()

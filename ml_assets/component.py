@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -36,7 +37,12 @@ from ml_assets.lake.resource import shared_lake
 from ml_assets.project import NAME, Project
 from ml_assets.scaffold.scaffolder import ModelProjectScaffolder
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 TYPE = "ml_assets.ModelProject"
+# Stands in place of a path that nothing will be read from.
+RECORDED = "recorded"
 
 
 @dg.scaffold_with(ModelProjectScaffolder)
@@ -94,6 +100,14 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
         """
         if not NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name for a project: use lower-case letters, digits and _, a letter first")
+        return self._with_sql(
+            name,
+            clean=(_shown(self.clean, root), _read(self.clean)),
+            features=(_shown(self.features, root), _read(self.features)),
+        )
+
+    def _with_sql(self, name: str, *, clean: tuple[str, str], features: tuple[str, str]) -> Project:
+        """The declaration with its statements, each a path to be shown and a text."""
         return Project(
             name=name,
             description=self.description,
@@ -101,10 +115,10 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
             source=self.source,
             partitions=self.partitions,
             schema=self.schema_,
-            clean_sql=_read(self.clean),
-            features_sql=_read(self.features),
-            clean_path=_shown(self.clean, root),
-            features_path=_shown(self.features, root),
+            clean_sql=clean[1],
+            features_sql=features[1],
+            clean_path=clean[0],
+            features_path=features[0],
             target=self.target,
             validation=self.validation,
             training=self.training,
@@ -118,6 +132,24 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
             leakage=self.leakage,
             promotion=self.promotion,
         )
+
+
+def recorded_project(name: str, sources: Mapping[str, Any]) -> Project:
+    """A project as a version's record declares it, whatever has become of its files since.
+
+    Args:
+        name: the project's.
+        sources: what `assets.provenance.sources` kept. Its rows are in the lake: where they came from is not known.
+    """
+    kept = dict(sources["declaration"])
+    kept["source"] = {"files": RECORDED, **kept["source"]}
+    kept["references"] = {reference: {"files": RECORDED} for reference in kept["references"]}
+    component = ModelProject.model_validate({**kept, "clean": RECORDED, "features": RECORDED})
+    return component._with_sql(  # noqa: SLF001 - of this module
+        name,
+        clean=("the recorded clean.sql", sources["clean_sql"]),
+        features=("the recorded features.sql", sources["features_sql"]),
+    )
 
 
 def build_definitions(project: Project) -> dg.Definitions:

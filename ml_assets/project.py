@@ -9,7 +9,7 @@ import hashlib
 import importlib
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -266,6 +266,23 @@ class Project:
     def sql_hash(self) -> str:
         """SHA-256 over both statements."""
         return digest(self.clean_sql, self.features_sql)
+
+
+# Read from files, or told by the name of a folder.
+_NOT_DECLARED = frozenset({"name", "clean_sql", "features_sql", "clean_path", "features_path"})
+
+
+def declared(project: Project) -> dict[str, Any]:
+    """A project's declaration as JSON values, as the component reads it; of sources only what counts after `raw`."""
+    parts = {one.name: _plain(getattr(project, one.name)) for one in fields(project) if one.name not in _NOT_DECLARED}
+    source = project.source.model_dump(mode="json", include={"ignore_in_duplicates"})
+    return parts | {"source": source, "references": list(project.references)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
 
 def digest(*parts: str) -> str:

@@ -33,14 +33,17 @@ def told_apart(project: Project, columns: Iterable[str]) -> list[str]:
 
 
 def in_older_blocks(
-    project: Project, cursor: duckdb.DuckDBPyConnection, raw: pl.DataFrame, window: Window
+    project: Project, cursor: duckdb.DuckDBPyConnection, raw: pl.DataFrame, window: Window, snapshot: int | None = None
 ) -> pl.Series | None:
-    """Which raw rows of a window repeat one of an older block; None where partitions are no blocks."""
+    """Which raw rows of a window repeat one of an older block; None where partitions are no blocks.
+
+    Of the lake as it is now, or as a snapshot saw it.
+    """
     import polars as pl
 
     if project.partitions.grain != "block":
         return None
-    table, same = project.table("raw").path, []
+    table, same = f"(FROM {project.table('raw').at(snapshot)})", []
     for name in told_apart(project, raw.columns):
         same += [f"newer.{quoted(name)} IS NOT DISTINCT FROM older.{quoted(name)}"] if name != PARTITION else []
     lineage = list(LINEAGE)

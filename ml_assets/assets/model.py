@@ -10,13 +10,13 @@ import dagster as dg
 from ml_assets.assets.common import commit_of, data_origin, launched_by, ledger, registration, registry, spec
 from ml_assets.assets.features import current_kinds
 from ml_assets.assets.leakage import refuse_leakage
-from ml_assets.assets.provenance import hashes
+from ml_assets.assets.provenance import environment, hashes, sources
 from ml_assets.assets.rows import rows_held_back, rows_to_learn, training_rows
 from ml_assets.assets.searching import find_parameters
 from ml_assets.core.evaluation import measure
 from ml_assets.core.profiles import choose_bins, count_values
 from ml_assets.core.tasks import as_actual, as_number, classes_of
-from ml_assets.core.training import Recipe, Words, fit, packages, predict, threads_worth
+from ml_assets.core.training import Recipe, Words, packages, predict, train
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
 from ml_assets.registry.models import TrainingSet
@@ -24,6 +24,9 @@ from ml_assets.registry.models import TrainingSet
 if TYPE_CHECKING:
     import polars as pl
 from ml_assets.registry.ledger import current_champion
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def build_model(project: Project) -> dg.AssetsDefinition:
@@ -44,20 +47,17 @@ def build_model(project: Project) -> dg.AssetsDefinition:
         training_set = registry().training_set(project.name, context.run.run_id)
         refuse_leakage(project, training_set)
         rows = training_rows(lake.lake, project, training_set)
-        train = rows_to_learn(project, rows, training_set)
+        learnt = rows_to_learn(project, rows, training_set)
         with lake.lake.reader() as cursor:
             kinds = current_kinds(cursor, project)
         training = project.training
-        classes = classes_of(train[project.target].drop_nulls(), project.task, project.positive)
+        classes = classes_of(learnt[project.target].drop_nulls(), project.task, project.positive)
         recipe = recipe_of(project, kinds, classes)
         searched = find_parameters(project, recipe, rows, training_set, context.log.info)
         if searched:
             recipe = replace(recipe, parameters={**recipe.parameters, **searched.parameters})
-        threads = threads_worth(train.height)
-        context.log.info("training on %d rows", train.height)
-        pipeline = recipe.pipeline()
-        fit(pipeline, train, recipe.kinds, project.target, task=project.task, classes=classes, threads=threads)
-        predicted = as_number(predict(pipeline, train, recipe.kinds, project.task))
+        context.log.info("training on %d rows", learnt.height)
+        trained = train(recipe, learnt, project.target)
         entries = ledger(lake.lake).entries(project.name)
         fields = {
             "project": project.name,
@@ -72,15 +72,18 @@ def build_model(project: Project) -> dg.AssetsDefinition:
             "training_set": replace(training_set, run_id=context.run.run_id),
             "hashes": hashes(project),
             "packages": packages(training.estimator),
-            "reference": prediction_reference(predicted),
+            "reference": prediction_reference(as_number(trained.predicted)),
             "task": project.task,
             "classes": classes,
             "allowed": tuple(training.allowed),
-            "threads": threads,
+            "sources": sources(project),
+            "threads": trained.threads,
+            "environment": environment(),
+            "predictions": trained.digest,
             "search": searched.record if searched else {},
-            "holdout": measured_at_last(project, pipeline, rows, training_set, recipe),
+            "holdout": measured_at_last(project, trained.pipeline, rows, training_set, recipe),
         }
-        version = registry().register(pipeline, fields)
+        version = registry().register(trained.pipeline, fields)
         if searched:
             searched.journal.remove()
         ledger(lake.lake).append(
@@ -90,7 +93,7 @@ def build_model(project: Project) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             metadata={
                 "version": version.number,
-                "rows_trained": train.height,
+                "rows_trained": learnt.height,
                 "artefact_sha256": version.artefact,
                 "training_snapshot": training_set.snapshot,
                 "parent": version.parent,

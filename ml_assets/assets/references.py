@@ -64,7 +64,7 @@ def build_reference(project: Project, name: str) -> dg.AssetsDefinition:
 
 
 def read_references(
-    cursor: duckdb.DuckDBPyConnection, project: Project, *, limit: int | None = None
+    cursor: duckdb.DuckDBPyConnection, project: Project, *, limit: int | None = None, snapshot: int | None = None
 ) -> "Mapping[str, pl.DataFrame]":
     """The reference tables of a project, by name, in the order of their files.
 
@@ -72,6 +72,7 @@ def read_references(
         cursor: a reader's or a transaction's.
         project: the project.
         limit: rows of each at most; all where it is left out.
+        snapshot: the lake's version; as they are now where it is left out.
 
     Raises:
         LakeError: if one has not been materialized yet, naming it.
@@ -79,9 +80,9 @@ def read_references(
     found = {}
     for name in project.references:
         table = project.table(name)
-        described(cursor, table)
+        described(cursor, table, snapshot)
         rows = "" if limit is None else f"LIMIT {limit:d}"
-        found[name] = cursor.execute(f"FROM {table.path} ORDER BY _source, _row {rows}").pl()
+        found[name] = cursor.execute(f"FROM {table.at(snapshot)} ORDER BY _source, _row {rows}").pl()
     return found
 
 

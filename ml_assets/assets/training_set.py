@@ -9,6 +9,7 @@ import dagster as dg
 
 from ml_assets.assets.common import DECISION_TAG, data_origin, registry, spec
 from ml_assets.assets.leakage import leakage_checks, look_for_leakage
+from ml_assets.assets.provenance import contents
 from ml_assets.assets.rows import content_hash, read_partitions, rows_held_out, rows_to_learn, sides
 from ml_assets.core.splitting import Split, split_by_time
 from ml_assets.core.training import TrainingError
@@ -56,6 +57,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             parts: dict[str, Any] = {name: tuple(map(project.key_of, starts)) for name, starts in asdict(split).items()}
             keys = [key for part in parts.values() for key in part]
             rows = read_partitions(lake.lake, project, keys, snapshot)
+            held = contents(cursor, project, keys, snapshot)
         chosen = TrainingSet(
             snapshot=snapshot,
             **parts,
@@ -66,6 +68,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             through=max(keys, key=project.start_of),
             seed=training.seed,
             **_lots(project),
+            contents=held,
         )
         counts = _counts(project, rows, chosen)
         test = rows_held_out(project, rows, chosen)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import math
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,6 @@ from ml_assets.core.tasks import as_actual
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
 
     import pandas as pd
     import polars as pl
@@ -76,6 +77,41 @@ class Recipe:
             self.estimator, {**self.parameters, **parameters}, self.kinds, self.seed, task=self.task, words=self.words,
             allowed=self.allowed, preprocessing=self.preprocessing,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fitted pipeline and what it says of the rows that it learnt from.
+
+    Attributes:
+        pipeline: fitted.
+        threads: in how many it was fitted and has predicted.
+        predicted: as `predict` returns it.
+    """
+
+    pipeline: Pipeline
+    threads: int
+    predicted: Values
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the predictions' bytes."""
+        return hashlib.sha256(self.predicted.tobytes()).hexdigest()
+
+
+def train(recipe: Recipe, rows: pl.DataFrame, target: str, threads: int | None = None) -> Trained:
+    """Train by a recipe: whoever trains again from a record calls this too.
+
+    Args:
+        recipe: what the pipeline is made from.
+        rows: those to learn from, in the order of their lineage.
+        target: the target's name.
+        threads: in how many; as many as the rows are worth where it is left out.
+    """
+    threads = threads or threads_worth(rows.height)
+    pipeline = recipe.pipeline()
+    fit(pipeline, rows, recipe.kinds, target, task=recipe.task, classes=recipe.classes, threads=threads)
+    return Trained(pipeline, threads, predict(pipeline, rows, recipe.kinds, recipe.task, threads=threads))
 
 
 def feature_kinds(
@@ -294,7 +330,14 @@ def learnable(
     return inputs, labels.to_numpy() if task == "regression" else as_actual(labels, task, classes).astype(int)
 
 
-def predict(pipeline: Pipeline, rows: pl.DataFrame, kinds: Mapping[str, str], task: Task = "regression") -> Values:
+def predict(
+    pipeline: Pipeline,
+    rows: pl.DataFrame,
+    kinds: Mapping[str, str],
+    task: Task = "regression",
+    *,
+    threads: int | None = None,
+) -> Values:
     """What a fitted pipeline says of rows.
 
     Returns:
@@ -302,7 +345,7 @@ def predict(pipeline: Pipeline, rows: pl.DataFrame, kinds: Mapping[str, str], ta
         multiclass: probabilities, shape (n, classes), in the order of the classes it was fitted on.
     """
     inputs = as_inputs(rows, kinds)
-    with threads_for(rows.height):
+    with pinned(threads or threads_worth(rows.height)):
         if task == "regression":
             values: Values = pipeline.predict(inputs).astype(float)
             return values
@@ -311,10 +354,10 @@ def predict(pipeline: Pipeline, rows: pl.DataFrame, kinds: Mapping[str, str], ta
 
 
 def threads_worth(rows: int) -> int:
-    """How many threads so many rows are worth: one, or as many as there are cores."""
+    """How many threads so many rows are worth: one, or as many as this process may use cores."""
     from joblib import cpu_count  # noqa: PLC0415 - heed what a container may use
 
-    return 1 if rows <= ROWS_FOR_ONE_THREAD else int(cpu_count())
+    return 1 if rows <= ROWS_FOR_ONE_THREAD else int(os.environ.get("OMP_NUM_THREADS") or cpu_count())
 
 
 @contextmanager
@@ -324,11 +367,6 @@ def pinned(threads: int) -> Iterator[None]:
 
     with threadpool_limits(limits=threads):
         yield
-
-
-def threads_for(rows: int) -> AbstractContextManager[None]:
-    """A block that works with as many threads as so many rows are worth."""
-    return pinned(threads_worth(rows))
 
 
 def as_inputs(rows: pl.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:

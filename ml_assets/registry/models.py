@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ml_assets.core.training import predict
+from ml_assets.registry.artefact import settle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,6 +71,8 @@ class TrainingSet:
         validation_share, holdout_share: shares of rows that drew those sides.
         leakage: what the leakage gate found, each with `name`, `words` and the reason it was `waived` for; "" where it
             was not, and then no model learns from these rows.
+        contents: what its partitions hold in the tables that `features` is made from, as counts and sums of hashes;
+            empty where nobody noted it.
     """
 
     snapshot: int
@@ -88,6 +91,8 @@ class TrainingSet:
     by: str = ""
     validation_share: float = 0.0
     holdout_share: float = 0.0
+    leakage: tuple[dict[str, str], ...] = ()
+    contents: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> TrainingSet:
@@ -99,8 +104,6 @@ class TrainingSet:
     def waived(self) -> dict[str, str]:
         """The findings of the leakage gate that were let pass, each with the written reason."""
         return {each["name"]: each["waived"] for each in self.leakage if each["waived"]}
-
-    leakage: tuple[dict[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,10 +127,14 @@ class Version:
         classes: labels as text, in the order of its probabilities: for `binary` the negative one, then the positive
             one; empty for a regression.
         allowed: packages of the project's own, whose estimators its model may hold.
-        threads: how many worked at the fit, 0 where nobody took note.
         search: how its parameters were found: `trials` with their metric in each fold, and which is the best; empty
             where nothing was searched. The best are in `parameters` too.
         holdout: `rows`, and `metrics` on the rows that no choice looked at; empty where there are none.
+        sources: what it was declared with, to be read again: `clean_sql`, `features_sql`, `schema_source`, and
+            `declaration`, the rest as JSON values. Empty in records from before they were kept, like the next.
+        threads: in how many it was trained and predicts; 0 where nobody noted it.
+        environment: Python, machine and linear algebra that it was trained on.
+        predictions: SHA-256 over its predictions for the rows that it learnt from.
     """
 
     project: str
@@ -148,9 +155,12 @@ class Version:
     task: Task = "regression"
     classes: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
-    threads: int = 0
     search: dict[str, Any] = field(default_factory=dict)
     holdout: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, Any] = field(default_factory=dict)
+    threads: int = 0
+    environment: dict[str, str] = field(default_factory=dict)
+    predictions: str = ""
 
 
 def as_stored(version: Version) -> dict[str, Any]:
@@ -190,6 +200,7 @@ class Registry:
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=project))
         try:
             skops.io.dump(model, draft / MODEL)
+            settle(draft / MODEL)
             _trusted_types(draft / MODEL, fields.get("allowed", ()))
             artefact = _sha256(draft / MODEL)
             while True:
@@ -249,6 +260,18 @@ class Registry:
         return _load(
             path, version.artefact, version.allowed, (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
         )
+
+    def path(self, version: Version, name: str) -> Path:
+        """Where a file of a version stands."""
+        return self._file(version.project, version.number, name)
+
+    def check(self, version: Version) -> None:
+        """Make sure that the model file is the one that was registered.
+
+        Raises:
+            RegistryError: if it is missing or was changed.
+        """
+        _refuse_changed(self.path(version, MODEL), version.artefact)
 
     def predict(self, version: Version, rows: pl.DataFrame) -> Values:
         """Predictions of a version for rows of `features`.
@@ -354,12 +377,18 @@ class Registry:
 def _load(path: Path, artefact: str, allowed: tuple[str, ...], state: tuple[int, ...]) -> Pipeline:  # noqa: ARG001 - another state is another file
     import skops.io
 
+    _refuse_changed(path, artefact)
+    return skops.io.load(path, trusted=_trusted_types(path, allowed))
+
+
+def _refuse_changed(path: Path, artefact: str) -> None:
+    if not path.is_file():
+        raise RegistryError(f"{path}: the model file is missing. Remedy: restore it from a backup, or train again")
     found = _sha256(path)
     if found != artefact:
         raise RegistryError(
             f"{path}: its SHA-256 is {found[:12]}…, {artefact[:12]}… was registered: it was changed. Remedy: restore it"
         )
-    return skops.io.load(path, trusted=_trusted_types(path, allowed))
 
 
 def _trusted_types(path: Path, allowed: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from ml_assets import settings
 from ml_assets.project import Project
 from ml_assets.projects import load_projects
+from ml_assets.serving.cards import build_card_pages
 from ml_assets.serving.exploration import build_exploration_pages
 from ml_assets.serving.pages import build_pages
 from ml_assets.serving.site import FOLDER, build_site
@@ -63,6 +64,7 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
     app = FastAPI(title="ml-assets", lifespan=lifespan, openapi_url=None)
     app.include_router(build_pages(site))
     app.include_router(build_exploration_pages(site))
+    app.include_router(build_card_pages(site))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
 
     @app.get("/healthz")

@@ -109,6 +109,14 @@ def test_the_same_command_again_repeats_nothing(played: tuple[Path, str], data: 
     assert [line for line in again.splitlines() if line.startswith("2021-")] == rows
 
 
+def test_every_version_that_was_made_can_be_made_again(played: tuple[Path, str], data: Path) -> None:
+    home, _ = played
+    versions = Registry(home / "registry").numbers("house_prices")
+    code = "from ml_assets.cli import app; app(['rebuild', 'house_prices'])"
+    said = run(code, home, data)
+    assert said.count("every bit is the same") == len(versions) > 1
+
+
 @pytest.fixture(scope="module")
 def everything_up(played: tuple[Path, str], data: Path) -> Iterator[subprocess.Popen[str]]:
     """`ml-assets up` on the home that the demo left."""

@@ -1,0 +1,70 @@
+"""Commands about one version, `PROJECT@N`: `ml-assets rebuild`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ml_assets.project import Project
+    from ml_assets.registry.models import Registry, Version
+
+Versions_ = Annotated[str, typer.Argument(metavar="PROJECT[@N]", help="A version, or all of a project.")]
+
+
+def rebuild(
+    name: Versions_,
+    restore: Annotated[  # noqa: FBT002
+        bool, typer.Option("--restore", help="Put the model file back where it was changed or lost.")
+    ] = False,
+) -> None:
+    """Train versions again from their records and compare bit for bit; names the first asset that differs."""
+    from ml_assets import rebuild as making  # noqa: PLC0415
+    from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
+
+    registry, versions = versions_of(name)
+    differing = 0
+    for version in versions:
+        rebuilt = making.rebuild(shared_lake().lake, registry, version, _declared(version.project))
+        typer.echo("\n".join(rebuilt.report()))
+        if restore and rebuilt.model_file:
+            making.restore(registry, rebuilt)
+            typer.echo("  the model file is restored, bit for bit as it was registered")
+        elif not rebuilt.same:
+            differing += 1
+    if differing:
+        raise typer.Exit(1)
+
+
+def versions_of(name: str) -> tuple[Registry, list[Version]]:
+    """The versions that `PROJECT@N`, or `PROJECT`, names.
+
+    Raises:
+        ValueError: if it names none.
+    """
+    from ml_assets import settings  # noqa: PLC0415
+    from ml_assets.registry.models import Registry, RegistryError  # noqa: PLC0415
+
+    found = re.fullmatch(r"([a-z][a-z0-9_]*)(?:@([0-9]+))?", name)
+    if not found:
+        raise ValueError(f"{name!r} names no version. Expected PROJECT@N, such as house_prices@3")
+    registry = Registry(settings.home() / "registry")
+    numbers = [int(found[2])] if found[2] else registry.numbers(found[1])
+    if not numbers:
+        raise ValueError(f"{found[1]} has no version yet. Remedy: `ml-assets retrain {found[1]}`")
+    try:
+        return registry, [registry.version(found[1], number) for number in numbers]
+    except RegistryError as error:
+        raise ValueError(str(error)) from error
+
+
+def _declared(name: str) -> Project | None:
+    """The project as it is declared today, or None where it is not, or wrongly: a record does not need it."""
+    from ml_assets.projects import load_project  # noqa: PLC0415
+
+    try:
+        return load_project(name)
+    except ValueError:
+        return None

@@ -46,7 +46,8 @@ def climb(case: Case, resamples: Resamples) -> list[dict[str, Any]]:
 
     def rung(name: str, predicted: Values) -> None:
         difference = mean_above_zero(row_losses(case.metric, test.actual, predicted) - test.losses, resamples)
-        said = {"name": name, "title": TITLES[name], "metrics": measure(version.task, test.actual, predicted)}
+        metrics = measure(version.task, test.actual, predicted)
+        said = {"name": name, "title": TITLES[name], "value": metrics[case.metric], "metrics": metrics}
         cost = {"cost": cost_of_row(costs, test.actual, predicted)} if costs is not None else {}
         beaten = difference.p_value < SIGNIFICANCE
         found.append({**said, **cost, "p_value": difference.p_value, "beaten": beaten})

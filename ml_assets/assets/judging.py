@@ -91,7 +91,11 @@ def judge_version(project: Project, version: Version, rows: pl.DataFrame, regist
                 "train": measure(version.task, case.learnt.actual, case.learnt.predicted),
                 "test": measure(version.task, test.actual, test.predicted),
             },
-            "rows": {"train": case.learnt.frame.height, "test": test.frame.height},
+            "rows": {
+                "train": case.train.height,
+                "train_measured": case.learnt.frame.height,
+                "test": test.frame.height,
+            },
             "watched": case.metric,
             **_behind(version, test),
         }

@@ -7,11 +7,13 @@ every one of them: that, and not our work, was nearly all of a backfill. The eve
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 
@@ -38,6 +40,7 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._tables: set[str] = set()
         self._current = _Current()
+        self._kept: dict[str, sqlite3.Connection] = {}
         super().__init__(base_dir, inst_data)
         # A batch holds two connections at a time, which the stock lock does not let one thread do.
         self._db_lock = threading.RLock()  # type: ignore[assignment]
@@ -70,6 +73,18 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
             self._tables.add(table_name)
         return table_name in self._tables
 
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store an event; one that goes to two databases is a batch of its own, with one transaction on each.
+
+        Args:
+            event: The event.
+        """
+        both = event.is_dagster_event and event.dagster_event_type in (ASSET_EVENTS | ASSET_CHECK_EVENTS)
+        if both and self._current.batch is None:
+            self.store_event_batch([event])
+        else:
+            super().store_event(event)
+
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events in one transaction on each run's database and one on the index.
 
@@ -101,7 +116,22 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
             yield self._current.batch.connections[shard]
         else:
             with super()._connect(shard) as connection:
+                self._keep_open(shard)
                 yield connection
+
+    def _keep_open(self, shard: str) -> None:
+        """Hold an idle connection to the index and to the run that was written last.
+
+        Whoever closes the last connection to a database has SQLite move its log into it and delete the log: the stock
+        store has no other, and would pay for that, two waits for the disk, after every event.
+        """
+        if shard in self._kept:
+            return
+        for other in self._kept.keys() - {INDEX_SHARD_NAME}:
+            self._kept.pop(other).close()
+        connection = sqlite3.connect(self.path_for_shard(shard), check_same_thread=False)
+        connection.execute("PRAGMA schema_version").fetchall()  # until it reads, it holds nothing
+        self._kept[shard] = connection
 
     def _store_asset_event(self, conn: Connection, event: EventLogEntry, event_id: int) -> None:
         """Update the asset's row, which holds only its latest event of each type: in a batch, once and at its end."""

@@ -243,7 +243,7 @@ def read_unchanged(cursor: duckdb.DuckDBPyConnection, table: Table, window: Wind
     rows = rows.filter(pl.col(PARTITION) >= window.start, pl.col(PARTITION) < window.end)
     if isinstance(window, Slice):
         rows = rows.filter(
-            pl.col("_source").is_between(*map(pl.lit, window.sources)),
+            pl.col("_source").is_between(pl.lit(window.sources[0]), pl.lit(window.sources[1])),
             pl.col("_row").is_between(*window.rows, closed="left"),
         )
     try:

@@ -11,7 +11,9 @@ import itertools
 import math
 import statistics
 import time
-from dataclasses import asdict, dataclass, field
+import warnings
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -218,10 +220,11 @@ def search(
                 if (trial.number, fold) not in known.finished
             ]  # fmt: skip
             by_number = {trial.number: trial for trial in batch}
-            for attempt in _attempts(plan, recipe, todo, file, until):
-                one = Attempt(**{**asdict(attempt), "at": time.monotonic() - began})
-                known.finished[one.trial, one.fold] = one
-                known.tell(one, _with_results(by_number[one.trial], known.finished, len(folds)))
+            with closing(_attempts(plan, recipe, todo, file, until)) as attempts:
+                for each in attempts:
+                    one = replace(each, at=round(time.monotonic() - began, 3))
+                    known.finished[one.trial, one.fold] = one
+                    known.tell(one, _with_results(by_number[one.trial], known.finished, len(folds)))
             results = [_with_results(trial, known.finished, len(folds)) for trial in batch]
             trials += results
             if any(trial.value is None and not trial.failed for trial in results):
@@ -392,7 +395,7 @@ def _ranked(plan: Plan, trials: Iterable[Trial]) -> list[Trial]:
 
 def _attempts(
     plan: Plan, recipe: Recipe, todo: Sequence[tuple[Trial, int]], file: Path, until: float | None
-) -> Iterator[Attempt]:
+) -> Generator[Attempt]:
     """Each trial on each fold, as they are finished."""
     from joblib import Parallel, cpu_count, delayed  # noqa: PLC0415
 
@@ -402,7 +405,14 @@ def _attempts(
     calls = (
         delayed(attempt)(str(file), recipe, plan.metric, trial=trial, fold=fold, until=until) for trial, fold in todo
     )
-    return (one for one in run(calls) if one is not None)
+    found = run(calls)
+    try:
+        yield from (one for one in found if one is not None)
+    finally:
+        with warnings.catch_warnings():
+            # Whoever stops a search knows that the fits under way are lost.
+            warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed", UserWarning)
+            found.close()
 
 
 def attempt(
@@ -422,8 +432,8 @@ def attempt(
 
     if until is not None and time.time() > until:
         return None
-    began = time.perf_counter()
     inputs, wanted, roles = _laid_down(file, tuple(recipe.kinds.items()))
+    began = time.perf_counter()
     learn, judge = np.flatnonzero(roles[fold] == LEARN), np.flatnonzero(roles[fold] == JUDGE)
     if trial.share < 1:
         some = np.random.default_rng([recipe.seed, fold]).permutation(learn)[: math.ceil(len(learn) * trial.share)]

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import statistics
+import threading
 import time
 import warnings
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from ml_assets.core.evaluation import measure
@@ -403,7 +405,8 @@ def _attempts(
     # One by one: what is finished must be told, and be kept, before anything else can happen to it.
     run = Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")
     calls = (
-        delayed(attempt)(str(file), recipe, plan.metric, trial=trial, fold=fold, until=until) for trial, fold in todo
+        delayed(_attempt_of)(os.getpid(), str(file), recipe, plan.metric, trial=trial, fold=fold, until=until)
+        for trial, fold in todo
     )
     found = run(calls)
     try:
@@ -448,6 +451,25 @@ def attempt(
     except Exception as error:  # noqa: BLE001 - whatever an estimator raises ends this trial, is told and kept
         failed = f"{type(error).__name__}: {error}"
     return Attempt(trial.number, fold, value, round(time.perf_counter() - began, 3), failed=failed)
+
+
+def _attempt_of(process: int, *arguments: Any, **named: Any) -> Attempt | None:
+    """`attempt`, for another process."""
+    if os.getpid() != process:
+        _end_with(process)
+    return attempt(*arguments, **named)
+
+
+@cache
+def _end_with(process: int) -> None:
+    """End this process soon after its parent was killed: joblib's own would wait for work for five minutes more."""
+
+    def watch() -> None:
+        while os.getppid() == process:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _predicted(pipeline: Any, inputs: pd.DataFrame, recipe: Recipe) -> Values:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ml_assets.core.exploration import Column, Exploration, Group
+    from ml_assets.core.columns import Column
+    from ml_assets.core.exploration import Exploration, Group
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 OTHERS = "#BBBBBB"

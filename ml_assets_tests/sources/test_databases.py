@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_assets.sources import databases
+from ml_assets.sources import postgres as postgres_module
 from ml_assets.sources import sqlite as sqlite_module
 from ml_assets.sources.databases import DatabaseReader
 from ml_assets.sources.postgres import Postgres
@@ -361,7 +362,7 @@ def test_a_connection_closed_in_the_middle_is_made_again_and_no_row_is_lost_or_d
         table="sales",
         cursor="at",
     )
-    monkeypatch.setattr(sqlite_module, "FRAME", 10_000)
+    monkeypatch.setattr(postgres_module, "FRAME", 10_000)
     waits: list[float] = []
     monkeypatch.setattr(databases, "sleep", waits.append)
     frames, killed = [], 0

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_lake import COMMIT, as_days, day, days, held, new_table, rows_of, write
+from writing_tables import replace_window
 
 from ml_assets.lake.connection import Lake, LakeError, columns_of, table_exists
 from ml_assets.lake.sql import Table, Window, literal, quoted
-from ml_assets.lake.tables import LakeSchemaError, Spool, WindowWriter, read, replace_window, run_select, window_of
+from ml_assets.lake.tables import LakeSchemaError, Spool, WindowWriter, read, run_select, window_of
 
 HOSTILE = [
     'a "quoted" name',

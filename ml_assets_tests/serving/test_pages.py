@@ -10,9 +10,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from small_site import HOSTILE, HOSTILE_COLUMN, PROJECT, Browser, make_data
+from writing_tables import replace_window
 
 from ml_assets.lake.connection import Commit, Lake
-from ml_assets.lake.tables import replace_window
 from ml_assets.registry.alerts import Alert
 from ml_assets.serving import pages
 from ml_assets.serving.queries import State, read_state

@@ -15,6 +15,7 @@ from ml_assets.assets import promotion
 from ml_assets.assets.acts import ActError, Person, approve, decline, promote, roll_back
 from ml_assets.lake.connection import Commit
 from ml_assets.lake.resource import shared_lake
+from ml_assets.registry.audit import verify
 from ml_assets.registry.ledger import LEDGER, champion_at, current_champion, stages
 from ml_assets.registry.models import RegistryError
 
@@ -284,6 +285,23 @@ def test_a_challenger_is_judged_against_the_champion_of_then_though_somebody_wen
     assert seen == [(2, "rejected"), (1, "promoted")]
     assert stages(market.ledger()) == {1: "retired", 2: "retired", 3: "champion"}
     assert market.ledger("promoted")[-1].facts["against"] == 1
+
+
+def test_a_version_whose_training_was_killed_before_the_ledger_heard_of_it_is_registered_with_its_verdict(
+    waited: Market, tmp_path: Path
+) -> None:
+    shutil.copytree(waited.folder / "home", tmp_path / "home")
+    market = open_market(tmp_path)
+    folder = market.registry.folder / NAME
+    shutil.copytree(folder / "2", folder / "3")
+    record = folder / "3" / "version.json"
+    record.write_text(record.read_text().replace('"number": 2', '"number": 3').replace('"run_id": "', '"run_id": "x'))
+    market.rerun("evaluation", "champion")
+
+    assert stages(market.ledger())[3] == "champion"
+    assert [entry.kind for entry in market.ledger() if entry.version == 3] == ["registered", "promoted"]
+    assert market.ledger("registered")[-1].facts["by"] == "nobody knows: its training was killed"
+    assert verify(market.lake, market.registry).findings == ()
 
 
 # ------------------------------------------------------------------------------------------ limits

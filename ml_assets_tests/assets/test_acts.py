@@ -84,6 +84,7 @@ def test_an_approval_promotes_with_who_why_and_the_comparison_it_rests_on(carefu
         "by": "Anna", "why": "looked at the slices", "login": "anna",
     }  # fmt: skip
     assert entry.facts["comparison"] == careful.ledger("awaiting")[1].facts["comparison"]
+    assert entry.facts["trained_by"] == "somebody in Dagster's UI"
     assert entry.reason.startswith("approved by Anna: looked at the slices; MAPE ")
     assert stages(careful.ledger()) == {1: "retired", 2: "champion"}
     with pytest.raises(ActError, match=r"flats: version 2 is champion; no version waits for approval"):

@@ -233,6 +233,15 @@ def test_a_version_whose_files_were_changed_never_takes_over(taken: Market) -> N
     assert current_champion(taken.ledger()) == 2
 
 
+def test_a_version_whose_features_are_no_longer_made_never_takes_over(taken: Market, tmp_path: Path) -> None:
+    shutil.copytree(taken.folder / "home", tmp_path / "home")
+    market = open_market(tmp_path)
+    with market.lake.transaction(Commit(NAME, "test")) as transaction:
+        transaction.cursor.execute(f"ALTER TABLE {market.project.table('features').path} DROP COLUMN area")
+    with pytest.raises(ActError, match="version 1 needs the feature 'area', which the table features lacks"):
+        act(market, roll_back, 1, ANNA)
+
+
 def test_going_back_reinstates_the_one_before_and_takes_nothing_from_what_was_decided(tmp_path: Path) -> None:
     market = doubled(tmp_path)
     market.retrain(through="2024-02")

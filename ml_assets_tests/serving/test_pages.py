@@ -115,8 +115,9 @@ def test_a_version_that_waits_is_shown_with_what_to_do(client: Browser, monkeypa
 
     assert "Waiting for a person" not in client.get("/projects/houses").text
     monkeypatch.setattr(pages, "read_state", read)
-    text = text_of(client.get("/projects/houses").text)
-    assert "version 1: the first version that passes. ml-assets approve houses@1 --why" in text
+    for path in ("/", "/projects/houses"):
+        text = text_of(client.get(path).text)
+        assert "version 1: the first version that passes. ml-assets approve houses@1 --why" in text
 
 
 def test_a_long_history_is_cut_with_a_link_to_all_of_it(client: Browser, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ class Leaks:
         for each in findings:
             cells = (each.name, each.words, each.place, each.remedy, self.reasons.get(each.name, "no"))
             # What stands in the SQL or a file must not become a picture or a link on somebody's screen.
-            shown = (cell.replace("|", "/").replace("`", "'").replace("\n", " ") for cell in cells)
+            shown = (cell.replace("|", "\\|").replace("`", "'").replace("\n", " ") for cell in cells)
             lines.append("| " + " | ".join(f"`{cell}`" if cell else "" for cell in shown) + " |")
         return "\n".join(lines)
 
@@ -122,7 +122,8 @@ def look_for_leakage(
         project: the project.
         lake: where its rows are.
         chosen: the training set; `validated` and `raw` are read as its snapshot saw them.
-        train, test: the rows to learn from and those held out.
+        train: the rows to learn from.
+        test: the rows held out.
     """
     found: dict[str, Sequence[Finding]] = {}
     facts: dict[str, dict[str, Any]] = {}
@@ -231,7 +232,10 @@ class _Clock:
         return rows, moments_of(rows, time, ordered=ordered)
 
     def _known(
-        self, parts: "Sequence[tuple[pl.DataFrame, pl.Series]]", cut: Sequence[Any], hidden: Sequence[str] | frozenset[str]
+        self,
+        parts: "Sequence[tuple[pl.DataFrame, pl.Series]]",
+        cut: Sequence[Any],
+        hidden: Sequence[str] | frozenset[str],
     ) -> "pl.DataFrame":
         import polars as pl
 

@@ -41,9 +41,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
         ],
         check_specs=leakage_checks(project),
     )  # fmt: skip
-    def training_set(
-        context: dg.AssetExecutionContext, config: TrainingSetConfig, lake: LakeResource
-    ) -> Iterator[Any]:
+    def training_set(context: dg.AssetExecutionContext, config: TrainingSetConfig, lake: LakeResource) -> Iterator[Any]:
         table = project.table("features")
         with lake.lake.reader() as cursor:
             (snapshot,) = cursor.execute("SELECT id FROM lake.current_snapshot()").fetchone() or (-1,)

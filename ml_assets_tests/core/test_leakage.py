@@ -72,8 +72,8 @@ def test_another_column_made_of_the_raw_target_is_found_in_clean_sql() -> None:
         "lag(price) OVER (ORDER BY day)",
         "lag(price, 3, 0) IGNORE NULLS OVER (PARTITION BY town ORDER BY day)",
         "avg(price) OVER (ORDER BY day ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)",
-        "sum(price) FILTER (WHERE price > 3) OVER (ORDER BY day RANGE BETWEEN INTERVAL 9 DAY PRECEDING "
-        "AND INTERVAL 1 DAY PRECEDING)",
+        "sum(price) FILTER (WHERE price > 3) OVER (ORDER BY day ROWS BETWEEN 9 PRECEDING AND 1 PRECEDING)",
+        "sum(price) OVER (ORDER BY day RANGE BETWEEN INTERVAL 9 DAY PRECEDING AND INTERVAL 1 DAY PRECEDING)",
         "max(price) OVER w",
     ],
 )

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from sqlglot import exp
 
+# What the platform writes beside the source's columns.
+BOOKKEEPING = {*LINEAGE, "_ingested_at"}
+
 
 @dataclass(frozen=True)
 class Script:
@@ -29,13 +32,13 @@ class Traced:
 
     Attributes:
         findings: features, or columns of `validated`, computed from what is not known at prediction.
-        accused: the features that these findings are about.
+        accused: feature → the finding that is about it.
         hidden: the columns of `validated` that are not known at prediction.
         older: features that hold such columns, but of earlier rows only: the clock judges them.
     """
 
     findings: tuple[Finding, ...]
-    accused: frozenset[str]
+    accused: Mapping[str, str]
     hidden: frozenset[str]
     older: frozenset[str]
 
@@ -88,15 +91,16 @@ def trace(
     kin = {
         name: made_of[name.lower()] & raw
         for name in columns
-        if ColumnRef("validated", name) not in secret and name != time and made_of.get(name.lower(), set()) & raw
+        if ColumnRef("validated", name) not in secret and name != time and made_of[name.lower()] & raw
     }
 
     judged = [name for name in own if name not in {target, time, *LINEAGE}]
     statement = read_statement(features.sql, features.path)
-    findings, accused = [], set()
+    findings: list[Finding] = []
+    accused: dict[str, str] = {}
     for name in judged:
         if found := own[name] & secret:
-            accused.add(name)
+            accused[name] = f"lineage:{name}"
             why = _why(found, of_target, declared, target)
             remedy = f"compute it from what is known when a prediction is made, or leave it out of {features.path}"
             if found & of_target and not declared & of_target and len(of_target) > 1:
@@ -108,7 +112,7 @@ def trace(
     for name, sources in kin.items():
         users = [each for each in judged if ColumnRef("validated", name) in own[each] and each not in accused]
         if users:
-            accused.update(users)
+            accused |= dict.fromkeys(users, f"lineage:{name}")
             node = _origin(cleaning, name)
             same = {ref for ref in secret if ref.table == "validated" and _behind(ref.column, made_of) & sources}
             words = (
@@ -119,7 +123,7 @@ def trace(
             findings.append(Finding(f"lineage:{name}", words, remedy, clean.path, *cleaning.place(node)))
     hidden = frozenset(ref.column for ref in secret if ref.table == "validated")
     older = frozenset(name for name in judged if name not in accused and every[name] & secret)
-    return Traced(tuple(findings), frozenset(accused), hidden, older)
+    return Traced(tuple(findings), accused, hidden, older)
 
 
 def unknown_column(name: str, columns: Sequence[str], references: Mapping[str, Sequence[str]]) -> str:
@@ -158,14 +162,10 @@ def _references(inputs: Mapping[str, Sequence[str]]) -> dict[str, ColumnRef]:
 
 def _raw_columns(clean: Script, columns: Sequence[str]) -> dict[str, set[str]]:
     """Column of `validated`, lower case → the raw columns behind its value."""
+    found = column_lineage(clean.sql, {"raw": None}, where=clean.path, without={"earlier"})
+    made_of = {name.lower(): {ref.column for ref in refs} - BOOKKEEPING for name, refs in found.items()}
     # What a star brings is not known without rows: then a column has the name it has in raw.
-    mentioned = required_columns(clean.sql, "raw", where=clean.path)
-    spelled = {name.lower(): name for name in (*columns, *mentioned, *LINEAGE, "_ingested_at")}
-    found = column_lineage(clean.sql, {"raw": list(spelled.values())}, where=clean.path, without={"earlier"})
-    return {
-        name.lower(): {ref.column for ref in refs if ref.column not in {*LINEAGE, "_ingested_at"}}
-        for name, refs in found.items()
-    }
+    return {name.lower(): {name} for name in columns} | made_of
 
 
 def _behind(column: str, made_of: Mapping[str, set[str]]) -> set[str]:

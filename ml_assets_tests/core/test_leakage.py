@@ -63,7 +63,13 @@ def test_another_column_made_of_the_raw_target_is_found_in_clean_sql() -> None:
 
     (finding,) = found.findings
     assert (finding.name, finding.file, finding.line) == ("lineage:dear", "clean.sql", 2)
-    assert found.accused == {"dear"}
+    assert found.accused == {"dear": "lineage:dear"}
+
+
+def test_a_star_in_clean_sql_hides_no_target() -> None:
+    clean = "SELECT * REPLACE (price * 1.0 AS price), price > 9 AS dear, COLUMNS('x_(.*)') AS '\\1' FROM raw"
+
+    assert names(traced("dear, area, price / 2 AS half, price", clean=clean)) == ["lineage:half", "lineage:dear"]
 
 
 @pytest.mark.parametrize(

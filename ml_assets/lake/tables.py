@@ -276,18 +276,9 @@ def slices_of(cursor: duckdb.DuckDBPyConnection, table: Table, window: Window, s
 
 
 def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
-    import polars as pl
-
     order = [name for name in LINEAGE if name in rows.columns]
-    later, same = pl.lit(value=False), pl.lit(value=True)
-    for name in order:
-        later |= same & (pl.col(name) > pl.col(name).shift())
-        same &= pl.col(name) == pl.col(name).shift()
-    # Mostly they are: they were written so.
-    if not order or rows.select((later | same).slice(1).all(ignore_nulls=False)).item():
-        return rows
     # Not by ORDER BY: DuckDB moves whole rows, polars only what tells where their texts are.
-    return rows.sort(order, nulls_last=True, maintain_order=True)
+    return rows.sort(order, nulls_last=True, maintain_order=True) if order else rows
 
 
 def described(cursor: duckdb.DuckDBPyConnection, table: Table, snapshot: int | None = None) -> list[str]:

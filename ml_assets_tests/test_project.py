@@ -16,7 +16,6 @@ from ml_assets.declared.monitoring import Monitoring, Retraining
 from ml_assets.declared.rows import Partitions, Validation
 from ml_assets.declared.sources import Publisher, Source
 from ml_assets.project import Project, digest, load_object
-from ml_assets.projects import without_warnings_of_dagster_itself
 
 # Years that both strptime and strftime write with four digits everywhere.
 moments = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1))  # noqa: DTZ001 - naive UTC
@@ -386,14 +385,14 @@ def test_a_search_by_a_metric_of_another_task_is_refused_and_so_are_strata_of_nu
         replace(project(), training=training(split={"kind": "stratified"}))
 
 
+@pytest.mark.filterwarnings("ignore:`parse_obj_as` is deprecated")  # Dagster's own
 def test_a_space_of_lists_and_ranges_is_read_from_yaml_as_it_is_written() -> None:
     text = """
 estimator: e
 window: 5
 search: {kind: random, space: {a: [null, 3, x], b: {low: 1, high: 9}, c: {low: 0.1, high: 1, log: true}}}
 """
-    with without_warnings_of_dagster_itself():
-        read = Training.resolve_from_yaml(text)
+    read = Training.resolve_from_yaml(text)
     assert read.search is not None
     assert read.search.model_dump()["space"] == {
         "a": [None, 3, "x"],

@@ -15,7 +15,16 @@ from ml_assets.assets.searching import find_parameters
 from ml_assets.core.evaluation import measure
 from ml_assets.core.profiles import choose_bins, count_values
 from ml_assets.core.tasks import as_actual, as_number, classes_of
-from ml_assets.core.training import Recipe, Words, fit, packages, predict, threads_worth
+from ml_assets.core.training import (
+    Recipe,
+    Words,
+    learnable,
+    packages,
+    pinned,
+    predict,
+    predict_inputs,
+    threads_worth,
+)
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
 from ml_assets.registry.ledger import Draft, current_champion
@@ -54,8 +63,11 @@ def build_model(project: Project) -> dg.AssetsDefinition:
         threads = threads_worth(train.height)
         context.log.info("training on %d rows", train.height)
         pipeline = recipe.pipeline()
-        fit(pipeline, train, recipe.kinds, project.target, task=project.task, classes=classes, threads=threads)
-        predicted = as_number(predict(pipeline, train, recipe.kinds, project.task))
+        # Made ready once: to be learnt from, and for the profile of what is then said of the same rows.
+        inputs, wanted = learnable(train, recipe.kinds, project.target, task=project.task, classes=classes)
+        with pinned(threads):
+            pipeline.fit(inputs, wanted)
+        predicted = as_number(predict_inputs(pipeline, inputs, project.task))
         entries = ledger(lake.lake).entries(project.name)
         fields = {
             "project": project.name,

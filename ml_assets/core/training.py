@@ -301,8 +301,12 @@ def predict(pipeline: Pipeline, rows: pl.DataFrame, kinds: Mapping[str, str], ta
         regression: values in the target's unit, shape (n,). binary: probabilities of the positive label, shape (n,).
         multiclass: probabilities, shape (n, classes), in the order of the classes it was fitted on.
     """
-    inputs = as_inputs(rows, kinds)
-    with threads_for(rows.height):
+    return predict_inputs(pipeline, as_inputs(rows, kinds), task)
+
+
+def predict_inputs(pipeline: Pipeline, inputs: pd.DataFrame, task: Task = "regression") -> Values:
+    """The same as `predict`, of what `as_inputs` or `learnable` made of rows."""
+    with threads_for(len(inputs)):
         if task == "regression":
             values: Values = pipeline.predict(inputs).astype(float)
             return values

@@ -139,6 +139,14 @@ DECLARED = [
     ("linear_model.Ridge", "linear_model.Rigde", "sklearn.l", "no estimator 'Rigde'; did you mean Ridge?"),
     ("linear_model.Ridge", "linear.Ridge", "sklearn.l", "'sklearn.linear'; did you mean sklearn.linear_model?"),
     ("sklearn.linear_model", "os", "os.Ridge", "training.estimator: 'os.Ridge' is not allowed"),
+    (
+        "    test: 1", "    test: 1\n    search: {kind: grid, space: {alhpa: [1]}}\n    split: {kind: random}", "[1]",
+        "training.search.space: Ridge has no parameter 'alhpa'; did you mean alpha?",
+    ),
+    (
+        "    test: 1", "    test: 1\n    preprocessing: os:nothing", "os:nothing",
+        "training.preprocessing: 'os:nothing' does not import",
+    ),
     ("alpha: 2.0", "alhpa: 2.0", "2.0", "training.parameters: Ridge has no parameter 'alhpa'; did you mean alpha?"),
     ("metric: mape", "metric: mabe", "mabe", "gates.0.metric: 'mabe': expected one of mse, rmse, mae, mape, r2"),
     ("grain: month", "grain: mnoth", "mnoth", "did you mean month?"),

@@ -229,6 +229,14 @@ def test_a_first_partition_that_is_no_key_is_refused(grain: str, start: str) -> 
         Partitions(grain=grain, start=start, time="month")
 
 
+GRID: dict[str, Any] = {"kind": "grid", "space": {"a": [1]}}
+DRAWN: dict[str, Any] = {"kind": "random"}
+
+
+def training(**declared: Any) -> Training:
+    return Training.model_validate({"estimator": "e", "window": 5} | declared)
+
+
 @pytest.mark.parametrize(
     ("declare", "message"),
     [
@@ -239,6 +247,20 @@ def test_a_first_partition_that_is_no_key_is_refused(grain: str, start: str) -> 
         (lambda: Training(estimator="e", window=2, test=0), "test"),
         (lambda: Training(estimator="e", window=2, test=2), "2 of 2 partitions in the window leave none to learn from"),
         (lambda: Training(estimator="e", window=2, test=3), "leave none to learn from"),
+        (lambda: training(split={"holdout": 4}), "test: 5 of 5 partitions in the window with validation and holdout"),
+        (lambda: training(split={"validation": 0.5}), r"split\.validation: 0\.5: a split by time counts whole"),
+        (lambda: training(split={"kind": "random", "holdout": 5}), r"split\.holdout: 5 of 5 partitions.*leave none"),
+        (lambda: training(split={"kind": "random", "holdout": 0.5, "validation": 0.3}), "are 1 together and leave no"),
+        (lambda: training(split={"kind": "grouped"}), "by is missing: name the column"),
+        (lambda: training(split={"kind": "random", "by": "town"}), "by: 'town' means nothing here"),
+        (lambda: training(split={"kind": "random", "holdout": 1.5}), "holdout: 1.5: write whole partitions"),
+        (lambda: training(window=2, search=GRID), "search: one partition to learn from has no folds in time"),
+        (lambda: training(search=GRID | {"space": {}}), "at least 1 item"),
+        (lambda: training(search=GRID | {"space": {"a": []}}), r"space\.a: the list is empty"),
+        (lambda: training(search=GRID | {"space": {"a": {"low": 1, "high": 2}}}), r"space\.a: a grid has no ranges"),
+        (lambda: training(search=GRID | {"trials": 3}), "trials: a grid tries all its combinations"),
+        (lambda: training(search=DRAWN | {"space": {"a": {"low": 2, "high": 1}}}), "low: 2 is not below high: 1"),
+        (lambda: training(search=DRAWN | {"space": {"a": {"low": 0, "high": 1, "log": True}}}), "needs more than 0"),
         (lambda: Gate(metric="acuracy", at_most=1), "metric"),
         (lambda: Gate(metric="mape"), "gate mape: give at_most, at_least or both"),
         (lambda: Retraining(tolerance=1.0), "tolerance"),
@@ -353,3 +375,27 @@ def test_a_name_that_does_not_import_is_refused_with_what_was_expected(path: str
 def test_a_source_that_names_one_file_for_two_partitions_is_refused(files: str) -> None:
     with pytest.raises(ValueError, match=r"names the file 'sales.*for the partitions"):
         project(source=Source(files=files))
+
+
+def test_a_search_by_a_metric_of_another_task_is_refused_and_so_are_strata_of_numbers() -> None:
+    searched = training(search=GRID | {"metric": "roc_auc"})
+    with pytest.raises(ValueError, match=r"training\.search\.metric: roc_auc is no metric of a regression task"):
+        replace(project(), training=searched)
+    with pytest.raises(ValueError, match=r"training\.split: the values of '.*' are no strata in a regression"):
+        replace(project(), training=training(split={"kind": "stratified"}))
+
+
+@pytest.mark.filterwarnings("ignore:`parse_obj_as` is deprecated")  # Dagster's own
+def test_a_space_of_lists_and_ranges_is_read_from_yaml_as_it_is_written() -> None:
+    text = """
+estimator: e
+window: 5
+search: {kind: random, space: {a: [null, 3, x], b: {low: 1, high: 9}, c: {low: 0.1, high: 1, log: true}}}
+"""
+    read = Training.resolve_from_yaml(text)
+    assert read.search is not None
+    assert read.search.model_dump()["space"] == {
+        "a": [None, 3, "x"],
+        "b": {"low": 1, "high": 9, "log": False},
+        "c": {"low": 0.1, "high": 1, "log": True},
+    }

@@ -110,8 +110,11 @@ def train(recipe: Recipe, rows: pl.DataFrame, target: str, threads: int | None =
     """
     threads = threads or threads_worth(rows.height)
     pipeline = recipe.pipeline()
-    fit(pipeline, rows, recipe.kinds, target, task=recipe.task, classes=recipe.classes, threads=threads)
-    return Trained(pipeline, threads, predict(pipeline, rows, recipe.kinds, recipe.task, threads=threads))
+    # Made ready once: to be learnt from, and for what is then said of the same rows.
+    inputs, wanted = learnable(rows, recipe.kinds, target, task=recipe.task, classes=recipe.classes)
+    with pinned(threads):
+        pipeline.fit(inputs, wanted)
+    return Trained(pipeline, threads, predict_inputs(pipeline, inputs, recipe.task, threads=threads))
 
 
 def feature_kinds(
@@ -344,8 +347,14 @@ def predict(
         regression: values in the target's unit, shape (n,). binary: probabilities of the positive label, shape (n,).
         multiclass: probabilities, shape (n, classes), in the order of the classes it was fitted on.
     """
-    inputs = as_inputs(rows, kinds)
-    with pinned(threads or threads_worth(rows.height)):
+    return predict_inputs(pipeline, as_inputs(rows, kinds), task, threads=threads)
+
+
+def predict_inputs(
+    pipeline: Pipeline, inputs: pd.DataFrame, task: Task = "regression", *, threads: int | None = None
+) -> Values:
+    """The same as `predict`, of what `as_inputs` or `learnable` made of rows."""
+    with pinned(threads or threads_worth(len(inputs))):
         if task == "regression":
             values: Values = pipeline.predict(inputs).astype(float)
             return values

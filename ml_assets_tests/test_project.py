@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ml_assets.component import ModelProject
+from ml_assets.declared.evaluation import Costs, Evaluation, Slice
 from ml_assets.declared.modelling import Gate, Training
 from ml_assets.declared.monitoring import Monitoring, Retraining
 from ml_assets.declared.rows import Partitions, Validation
@@ -241,6 +242,17 @@ def test_a_first_partition_that_is_no_key_is_refused(grain: str, start: str) -> 
         (lambda: Training(estimator="e", window=2, test=3), "leave none to learn from"),
         (lambda: Gate(metric="acuracy", at_most=1), "metric"),
         (lambda: Gate(metric="mape"), "gate mape: give at_most, at_least or both"),
+        (lambda: Gate(metric="mape", at_most=1, slice="best"), "slice"),
+        (lambda: Slice(column="town", values=["EAST"], below=3), "values and bounds exclude each other"),
+        (lambda: Slice(column="area", at_least=3, below=3), "at_least 3 is not below 3"),
+        (lambda: Costs(over=1), "give false_positive and false_negative, or over and under"),
+        (lambda: Costs(over=1, under=1, false_positive=1, false_negative=1), "or over and under"),
+        (lambda: Costs(over=0, under=0), "one of them above 0"),
+        (lambda: Costs(over=-1, under=2), "over"),
+        (lambda: Evaluation(learning_curve=[0.3, 0.1]), "no growing shares between 0 and 1"),
+        (lambda: Evaluation(learning_curve=[0.3, 1.0]), "no growing shares between 0 and 1"),
+        (lambda: Evaluation(baselines_waiver="because"), "baselines_waiver"),
+        (lambda: Evaluation(confidence=1.0), "confidence"),
         (lambda: Retraining(tolerance=1.0), "tolerance"),
         (lambda: Retraining(cooldown=-1), "cooldown"),
         (lambda: Retraining(minimum_rows=0), "minimum_rows"),

@@ -130,7 +130,7 @@ def test_all_that_an_evaluation_can_declare_is_right(folder: Folder) -> None:
     costs: {over: 1, under: 3}
     draws: 500
     confidence: 0.9
-    blocks: town
+    clusters: town
     entity: town
     season: 12
     labels_known: at_once

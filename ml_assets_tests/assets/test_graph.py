@@ -53,7 +53,7 @@ CHECKS = {
         "price__cast", "price__not_null", "price__greater_than",
         "rows__well_formed", "rows__in_partition", "rows__accounted_for", "rows__quarantine_share",
     },
-    "evaluation": {"gate__mape_0", "gate__r2_1"},
+    "evaluation": {"gate__mape_0", "gate__r2_1", "gate__baselines"},
 }  # fmt: skip
 BLOCKING = {"rows__accounted_for", "rows__quarantine_share"}
 

@@ -347,7 +347,7 @@ def _check_features(
 def _check_judged_columns(
     project: Project, declaration: Declaration, returned: Collection[str], mistakes: list[Mistake]
 ) -> None:
-    """The columns that slices, blocks and entities name."""
+    """The columns that slices, clusters and entities name."""
     named = {("evaluation", *field): column for field, column in project.evaluation.columns.items()}
     for place, gate in enumerate(project.gates):
         if isinstance(gate.slice, Slice):

@@ -122,6 +122,30 @@ def test_a_right_project_has_no_mistake(folder: Folder) -> None:
     assert folder.check("flats") == []
 
 
+def test_all_that_an_evaluation_can_declare_is_right(folder: Folder) -> None:
+    evaluation = """\
+  evaluation:
+    slices: [{column: town}, {column: town, values: [EAST, 3, true]}, {column: area, at_least: 30, below: 90}]
+    minimum_rows: 20
+    costs: {over: 1, under: 3}
+    draws: 500
+    confidence: 0.9
+    clusters: town
+    entity: town
+    season: 12
+    labels_known: at_once
+    learning_curve: []
+    baselines_waiver: The law demands a model of this kind.
+"""
+    gates = """\
+    - {metric: mape, at_most: 0.3, slice: {column: town}}
+    - {metric: mape, at_most: 0.3, slice: worst, confident: true}
+"""
+    folder.write(yaml=YAML.replace("  gates:\n", f"{evaluation}  gates:\n") + gates)
+
+    assert folder.check() == []
+
+
 @pytest.mark.usefixtures("folder")
 def test_a_project_that_is_not_there_is_refused_with_the_nearest() -> None:
     with pytest.raises(ValueError, match="did you mean flats"):
@@ -149,6 +173,22 @@ DECLARED = [
     ),
     ("alpha: 2.0", "alhpa: 2.0", "2.0", "training.parameters: Ridge has no parameter 'alhpa'; did you mean alpha?"),
     ("metric: mape", "metric: mabe", "mabe", "gates.0.metric: 'mabe': expected one of mse, rmse, mae, mape, r2"),
+    (
+        "  target: price", "  target: price\n  evaluation: {slices: [{column: twon}]}", "twon",
+        "evaluation.slices.0.column: sql/features.sql returns no column 'twon'; did you mean town?",
+    ),
+    (
+        "  target: price", "  target: price\n  evaluation: {entity: twon}", "twon",
+        "evaluation.entity: sql/features.sql returns no column 'twon'; did you mean town?",
+    ),
+    (
+        "      at_most: 0.2", "      at_most: 0.2\n      slice: {column: twon}", "twon",
+        "gates.0.slice.column: sql/features.sql returns no column 'twon'; did you mean town?",
+    ),
+    (
+        "  target: price", "  target: price\n  evaluation: {costs: {false_positive: 1, false_negative: 2}}", "{false",
+        "evaluation.costs: false_positive and false_negative mean nothing in a regression task",
+    ),
     ("grain: month", "grain: mnoth", "mnoth", "did you mean month?"),
     ("window: 2", "window: many", "many", "training.window: 'many': input should be a valid integer"),
     ("    test: 1", "    tesst: 1", "1\n  gates", "training.tesst: there is no such field; did you mean test?"),

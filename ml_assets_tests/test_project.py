@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ml_assets.component import ModelProject
+from ml_assets.declared.evaluation import Costs, Evaluation, Slice
 from ml_assets.declared.modelling import Gate, Training
 from ml_assets.declared.monitoring import Monitoring, Retraining
 from ml_assets.declared.rows import Partitions, Validation
@@ -263,6 +264,17 @@ def training(**declared: Any) -> Training:
         (lambda: training(search=DRAWN | {"space": {"a": {"low": 0, "high": 1, "log": True}}}), "needs more than 0"),
         (lambda: Gate(metric="acuracy", at_most=1), "metric"),
         (lambda: Gate(metric="mape"), "gate mape: give at_most, at_least or both"),
+        (lambda: Gate(metric="mape", at_most=1, slice="best"), "slice"),
+        (lambda: Slice(column="town", values=["EAST"], below=3), "values and bounds exclude each other"),
+        (lambda: Slice(column="area", at_least=3, below=3), "at_least 3 is not below 3"),
+        (lambda: Costs(over=1), "give false_positive and false_negative, or over and under"),
+        (lambda: Costs(over=1, under=1, false_positive=1, false_negative=1), "or over and under"),
+        (lambda: Costs(over=0, under=0), "one of them above 0"),
+        (lambda: Costs(over=-1, under=2), "over"),
+        (lambda: Evaluation(learning_curve=[0.3, 0.1]), "no growing shares between 0 and 1"),
+        (lambda: Evaluation(learning_curve=[0.3, 1.0]), "no growing shares between 0 and 1"),
+        (lambda: Evaluation(baselines_waiver="because"), "baselines_waiver"),
+        (lambda: Evaluation(confidence=1.0), "confidence"),
         (lambda: Retraining(tolerance=1.0), "tolerance"),
         (lambda: Retraining(cooldown=-1), "cooldown"),
         (lambda: Retraining(minimum_rows=0), "minimum_rows"),

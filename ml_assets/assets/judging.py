@@ -14,7 +14,7 @@ from ml_assets.assets.judged import open_case
 from ml_assets.assets.ladder import beats_baselines, climb, cost_of_row, judge_learning
 from ml_assets.core.curves import against_actual, calibration, calibration_error, confusion, residuals
 from ml_assets.core.evaluation import GateResult, check_gate, measure
-from ml_assets.core.intervals import FEWEST_BLOCKS, Interval, Resamples, intervals, resample
+from ml_assets.core.intervals import FEWEST_CLUSTERS, Interval, Resamples, intervals, resample
 from ml_assets.core.slices import Slice, Worse, find_worse, slices_of
 from ml_assets.lake.tables import PARTITION
 
@@ -139,16 +139,16 @@ def _behind(version: Version, test: Judged) -> dict[str, Any]:
 
 def _resamples(project: Project, test: pl.DataFrame) -> tuple[Resamples, dict[str, Any]]:
     declared = project.evaluation
-    what = declared.blocks or "partition"
-    codes = test[declared.blocks or PARTITION].rank("dense").fill_null(0).to_numpy().astype(int)
+    what = declared.clusters or "partition"
+    codes = test[declared.clusters or PARTITION].rank("dense").fill_null(0).to_numpy().astype(int)
     found = resample(
-        test.height, blocks=codes, draws=declared.draws, confidence=declared.confidence, seed=project.training.seed
+        test.height, clusters=codes, draws=declared.draws, confidence=declared.confidence, seed=project.training.seed
     )
-    blocks = len(set(codes.tolist()))
-    said = f"resampled by {what}: the rows of each of {blocks} were drawn as one"
-    if found.drawn != "blocks":
-        said = f"resampled by row: {blocks} blocks by {what} are fewer than {FEWEST_BLOCKS}"
-        said += ", so the intervals hold for rows of these blocks and not for others"
+    clusters = len(set(codes.tolist()))
+    said = f"resampled by {what}: the rows of each of {clusters} were drawn as one"
+    if found.drawn != "clusters":
+        said = f"resampled by row: {clusters} clusters by {what} are fewer than {FEWEST_CLUSTERS}"
+        said += ", so the intervals hold for rows of these clusters and not for others"
     return found, {
         "drawn": found.drawn, "units": found.units, "draws": declared.draws, "confidence": declared.confidence,
         "said": said,

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     Codes = NDArray[np.int64]
 
-# Resampling few blocks says too little of how blocks differ: the intervals come out too narrow.
-FEWEST_BLOCKS = 10
+# Resampling few clusters says too little of how clusters differ: the intervals come out too narrow.
+FEWEST_CLUSTERS = 10
 MOST_UNITS = 2_000
 # Parts of the units that are left out in turn to tell how skewed a metric is.
 MOST_PARTS = 200
@@ -43,7 +43,7 @@ class Resamples:
     Attributes:
         counts: shape (draws, units): how often a unit was drawn.
         unit: shape (n,): the unit of each row.
-        drawn: what the units are: `rows`, `bundles` of rows, or `blocks`.
+        drawn: what the units are: `rows`, `bundles` of rows, or `clusters`.
         confidence: of the intervals, as a share.
     """
 
@@ -75,17 +75,17 @@ class Difference:
 
 
 def resample(
-    rows: int, *, blocks: Codes | None = None, draws: int = 1000, confidence: float = 0.95, seed: int = 0
+    rows: int, *, clusters: Codes | None = None, draws: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> Resamples:
     """Draw the resamples of a test set, the same at every call.
 
     Rows that came together are alike, and a test set of them tells less than its number of rows: where there are at
-    least 10 blocks, blocks are drawn whole (the cluster bootstrap). Of fewer, the differences between blocks cannot be
-    told: rows are drawn, and the intervals then hold for rows of these blocks only.
+    least 10 clusters, clusters are drawn whole (the cluster bootstrap). Of fewer, the differences between clusters
+    cannot be told: rows are drawn, and the intervals then hold for rows of these clusters only.
 
     Args:
         rows: how many there are.
-        blocks: shape (n,), the code of each row's block, or None where each row stands for itself.
+        clusters: shape (n,), the code of each row's cluster, or None where each row stands for itself.
         draws: how many resamples.
         confidence: of the intervals that are read from them.
         seed: of the draws.
@@ -98,9 +98,9 @@ def resample(
 
     random = np.random.default_rng(seed)
     unit, drawn = np.arange(rows), "rows"
-    codes = np.unique(blocks, return_inverse=True)[1] if blocks is not None else unit[:0]
-    if len(codes) and codes.max() + 1 >= FEWEST_BLOCKS:
-        unit, drawn = codes, "blocks"
+    codes = np.unique(clusters, return_inverse=True)[1] if clusters is not None else unit[:0]
+    if len(codes) and codes.max() + 1 >= FEWEST_CLUSTERS:
+        unit, drawn = codes, "clusters"
     if unit.size and unit.max() + 1 > MOST_UNITS:
         bundles = random.permutation(unit.max() + 1) % MOST_UNITS
         unit, drawn = bundles[unit], "bundles" if drawn == "rows" else drawn
@@ -221,7 +221,7 @@ def mean_above_zero(values: Values, resamples: Resamples) -> Difference:
 
     Args:
         values: shape (n,), such as the differences of two models' losses.
-        resamples: of the n rows. Where rows are drawn this is the paired t-test; where blocks are, blocks are the
+        resamples: of the n rows. Where rows are drawn this is the paired t-test; where clusters are, clusters are the
             observations.
     """
     import numpy as np  # noqa: PLC0415

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.core.evaluation import SIGNIFICANCE
-from ml_assets.core.intervals import resampled_means
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -121,10 +120,14 @@ def find_worse(slices: Sequence[Slice], losses: Values, resamples: Resamples) ->
     looked_at = [one for one in slices if 1 < one.rows.sum() < len(losses)][:MOST_CANDIDATES]
     if not looked_at or resamples.units < 2:  # noqa: PLR2004 - a variance needs two
         return []
-    inside = np.stack([one.rows for one in looked_at], axis=1)
-    values = losses[:, None]
-    drawn_in = resampled_means(np.where(inside, values, np.nan), resamples)
-    drawn_out = resampled_means(np.where(inside, np.nan, values), resamples)
+    unit, units = resamples.unit, resamples.units
+    sums = np.stack([np.bincount(unit[one.rows], losses[one.rows], units) for one in looked_at], axis=1)
+    rows = np.stack([np.bincount(unit[one.rows], minlength=units) for one in looked_at], axis=1)
+    all_sums, all_rows = np.bincount(unit, losses, units)[:, None], np.bincount(unit, minlength=units)[:, None]
+    counts = resamples.counts
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drawn_in = (counts @ sums) / (counts @ rows)
+        drawn_out = (counts @ (all_sums - sums)) / (counts @ (all_rows - rows))
     loss = np.array([losses[one.rows].mean() for one in looked_at])
     rest = np.array([losses[~one.rows].mean() for one in looked_at])
     error = np.nanstd(drawn_in - drawn_out, axis=0)

@@ -74,10 +74,10 @@ class Evaluation(dg.Model, dg.Resolvable):
     )
     draws: int = Field(default=1000, ge=200, description="Resamples of the bootstrap behind every interval.")
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Confidence of the intervals.")
-    blocks: str | None = Field(
+    clusters: str | None = Field(
         default=None,
         description="Column of features.sql whose rows belong together and are resampled as one, such as a customer; "
-        "by default the partition. Fewer than 10 blocks are not resampled: rows are, and the evaluation says so.",
+        "by default the partition. Fewer than 10 clusters are not resampled: rows are, and the evaluation says so.",
     )
     entity: str | None = Field(
         default=None,
@@ -113,6 +113,6 @@ class Evaluation(dg.Model, dg.Resolvable):
     @property
     def columns(self) -> dict[tuple[str | int, ...], str]:
         """The columns that are named: field → column."""
-        named: dict[tuple[str | int, ...], str | None] = {("blocks",): self.blocks, ("entity",): self.entity}
+        named: dict[tuple[str | int, ...], str | None] = {("clusters",): self.clusters, ("entity",): self.entity}
         named |= {("slices", place, "column"): each.column for place, each in enumerate(self.slices)}
         return {field: column for field, column in named.items() if column is not None}

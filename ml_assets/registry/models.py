@@ -295,7 +295,8 @@ class Registry:
         self, version: Version, evaluation: dict[str, Any], pictures: Mapping[str, bytes] | None = None
     ) -> None:
         """Keep a version's evaluation beside it, with its pictures: name → PNG."""
-        text = json.dumps({**evaluation, "pictures": sorted(pictures or {})}, indent=1, allow_nan=False)
+        named = {"pictures": sorted(pictures)} if pictures else {}
+        text = json.dumps(evaluation | named, indent=1, allow_nan=False)
         contents = {f"{name}.png": content for name, content in (pictures or {}).items()}
         # The numbers last: whoever reads a picture's name in them finds the picture.
         for name, content in {**contents, EVALUATION: text.encode()}.items():

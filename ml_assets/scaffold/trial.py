@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.core.evaluation import measure
+from ml_assets.core.evaluation import SIGNIFICANCE, measure, row_losses
+from ml_assets.core.intervals import mean_above_zero, resample
 from ml_assets.core.leakage import as_codes, told_by_tree
 from ml_assets.core.partitioning import placed
 from ml_assets.core.quoting import quoted
@@ -83,8 +84,7 @@ def _plan(found: Guess) -> Trial:
     parameters: dict[str, Any] = {}
     if texts and 2 * len(texts) >= len(found.features):
         why = "Mostly text: a linear model over words learns fast and well."
-        estimator = "sklearn.linear_model." + ("Ridge" if found.task == "regression" else "LogisticRegression")
-        parameters = {} if found.task == "regression" else {"max_iter": 1000}
+        estimator, parameters = _linear(found.task)
     grain = found.calendar.grain
     window = min(found.partitions, WINDOWS.get(grain, BLOCK_WINDOW))
     test = 1
@@ -94,6 +94,12 @@ def _plan(found: Guess) -> Trial:
         estimator, window, test, parameters,
         minimum_rows=max(1, min(200, found.median // 2)), cooldown=COOLDOWNS[grain], why=why,
     )  # fmt: skip
+
+
+def _linear(task: Task) -> tuple[str, dict[str, Any]]:
+    if task == "regression":
+        return "sklearn.linear_model.Ridge", {}
+    return "sklearn.linear_model.LogisticRegression", {"max_iter": 1000}
 
 
 def _split(table: Table, found: Guess, trial: Trial) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -169,11 +175,24 @@ def _set_gates(found: Guess, trial: Trial, train: pl.DataFrame, test: pl.DataFra
     classes = classes_of(train[target], task, found.positive or None)
     schema = {name: kind for name, kind in train.schema.items() if name not in {"_source", "_row"}}
     kinds = feature_kinds(schema, target=target, time=found.time.name if found.time else None, task=task, text=texts)
-    pipeline = build_pipeline(trial.estimator, trial.parameters, kinds, SEED, task=task, words=Words())
-    fit(pipeline, train, kinds, target, task=task, classes=classes)
-    reached = _measured(task, test[target], predict(pipeline, test, kinds, task), classes)
-    guessed = _measured(task, test[target], _always(task, train[target], test.height, classes), classes)
-    metric = trial.watched[0]
+    actual, metric = as_actual(test[target], task, classes), trial.watched[0]
+
+    def tried(estimator: str, parameters: dict[str, Any]) -> Any:
+        pipeline = build_pipeline(estimator, parameters, kinds, SEED, task=task, words=Words())
+        fit(pipeline, train, kinds, target, task=task, classes=classes)
+        return predict(pipeline, test, kinds, task)
+
+    predicted = tried(trial.estimator, trial.parameters)
+    if (linear := _linear(task))[0] != trial.estimator:
+        straight = tried(*linear)
+        gain = row_losses(metric, actual, straight) - row_losses(metric, actual, predicted)
+        # The platform promotes no model that is not better than a linear one: then the linear one it is.
+        if mean_above_zero(gain, resample(len(actual), seed=SEED)).p_value >= SIGNIFICANCE:
+            trial.estimator, trial.parameters = linear
+            trial.why = "In a trial gradient boosting was not better than it, by more than noise."
+            predicted = straight
+    reached = measure(task, actual, predicted)
+    guessed = measure(task, actual, _always(task, train[target], test.height, classes))
     trial.gates.append(_gate(metric, reached[metric], guessed[metric], found))
     second = {"regression": "r2", "binary": "roc_auc"}.get(task, "accuracy")
     # A second gate where there is room between guessing and knowing.
@@ -194,11 +213,6 @@ def _watched(task: Task, target: pl.Series) -> tuple[str, str]:
     if isinstance(least, int | float) and isinstance(median, int | float) and 0 < median * 0.05 < least:
         return "mape", "The target is far from zero: its error is told as a share."
     return "mae", "The target may be near zero or below, where a share of it means nothing."
-
-
-def _measured(task: Task, actual: pl.Series, predicted: Any, classes: Any) -> dict[str, float]:
-
-    return measure(task, as_actual(actual, task, classes), predicted)
 
 
 def _always(task: Task, learnt: pl.Series, rows: int, classes: Any) -> Any:

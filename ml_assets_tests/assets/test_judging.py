@@ -114,13 +114,13 @@ def test_metrics_are_those_of_the_predictions_and_lie_in_their_intervals(
 def test_days_are_drawn_where_there_are_enough_and_rows_where_not(
     plain: tuple[Judgement, Version, Registry], tmp_path: Path
 ) -> None:
-    assert (plain[0].numbers["resampling"]["drawn"], plain[0].numbers["resampling"]["units"]) == ("blocks", 14)
-    by_lessor, *_ = judged(declaring(blocks="lessor", learning_curve=[]), rents(), tmp_path / "lessor")
+    assert (plain[0].numbers["resampling"]["drawn"], plain[0].numbers["resampling"]["units"]) == ("clusters", 14)
+    by_lessor, *_ = judged(declaring(clusters="lessor", learning_curve=[]), rents(), tmp_path / "lessor")
     assert by_lessor.numbers["resampling"]["units"] == 15
     short = replace(declaring(learning_curve=[]), training=PROJECT.training.model_copy(update={"test": 5}))
     few, *_ = judged(short, rents(), tmp_path / "few")
     assert few.numbers["resampling"]["drawn"] == "rows"
-    assert "5 blocks by partition are fewer than 10" in few.numbers["resampling"]["said"]
+    assert "5 clusters by partition are fewer than 10" in few.numbers["resampling"]["said"]
 
 
 def test_every_rung_is_judged_on_the_same_rows(plain: tuple[Judgement, Version, Registry]) -> None:

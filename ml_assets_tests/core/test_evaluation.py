@@ -137,6 +137,25 @@ def test_an_undefined_metric_passes_no_gate(metrics: dict[str, float], limits: t
     assert json.loads(json.dumps(asdict(result), allow_nan=False))["value"] is None
 
 
+@pytest.mark.parametrize(
+    ("at_most", "at_least", "ends", "value", "passed"),
+    [
+        (0.12, None, (0.08, 0.12), 0.12, True),
+        (0.12, None, (0.08, 0.13), 0.13, False),
+        (None, 0.7, (0.7, 0.9), 0.7, True),
+        (None, 0.7, (0.6, 0.9), 0.6, False),
+    ],
+)
+def test_a_gate_with_confidence_is_passed_by_the_worse_end(
+    *, at_most: float | None, at_least: float | None, ends: tuple[float, float], value: float, passed: bool
+) -> None:
+    result = check_gate("r2", at_most, at_least, {"r2": 0.1}, where="town = EAST", ends={"r2": ends})
+
+    assert (result.value, result.passed) == (value, passed)
+    assert result.demand.endswith(" where town = EAST, with confidence")
+    assert not check_gate("r2", at_most, at_least, {"r2": 0.1}, ends={"mse": ends}).passed
+
+
 # Champion and challenger
 
 

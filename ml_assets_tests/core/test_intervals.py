@@ -10,7 +10,7 @@ from scipy import stats
 
 from ml_assets.core.evaluation import measure, row_losses
 from ml_assets.core.intervals import (
-    FEWEST_BLOCKS,
+    FEWEST_CLUSTERS,
     MOST_UNITS,
     Resamples,
     intervals,
@@ -98,27 +98,27 @@ def test_nineteen_of_twenty_intervals_hold_the_truth(rows: int) -> None:
     assert 0.89 <= held / trials < 0.99
 
 
-def test_blocks_of_rows_that_are_alike_make_the_interval_as_wide_as_it_must_be() -> None:
-    trials, blocks, each = 200, 40, 25
-    held = {"blocks": 0, "rows": 0}
+def test_clusters_of_rows_that_are_alike_make_the_interval_as_wide_as_it_must_be() -> None:
+    trials, clusters, each = 200, 40, 25
+    held = {"clusters": 0, "rows": 0}
     for seed in range(trials):
         random = np.random.default_rng(seed)
-        predicted = np.repeat(random.normal(0, 1, blocks), each) + random.normal(0, 1, blocks * each)
-        code = np.repeat(np.arange(blocks), each)
-        for name, given_blocks in (("blocks", code), ("rows", None)):
-            draws = resample(blocks * each, blocks=given_blocks, draws=300)
+        predicted = np.repeat(random.normal(0, 1, clusters), each) + random.normal(0, 1, clusters * each)
+        code = np.repeat(np.arange(clusters), each)
+        for name, given_clusters in (("clusters", code), ("rows", None)):
+            draws = resample(clusters * each, clusters=given_clusters, draws=300)
             means = resampled_means(predicted[:, None], draws)[:, 0]
             held[name] += np.quantile(means, 0.025) <= 0 <= np.quantile(means, 0.975)
 
-    assert held["blocks"] / trials > 0.88
+    assert held["clusters"] / trials > 0.88
     assert held["rows"] / trials < 0.6
 
 
-def test_few_blocks_are_not_drawn() -> None:
-    few, enough = (np.arange(60) % blocks for blocks in (FEWEST_BLOCKS - 1, FEWEST_BLOCKS))
+def test_few_clusters_are_not_drawn() -> None:
+    few, enough = (np.arange(60) % clusters for clusters in (FEWEST_CLUSTERS - 1, FEWEST_CLUSTERS))
 
-    assert (resample(60, blocks=few).drawn, resample(60, blocks=few).units) == ("rows", 60)
-    assert (resample(60, blocks=enough).drawn, resample(60, blocks=enough).units) == ("blocks", FEWEST_BLOCKS)
+    assert (resample(60, clusters=few).drawn, resample(60, clusters=few).units) == ("rows", 60)
+    assert (resample(60, clusters=enough).drawn, resample(60, clusters=enough).units) == ("clusters", FEWEST_CLUSTERS)
 
 
 def test_many_rows_are_drawn_in_bundles_of_about_as_many() -> None:

@@ -28,7 +28,11 @@ lake_app = typer.Typer(no_args_is_help=True, help="Upkeep of the lake.")
 app.add_typer(lake_app, name="lake")
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that did not pass: why, to repair them, and back in.")
 app.add_typer(quarantine_app, name="quarantine")
+models_app = typer.Typer(no_args_is_help=True, help="Versions of models.")
+app.add_typer(models_app, name="models")
 app.command()(version_commands.rebuild)
+for command in (version_commands.export, version_commands.log, version_commands.card):
+    models_app.command()(command)
 
 
 @app.command()

@@ -28,6 +28,7 @@ from ml_assets.declared.modelling import Gate, Training
 from ml_assets.declared.monitoring import Monitoring, Retraining
 from ml_assets.declared.rows import Partitions, Validation
 from ml_assets.declared.sources import Reference, Source
+from ml_assets.declared.tracking import Tracking
 from ml_assets.lake.resource import shared_lake
 from ml_assets.project import NAME, Project
 from ml_assets.scaffold.scaffolder import ModelProjectScaffolder
@@ -70,6 +71,7 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
     gates: list[Gate] = Field(default=[], description="What a model must reach on its test partitions.")
     monitoring: Monitoring = Field(default=Monitoring(), description="When a statistic raises an alarm.")
     retraining: Retraining = Field(default=Retraining(), description="When a model is trained again.")
+    tracking: Tracking = Field(default=Tracking(), description="Where versions are told of, beside the registry.")
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The project's assets, checks, jobs, schedule and sensor."""
@@ -120,6 +122,7 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
             task=self.task,
             positive=_label(self.positive),
             references=self.references,
+            tracking=self.tracking,
         )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets import settings
 from ml_assets.core.tasks import METRICS, Task, watched_metrics
+from ml_assets.declared.tracking import Tracking
 from ml_assets.lake.sql import Table, Window
 from ml_assets.sources.functions import FunctionReader
 
@@ -53,6 +54,7 @@ class Project:
         task: what the target is predicted as.
         positive: the label, as text, that counts as positive in a binary task; None where the labels tell.
         references: tables that features.sql may read beside `validated`, by name.
+        tracking: where versions are told of.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Project:
     task: Task = "regression"
     positive: str | None = None
     references: Mapping[str, Reference] = field(default_factory=dict)
+    tracking: Tracking = field(default_factory=Tracking)
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together.

@@ -223,7 +223,7 @@ def _raw(cursor: duckdb.DuckDBPyConnection, project: Project, version: Version) 
     found = contents(cursor, project, _keys(chosen), chosen.snapshot)
     if found["raw"] != recorded["raw"]:
         return Finding("raw", "differs", f"it held {recorded['raw']} and holds {found['raw']} (rows, sum of hashes)")
-    return Finding("raw", "same", f"{found['raw'].partition(',')[0]}, as snapshot {chosen.snapshot} holds them")
+    return Finding("raw", "same", f"{int(found['raw'].split()[0]):,} rows, as snapshot {chosen.snapshot} holds them")
 
 
 def _validated(cursor: duckdb.DuckDBPyConnection, project: Project, version: Version) -> Finding:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ml_assets.assets.common import commit_of, data_origin, ledger, registry, spec
+from ml_assets.assets.publishing import publish
 from ml_assets.assets.rows import learnt_from, rows_held_out, training_rows
 from ml_assets.core.evaluation import Comparison, compare
 from ml_assets.core.tasks import align, as_actual, title_of
@@ -59,6 +60,7 @@ def build_champion(project: Project) -> dg.AssetsDefinition:
                 "reason": verdict.reason,
                 "champion": serving if serving is not None else "none",
                 "evidence": dg.MetadataValue.json(verdict.facts),
+                **publish(project, lake.lake, version),
                 **data_origin(project, lake.lake),
             },
             # Predictions use the champion of their time: a later one does not make them out of date (ADR 0005).

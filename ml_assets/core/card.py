@@ -195,7 +195,7 @@ def _limits(subject: Subject) -> Section:
     record = subject.record
     chosen, kinds = record["training_set"], record["features"]
     lines = [
-        f"It has learnt from nothing after {chosen['train'][-1]}, and was judged on {_range(chosen['test'])} only."
+        f"It has learnt nothing later than {chosen['train'][-1]}, and was judged on {_range(chosen['test'])} only."
     ]
     if "category" in kinds.values():
         lines.append("A category that it has never seen is to it one that is missing, or none at all.")

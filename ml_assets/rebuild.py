@@ -51,6 +51,7 @@ REFUSALS = (
     SchemaError,
     SqlError,
     SqlFailure,
+    duckdb.Error,
 )
 
 

@@ -47,14 +47,13 @@ def export(
 ) -> None:
     """Write a version as ONNX, if that says the same as the version on real rows."""
     from ml_assets.assets.publishing import export_onnx, in_words  # noqa: PLC0415
-    from ml_assets.assets.rows import TrainingDataError  # noqa: PLC0415
     from ml_assets.registry.export import ExportRefusedError  # noqa: PLC0415
     from ml_assets.registry.models import RegistryError  # noqa: PLC0415
 
     project, lake, version = _one(name)
     try:
         exported = export_onnx(project, lake, version)
-    except (ExportRefusedError, RegistryError, TrainingDataError) as error:
+    except (ExportRefusedError, RegistryError) as error:
         raise ValueError(str(error)) from error
     onnx.write_bytes(exported.content)
     typer.echo(f"{onnx}: {in_words(exported)}; SHA-256 {exported.sha256}")

@@ -11,7 +11,7 @@ import dagster as dg
 
 from ml_assets import settings
 from ml_assets.assets.common import ledger, registry
-from ml_assets.assets.rows import TrainingDataError, training_rows
+from ml_assets.assets.rows import read_partitions
 from ml_assets.registry.cards import subject_of, write_card
 from ml_assets.registry.export import Exported, ExportRefusedError, export, is_installed, keep
 from ml_assets.registry.ledger import stages
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ml_assets.project import Project
     from ml_assets.registry.models import Version
 
+# Partitions it has learnt from that an export is held against, beside those it was judged on.
+LEARNT = 3
+
 
 def publish(project: Project, lake: Lake, version: Version) -> dict[str, Any]:
     """Make them, and say what came of it, as metadata.
@@ -33,7 +36,7 @@ def publish(project: Project, lake: Lake, version: Version) -> dict[str, Any]:
     if is_installed() and stages(ledger(lake).entries(project.name)).get(version.number) == "champion":
         try:
             told["onnx"] = in_words(export_onnx(project, lake, version))
-        except (ExportRefusedError, RegistryError, TrainingDataError) as error:
+        except (ExportRefusedError, RegistryError) as error:
             told["onnx"] = str(error)
     make_card(project, lake, version)
     if project.tracking.mlflow is not None:
@@ -51,14 +54,15 @@ def card_page(version: Version) -> str:
 
 
 def export_onnx(project: Project, lake: Lake, version: Version) -> Exported:
-    """Export a version, held against it on the rows of its training set, and keep the file beside it.
+    """Export a version, held against it on the newest of its own rows, and keep the file beside it.
 
     Raises:
         ExportRefusedError: if it cannot be, or the two disagree.
         RegistryError: if the model file cannot be trusted.
-        TrainingDataError: if its rows are not those that were recorded.
     """
-    exported = export(registry(), version, training_rows(lake, project, version.training_set))
+    chosen = version.training_set
+    rows = read_partitions(lake, project, sorted({*chosen.train[-LEARNT:], *chosen.test}), chosen.snapshot)
+    exported = export(registry(), version, rows)
     keep(registry(), version, exported)
     return exported
 

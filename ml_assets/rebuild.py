@@ -221,7 +221,7 @@ def _raw(cursor: duckdb.DuckDBPyConnection, project: Project, version: Version) 
         return Finding("raw", "unknown", "the record is from before it told what raw held")
     if version.packages.get("duckdb") != packages()["duckdb"]:
         return Finding("raw", "unknown", "another DuckDB hashes rows otherwise")
-    found = contents(cursor, project, _keys(chosen), chosen.snapshot)
+    found = contents(cursor, project, chosen.keys, chosen.snapshot)
     if found["raw"] != recorded["raw"]:
         return Finding("raw", "differs", f"it held {recorded['raw']} and holds {found['raw']} (rows, sum of hashes)")
     return Finding("raw", "same", f"{int(found['raw'].split()[0]):,} rows, as snapshot {chosen.snapshot} holds them")
@@ -299,10 +299,6 @@ def _compared(
     return Finding(asset, "same", words)
 
 
-def _keys(chosen: TrainingSet) -> tuple[str, ...]:
-    return tuple(sorted({*chosen.train, *chosen.test}))
-
-
 def _pieces(
     cursor: duckdb.DuckDBPyConnection, project: Project, table: str, chosen: TrainingSet
 ) -> Iterator[list[str]]:
@@ -311,7 +307,7 @@ def _pieces(
     counts = dict(cursor.execute(f"SELECT {PARTITION}, count(*) FROM {at} GROUP BY ALL").fetchall())
     piece: list[str] = []
     held = 0
-    for key in sorted(_keys(chosen), key=project.start_of):
+    for key in sorted(chosen.keys, key=project.start_of):
         rows = counts.get(project.start_of(key), 0)
         if piece and held + rows > PIECE:
             yield piece

@@ -52,7 +52,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             split = _split(project, starts)
             keys = tuple(project.key_of(start) for start in (*split.train, *split.test))
             rows = read_partitions(lake.lake, project, keys, snapshot)
-            held = contents(cursor, project, keys, snapshot)
+            held = contents(cursor, project, sorted({*keys}), snapshot)
         chosen = TrainingSet(
             snapshot=snapshot,
             train=tuple(project.key_of(start) for start in split.train),

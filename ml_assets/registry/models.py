@@ -68,6 +68,11 @@ class TrainingSet:
     seed: int = 0
     contents: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The partitions that any of its rows stand in, in their order."""
+        return tuple(sorted({*self.train, *self.test}))
+
 
 @dataclass(frozen=True)
 class Version:

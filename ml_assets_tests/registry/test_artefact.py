@@ -26,7 +26,6 @@ ESTIMATORS = [
     "sklearn.ensemble.RandomForestRegressor",
     "sklearn.linear_model.Ridge",
     "sklearn.neighbors.KNeighborsRegressor",
-    "sklearn.neural_network.MLPRegressor",
     "sklearn.svm.SVR",
 ]
 
@@ -50,7 +49,6 @@ def trained(rows: pl.DataFrame, estimator: str, seed: int = 5) -> Pipeline:
         "HistGradientBoostingRegressor": {"max_iter": 5},
         "RandomForestRegressor": {"n_estimators": 3},
     }
-    few["MLPRegressor"] = {"hidden_layer_sizes": [3], "max_iter": 5000, "tol": 0.1}
     parameters = few.get(estimator.rpartition(".")[2], {})
     pipeline = build_pipeline(estimator, parameters, KINDS, seed, words=Words(stop_words="english"))
     return fit(pipeline, rows, KINDS, "price")

@@ -20,10 +20,12 @@ import duckdb
 
 from ml_assets import settings
 from ml_assets.core.declaration import DeclarationError, Mistake
+from ml_assets.core.leakage import Script, Traced, trace, unknown_columns, unmatched_waiver
 from ml_assets.core.lineage import column_lineage, required_columns
 from ml_assets.core.statement import SqlError, is_star, nearest, read_statement
 from ml_assets.core.training import ALLOWED
 from ml_assets.core.validation import MALFORMED
+from ml_assets.declared.evaluation import Slice
 from ml_assets.lake.connection import DUCKDB_SETTINGS
 from ml_assets.lake.origin import SIMULATED
 from ml_assets.lake.sql import quoted
@@ -32,7 +34,7 @@ from ml_assets.project import Project, digest
 from ml_assets.schemas import SchemaError, schema_outline, source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from sqlglot import exp
 
@@ -112,7 +114,63 @@ def check_project(project: Project, declaration: Declaration) -> list[Mistake]:
         hint = nearest(project.target, [name for name in returned if name not in LINEAGE])
         message = f"target: {project.features_path} returns no column {project.target!r}; {hint}"
         mistakes.append(declaration.mistake(("target",), message))
+    if not mistakes and returned is not None:
+        mistakes += _check_leakage_section(project, declaration, list(columns), returned)
+    if returned is not None:
+        _check_judged_columns(project, declaration, returned, mistakes)
     return mistakes
+
+
+def check_leakage(project: Project) -> list[Mistake]:
+    """Features that the SQL shows to be computed from what is not known at prediction, those waived left out.
+
+    For a project without other mistakes. They keep no graph from being loaded, for rows can be read and looked at all
+    the same: the leakage gate keeps a model from being trained.
+    """
+    traced = trace_project(project, [column.name for column in schema_outline(project.schema).columns])
+    return [
+        Mistake(found.file, found.line, found.column, str(found).removeprefix(f"{found.place}: "))
+        for found in traced.findings
+        if found.name not in project.leakage.reasons
+    ]
+
+
+def _check_leakage_section(
+    project: Project, declaration: Declaration, columns: list[str], returned: list[str]
+) -> list[Mistake]:
+    """Names under `leakage` that name nothing: what they were to hide, or to let pass, would silently not be."""
+    leakage, inputs = project.leakage, {"validated": [*columns, *LINEAGE]}
+    where = project.features_path
+    references = {
+        name: sorted(required_columns(project.features_sql, name, others=inputs, where=where))
+        for name in project.references
+    }
+    mistakes = []
+    for number, name in enumerate(leakage.unknown_at_prediction):
+        if wrong := unknown_columns(name, columns, references):
+            path = ("leakage", "unknown_at_prediction", number)
+            mistakes.append(declaration.mistake(path, f"leakage.unknown_at_prediction: {wrong}"))
+    if leakage.waivers:
+        features = [name for name in returned if name not in {project.target, project.partitions.time, *LINEAGE}]
+        traced = trace_project(project, columns)
+        for number, waiver in enumerate(leakage.waivers):
+            if wrong := unmatched_waiver(waiver.finding, traced, features):
+                path = ("leakage", "waivers", number, "finding")
+                mistakes.append(declaration.mistake(path, f"leakage.waivers: {wrong}"))
+    return mistakes
+
+
+def trace_project(project: Project, columns: Sequence[str]) -> Traced:
+    """Which features the SQL shows to be computed from what is not known at prediction; `columns` are of `validated`."""
+    return trace(
+        Script(project.clean_sql, project.clean_path),
+        Script(project.features_sql, project.features_path),
+        target=project.target,
+        time=project.partitions.time or None,
+        unknown=project.leakage.unknown_at_prediction,
+        columns=columns,
+        references=tuple(project.references),
+    )
 
 
 def check_estimator(project: Project, declaration: Declaration) -> list[Mistake]:
@@ -243,6 +301,21 @@ def _check_features(
         return None
     mistakes += _without_lineage(returned, where)
     return returned
+
+
+def _check_judged_columns(
+    project: Project, declaration: Declaration, returned: Collection[str], mistakes: list[Mistake]
+) -> None:
+    """The columns that slices, blocks and entities name."""
+    named = {("evaluation", *field): column for field, column in project.evaluation.columns.items()}
+    for place, gate in enumerate(project.gates):
+        if isinstance(gate.slice, Slice):
+            named["gates", place, "slice", "column"] = gate.slice.column
+    for field, column in named.items():
+        if column not in returned:
+            hint = nearest(column, [name for name in returned if name not in LINEAGE])
+            message = f"{'.'.join(map(str, field))}: {project.features_path} returns no column {column!r}; {hint}"
+            mistakes.append(declaration.mistake(field, message))
 
 
 def _check_time(

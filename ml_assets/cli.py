@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ml_assets import version_commands
+from ml_assets.model_commands import approve, audit_app, decline, models_app
 
 if TYPE_CHECKING:
     from ml_assets.project import Project
@@ -28,8 +29,10 @@ lake_app = typer.Typer(no_args_is_help=True, help="Upkeep of the lake.")
 app.add_typer(lake_app, name="lake")
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that did not pass: why, to repair them, and back in.")
 app.add_typer(quarantine_app, name="quarantine")
-models_app = typer.Typer(no_args_is_help=True, help="Versions of models.")
 app.add_typer(models_app, name="models")
+app.add_typer(audit_app, name="audit")
+app.command()(approve)
+app.command()(decline)
 app.command()(version_commands.rebuild)
 for command in (version_commands.export, version_commands.log, version_commands.card):
     models_app.command()(command)
@@ -135,16 +138,16 @@ def catch_up(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which partitions are touched.")] = False,  # noqa: FBT002
 ) -> None:
     """Find late, corrected and removed rows, materialize the partitions that they touch, and say what they changed."""
-    from ml_assets.assets.source import to_be_read, touched  # noqa: PLC0415
+    from ml_assets.assets.source import changes, to_be_read  # noqa: PLC0415
     from ml_assets.history import catch_up as run  # noqa: PLC0415
     from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
     from ml_assets.registry.ledger import Ledger  # noqa: PLC0415
     from ml_assets.runs import load_definitions, open_instance  # noqa: PLC0415
 
     declared = _project(project)
-    changes = touched(declared, shared_lake().lake)
-    _say("\n".join(map(str, changes)) or f"{project}: the lake holds what the source holds")
-    present = to_be_read(declared, changes)
+    found = changes(declared, shared_lake().lake)
+    _say("\n".join(map(str, found)) or f"{project}: the lake holds what the source holds")
+    present = to_be_read(declared, found)
     if present and not dry_run:
         run(
             open_instance(), load_definitions(declared), Ledger(shared_lake().lake), declared, changes=present, say=_say
@@ -335,6 +338,7 @@ def main() -> None:
     from ml_assets.automation.up import CannotStartError  # noqa: PLC0415
     from ml_assets.errors import RunFailedError  # noqa: PLC0415
     from ml_assets.lake.connection import LakeError  # noqa: PLC0415
+    from ml_assets.registry.models import RegistryError  # noqa: PLC0415
     from ml_assets.sources.fill import DataFolderError  # noqa: PLC0415
     from ml_assets.sources.publisher import PublisherError  # noqa: PLC0415
     from ml_assets.sources.reading import SourceError  # noqa: PLC0415
@@ -346,6 +350,7 @@ def main() -> None:
         LakeError,
         DataFolderError,
         PublisherError,
+        RegistryError,
         RunFailedError,
         SourceError,
         TimeoutError,

@@ -19,13 +19,18 @@ from ml_assets.assets.raw import build_raw
 from ml_assets.assets.references import build_reference
 from ml_assets.assets.training_set import build_training_set
 from ml_assets.assets.validated import build_validated
+from ml_assets.automation.approval import build_approval
+from ml_assets.automation.arrivals import build_arrivals_sensor, build_look
 from ml_assets.automation.schedules import build_refresh, build_schedule
 from ml_assets.automation.sensors import build_retraining, build_retraining_sensor
 from ml_assets.checking import missing_files, require_right
 from ml_assets.core.declaration import Declaration, DeclarationError, Mistake
 from ml_assets.core.tasks import Task
+from ml_assets.declared.evaluation import Evaluation
+from ml_assets.declared.leakage import Leakage
 from ml_assets.declared.modelling import Gate, Training
 from ml_assets.declared.monitoring import Monitoring, Retraining
+from ml_assets.declared.promotion import Promotion
 from ml_assets.declared.rows import Partitions, Validation
 from ml_assets.declared.sources import Reference, Source
 from ml_assets.declared.tracking import Tracking
@@ -68,7 +73,10 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
     )
     validation: Validation = Field(default=Validation(), description="How much may be wrong with a partition.")
     training: Training = Field(description="How a model is trained.")
+    evaluation: Evaluation = Field(default=Evaluation(), description="How a model is judged on the rows held out.")
+    leakage: Leakage = Field(default=Leakage(), description="What is not known when a prediction is made.")
     gates: list[Gate] = Field(default=[], description="What a model must reach on its test partitions.")
+    promotion: Promotion = Field(default=Promotion(), description="When a challenger takes over from the champion.")
     monitoring: Monitoring = Field(default=Monitoring(), description="When a statistic raises an alarm.")
     retraining: Retraining = Field(default=Retraining(), description="When a model is trained again.")
     tracking: Tracking = Field(default=Tracking(), description="Where versions are told of, beside the registry.")
@@ -123,6 +131,9 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
             positive=_label(self.positive),
             references=self.references,
             tracking=self.tracking,
+            evaluation=self.evaluation,
+            leakage=self.leakage,
+            promotion=self.promotion,
         )
 
 
@@ -146,7 +157,7 @@ def recorded_project(name: str, sources: Mapping[str, Any]) -> Project:
 
 def build_definitions(project: Project) -> dg.Definitions:
     """The Dagster definitions of a resolved project."""
-    refresh, retraining = build_refresh(project), build_retraining(project)
+    look, refresh, retraining = build_look(project), build_refresh(project), build_retraining(project)
     return dg.Definitions(
         assets=[
             build_raw(project),
@@ -164,9 +175,9 @@ def build_definitions(project: Project) -> dg.Definitions:
             build_performance(project),
             build_decision(project),
         ],
-        jobs=[refresh, retraining],
-        schedules=[build_schedule(project, refresh)],
-        sensors=[build_retraining_sensor(project, retraining)],
+        jobs=[look, refresh, retraining, build_approval(project)],
+        schedules=[build_schedule(project, look)],
+        sensors=[build_arrivals_sensor(project, look, refresh), build_retraining_sensor(project, retraining)],
         resources={"lake": shared_lake()},
     )
 

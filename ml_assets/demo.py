@@ -27,7 +27,7 @@ from ml_assets.lake.resource import open_lake
 from ml_assets.lake.sql import Table
 from ml_assets.project import load_object
 from ml_assets.projects import load_project
-from ml_assets.registry.ledger import Entry, Ledger
+from ml_assets.registry.ledger import VERDICTS, Entry, Ledger
 from ml_assets.runs import (
     daemon_command,
     fail_orphaned_runs,
@@ -129,7 +129,7 @@ def _daemon(instance: dg.DagsterInstance, home: Path, say: Callable[[str], None]
 
 
 def _verdict(ledger: Ledger, decision: Entry) -> Entry | None:
-    verdicts = [one for one in ledger.entries(PROJECT) if one.kind in {"promoted", "rejected"}]
+    verdicts = [one for one in ledger.entries(PROJECT) if one.kind in VERDICTS]
     return next((one for one in verdicts if one.facts.get("decision") == decision.id), None)
 
 

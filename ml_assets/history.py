@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from ml_assets import settings
 from ml_assets.assets.common import register_blocks
+from ml_assets.assets.promotion import how_to_approve
+from ml_assets.assets.source import in_question
 from ml_assets.lake.connection import table_exists
 from ml_assets.lake.resource import shared_lake
 from ml_assets.registry.ledger import champion_at, current_champion, verdict_of
@@ -83,7 +85,9 @@ def tell_verdict(ledger: Ledger, project: Project, run_id: str, say: Callable[[s
         say(f"  run {run_id[:8]} came to no verdict")
     else:
         say(f"  version {verdict.version} {verdict.kind}: {verdict.reason}")
-    if current_champion(entries) is None:
+    if verdict is not None and verdict.kind == "awaiting":
+        say(f"  it waits for a person: {how_to_approve(project.name, verdict.version)}")
+    elif current_champion(entries) is None:
         say(
             "  there is no champion: nothing is predicted, measured for drift or retrained until a version passes the "
             "gates. Remedy: mend features.sql, the estimator or the gates in defs.yaml, then run the backfill again"
@@ -129,19 +133,39 @@ def catch_up(
 ) -> None:
     """Materialize the partitions that late, corrected or removed rows have touched, and say what that changed.
 
-    Only those. Neighbours are one run. Their decisions are recorded as made again; they launch nothing.
+    Only those, and newer blocks whose duplicates they decide. Neighbours are one run. Their decisions are recorded as
+    made again; they launch nothing.
 
     Args:
         instance: where the runs are recorded.
         defs: the code location's definitions.
         ledger: the project's ledger.
         project: the project.
-        changes: what `assets.source.touched` found.
+        changes: what `assets.source.changes` found.
         say: receives progress and the report.
 
     Raises:
         RunFailedError: if a run fails.
     """
+    _read_again(instance, defs, ledger, project, changes=changes, say=say)
+    # Blocks that were judged before an older one changed, a moment ago.
+    newer = in_question(project, shared_lake().lake)
+    for one in newer:
+        say(f"  {one}")
+    if newer:
+        _read_again(instance, defs, ledger, project, changes=newer, say=say)
+
+
+def _read_again(
+    instance: dg.DagsterInstance,
+    defs: dg.Definitions,
+    ledger: Ledger,
+    project: Project,
+    *,
+    changes: Sequence[Touched],
+    say: Callable[[str], None],
+) -> None:
+    """Materialize what was found, and say what that changed."""
     keys = [one.key for one in changes]
     register_blocks(instance, project, keys)
     before = downstream(shared_lake().lake, project, keys)

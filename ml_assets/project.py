@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets import settings
 from ml_assets.core.tasks import METRICS, Task, watched_metrics
+from ml_assets.declared.evaluation import Evaluation
+from ml_assets.declared.promotion import Promotion
 from ml_assets.declared.tracking import Tracking
 from ml_assets.lake.sql import Table, Window
 from ml_assets.sources.functions import FunctionReader
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ml_assets.core.partitioning import Calendar
+    from ml_assets.declared.leakage import Leakage
     from ml_assets.declared.modelling import Gate, Training
     from ml_assets.declared.monitoring import Monitoring, Retraining
     from ml_assets.declared.rows import Partitions, Validation
@@ -38,6 +41,12 @@ TABLES = frozenset({
     "raw", "validated", "quarantine", "features", "profile", "bins", "exploration", "training_set", "model",
     "evaluation", "champion", "predictions", "prediction_profile", "drift", "performance", "decision",
 })  # fmt: skip
+
+
+def _nothing_declared() -> Leakage:
+    from ml_assets.declared.leakage import Leakage  # noqa: PLC0415 - Dagster models, which a page does not need
+
+    return Leakage()
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class Project:
         positive: the label, as text, that counts as positive in a binary task; None where the labels tell.
         references: tables that features.sql may read beside `validated`, by name.
         tracking: where versions are told of.
+        leakage: what is not known at prediction, and which findings of the leakage gate are let pass.
     """
 
     name: str
@@ -77,6 +87,9 @@ class Project:
     positive: str | None = None
     references: Mapping[str, Reference] = field(default_factory=dict)
     tracking: Tracking = field(default_factory=Tracking)
+    leakage: Leakage = field(default_factory=_nothing_declared)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    promotion: Promotion = field(default_factory=Promotion)
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together.
@@ -134,6 +147,22 @@ class Project:
                 f"retraining.metric: {self.retraining.metric} cannot be watched in a {self.task} task. Remedy: one of "
                 f"{', '.join(watched_metrics(self.task))}"
             )
+        search, split = self.training.search, self.training.split
+        if search is not None and search.metric not in {None, *METRICS[self.task]}:
+            raise ValueError(
+                f"training.search.metric: {search.metric} is no metric of a {self.task} task. Remedy: one of "
+                f"{', '.join(METRICS[self.task])}"
+            )
+        if split.kind == "stratified" and self.task == "regression" and split.by in {None, self.target}:
+            raise ValueError(
+                f"training.split: the values of {self.target!r} are no strata in a regression. Remedy: name a column "
+                "of features.sql in by, or kind: random"
+            )
+        costs = self.evaluation.costs
+        costly = "regression" if costs is not None and costs.of_values else "binary"
+        if costs is not None and self.task != costly:
+            fields = "over and under" if costly == "regression" else "false_positive and false_negative"
+            raise ValueError(f"evaluation.costs: {fields} mean nothing in a {self.task} task. Remedy: leave them out")
         if self.positive is not None and self.task != "binary":
             raise ValueError(f"positive: {self.positive!r} means nothing in a {self.task} task. Remedy: leave it out")
 
@@ -224,8 +253,11 @@ class Project:
             self.partitions,
             self.validation,
             self.training,
+            self.evaluation,
             self.monitoring,
             self.retraining,
+            self.leakage,
+            self.promotion,
             *self.gates,
         ]
         positive = self.positive or ""

@@ -192,7 +192,7 @@ def _files(tree: dg.ComponentTree) -> list[Path]:
 
 
 def _mistakes(tree: dg.ComponentTree, folder: Path) -> list[Mistake]:
-    from ml_assets.checking import check_estimator, check_project  # noqa: PLC0415
+    from ml_assets.checking import check_estimator, check_leakage, check_project  # noqa: PLC0415
     from ml_assets.component import ModelProject, read_declaration  # noqa: PLC0415
 
     root = tree.project_root
@@ -210,7 +210,8 @@ def _mistakes(tree: dg.ComponentTree, folder: Path) -> list[Mistake]:
         # A message begins with the field that it is about.
         field = str(error).partition(":")[0].split(".")
         return [declaration.mistake(field, str(error))]
-    return check_project(project, declaration) + check_estimator(project, declaration)
+    mistakes = check_project(project, declaration)
+    return (mistakes or check_leakage(project)) + check_estimator(project, declaration)
 
 
 def _wrong_types(folder: Path, root: Path) -> list[Mistake]:

@@ -6,11 +6,11 @@ lake's snapshots, as far back as upkeep has kept them.
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.core.partitioning import in_utc
+from ml_assets.core.showing import MISSING, visible
 from ml_assets.core.validation import IN_PARTITION, cast_column
 from ml_assets.lake.connection import columns_of, table_exists
 from ml_assets.lake.sql import Window, literal, quoted
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ml_assets.project import Project
 
 EXAMPLES = 3
-WIDTH = 60
-MISSING = "(missing)"
 REASONS = "_reasons"
 FORMATS = {".csv": "FORMAT csv, HEADER", ".parquet": "FORMAT parquet", ".jsonl": "FORMAT json"}
 
@@ -284,25 +282,6 @@ def belonging(project: Project, values: Sequence[str | None]) -> list[str]:
         else project.key_of(project.calendar.holding(moment))
         for moment in moments
     ]  # fmt: skip
-
-
-def visible(value: str | None, width: int = WIDTH) -> str:
-    """A value for people: control and formatting characters written out, cut to a width, `(missing)` where it is None.
-
-    What stands in a source file must neither move a cursor, nor turn the direction of text, nor fill a screen.
-    """
-    if value is None:
-        return MISSING
-    # Cc, Cf, Cs, Co, Cn: control, formatting, surrogate, private, unassigned; Zl, Zp: separators of lines.
-    odd = {"Zl", "Zp"}
-    cut = value[: width + 1]
-    written = "".join(
-        one.encode("unicode_escape").decode()
-        if unicodedata.category(one)[0] == "C" or unicodedata.category(one) in odd
-        else one
-        for one in cut
-    )
-    return written if len(value) <= width and len(written) <= width else written[: width - 1] + "…"
 
 
 _ROWS = "count(DISTINCT (_partition, _source, _row))"

@@ -8,10 +8,12 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from ml_assets.quarantine import WIDTH, Quarantine, visible
+from ml_assets.core.showing import WIDTH, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from ml_assets.quarantine import Quarantine
 
 
 def tables(found: Quarantine) -> list[Table]:

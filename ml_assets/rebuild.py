@@ -10,22 +10,23 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import duckdb
 
 from ml_assets import settings
+from ml_assets.assets.blocks import in_older_blocks
 from ml_assets.assets.common import PIECE, SqlFailure, run_sql
-from ml_assets.assets.model import Trained, train_model
+from ml_assets.assets.model import recipe_of
 from ml_assets.assets.provenance import code_hash, contents, environment, git_commit
 from ml_assets.assets.references import read_references
 from ml_assets.assets.rows import TrainingDataError, of_partitions, rows_to_learn, training_rows
-from ml_assets.assets.validated import AccountingError, in_older_blocks, judge_rows
+from ml_assets.assets.validated import AccountingError, judge_rows
 from ml_assets.component import recorded_project
 from ml_assets.core.comparing import difference, rounding
 from ml_assets.core.statement import SqlError
-from ml_assets.core.training import packages, predict
+from ml_assets.core.training import Trained, packages, predict, train
 from ml_assets.core.validation import FileFailure
 from ml_assets.lake.connection import LakeError
 from ml_assets.lake.tables import PARTITION, read
@@ -151,7 +152,8 @@ def rebuild(lake: Lake, registry: Registry, version: Version, today: Project | N
     training_set = Finding("training_set", "same", f"{rows.height:,} rows, content {chosen.content_hash[:12]}…")
     learnt = rows_to_learn(project, rows, chosen)
     with _threads_allowed(version.threads):
-        trained = train_model(project, learnt, version.features, version.parameters, threads=version.threads or None)
+        recipe = replace(recipe_of(project, version.features, version.classes), parameters=version.parameters)
+        trained = train(recipe, learnt, version.target, threads=version.threads or None)
         artefact = as_bytes(trained.pipeline)
         model = _model(registry, version, learnt, trained, stored=stored, artefact=artefact)
     return Rebuilt(version, (*before, training_set, model), notes, artefact, wrong)

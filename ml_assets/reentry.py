@@ -142,7 +142,7 @@ def _changed(lake: Lake, project: Project, keys: Sequence[str], say: Callable[[s
     for first, last in neighbours(project, keys):
         for one in touched(project, lake, project.starts(project.window(first, last))):
             say(f"  {one}")
-            if one.lake and one.source < one.lake:
+            if one.lake and (one.source or 0) < one.lake:
                 find = f"`ml-assets catch-up {project.name}` finds them"
                 say(f"  rows that have left {one.key} may belong elsewhere now: {find}")
             # What is gone from a source is judged as the lake holds it: a replay removes nothing.

@@ -14,6 +14,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from ml_assets import settings
+from ml_assets.assets.common import BY_TAG
 from ml_assets.automation.alerts import Failure, alert_of, failure_of
 from ml_assets.automation.instance import instance_environment, write_instance
 from ml_assets.automation.up import QUIET_DAEMON
@@ -116,7 +117,7 @@ def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, tags: Mapping[
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file):
         # Whoever started it here sees it fail: the daemon must not start it a second time.
-        own = {OWNER_TAG: owner, "dagster/max_retries": "0"}
+        own = {OWNER_TAG: owner, BY_TAG: settings.login() or "nobody", "dagster/max_retries": "0"}
         result = job.execute_in_process(instance=instance, tags={**tags, **own}, raise_on_error=False, **options)
     file.unlink(missing_ok=True)
     return _finished(instance, result)

@@ -12,6 +12,7 @@ from the present folder upwards:
 
 from __future__ import annotations
 
+import getpass
 import os
 import tomllib
 from functools import lru_cache
@@ -32,6 +33,14 @@ def data_root() -> Path:
         return Path(given).absolute()
     root = own_root()
     return (root / _own(root).get("data", "data") if root else Path("data")).absolute()
+
+
+def login() -> str:
+    """The name of whoever runs this process, as the operating system knows it; "" where it does not."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def reports_url() -> str:

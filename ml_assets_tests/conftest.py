@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 # Whoever is left alone at the end has something short.
 FIRST = (
-    "test_the_loop.py", "test_browser.py", "test_kill.py", "test_readme.py", "test_own_package.py",
+    "test_the_demo.py", "test_kill.py", "test_readme.py", "test_own_package.py",
     "test_lake_processes.py", "test_wheel.py",
 )  # fmt: skip
 

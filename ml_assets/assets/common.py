@@ -17,7 +17,7 @@ from ml_assets.lake.origin import origin_warning
 from ml_assets.lake.sql import Table, Window, quoted
 from ml_assets.lake.tables import LINEAGE, PARTITION, run_select
 from ml_assets.project import Project, digest
-from ml_assets.registry.ledger import Ledger
+from ml_assets.registry.ledger import Draft, Ledger
 from ml_assets.registry.models import Registry
 
 if TYPE_CHECKING:
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 
     from ml_assets.core.lineage import ColumnRef
     from ml_assets.lake.connection import Lake
+    from ml_assets.registry.models import Version
 
 DECISION_TAG = "ml_assets/decision"
 RETRAINING_TAG = "ml_assets/retraining"
 REFRESH_TAG = "ml_assets/refresh"
+BY_TAG = "ml_assets/by"
 # A range of partitions runs in one process; the steps of a run follow each other, so starting a process for each would
 # only pay for the imports again.
 SINGLE_RUN = dg.BackfillPolicy.single_run()
@@ -163,6 +165,26 @@ def commit_of(context: dg.AssetExecutionContext, project: Project, name: str) ->
 def registry() -> Registry:
     """The model versions of this home."""
     return Registry(settings.home() / "registry")
+
+
+def registration(version: Version, by: str) -> Draft:
+    """The ledger's entry on a new version: what its folder must hold from now on, and who had it trained."""
+    evidence = {
+        "decision": version.training_set.decision,
+        "artefact": version.artefact,
+        "record": registry().record_hash(version.project, version.number),
+        "by": by,
+    }
+    if version.training_set.waived:
+        evidence["leakage_waived"] = version.training_set.waived
+    reason = f"trained through {version.training_set.train[-1]}"
+    return Draft(version.project, "registered", reason, evidence, version=version.number)
+
+
+def launched_by(run: dg.DagsterRun) -> str:
+    """Who launched a run: a person's login, a sensor or schedule, or somebody in Dagster's UI, which knows no names."""
+    names = (BY_TAG, "dagster/sensor_name", "dagster/schedule_name")
+    return next((run.tags[name] for name in names if name in run.tags), "somebody in Dagster's UI")
 
 
 def ledger(lake: Lake) -> Ledger:

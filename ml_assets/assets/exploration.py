@@ -1,7 +1,6 @@
 """`exploration`: what `features` and `validated` hold, in numbers, words and pictures."""
 
-import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,11 @@ import dagster as dg
 import duckdb
 
 from ml_assets.assets.common import data_origin, spec
+from ml_assets.assets.showing import as_pictures
 from ml_assets.core.exploration import Column, Exploration, Group, explore, summarize
 from ml_assets.core.lineage import column_lineage
 from ml_assets.core.pictures import pictures
+from ml_assets.core.showing import escaped, markdown_table
 from ml_assets.lake.connection import LakeError, columns_of
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.tables import LINEAGE, PARTITION
@@ -22,8 +23,6 @@ from ml_assets.registry.explorations import write_exploration
 if TYPE_CHECKING:
     import polars as pl
 
-# Dagster's UI loads all metadata of a materialization at once.
-LARGEST = 60_000
 SHOWN = 60
 TITLES = {
     "target": "Distribution of the target",
@@ -32,6 +31,7 @@ TITLES = {
     "associations": "Association with the target",
     "relations": "Target against the columns that go with it most",
     "time": "Rows and target over time",
+    "search": "The trials of the search",
 }
 
 
@@ -66,7 +66,7 @@ def build_exploration(project: Project) -> dg.AssetsDefinition:
             "others": [asdict(column) for column in others],
         }
         write_exploration(project.name, numbers, drawn)
-        metadata = data_origin(project, lake.lake) | in_words(found, others) | as_metadata(drawn)
+        metadata = data_origin(project, lake.lake) | in_words(found, others) | as_pictures(drawn, TITLES)
         return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(str(snapshot)))
 
     return exploration
@@ -103,16 +103,16 @@ def look_at(cursor: duckdb.DuckDBPyConnection, project: Project) -> tuple[Explor
 
 def in_words(found: Exploration, others: Sequence[Column]) -> dict[str, Any]:
     """The numbers as metadata: a table for each picture."""
-    said = "\n".join(f"- {_safe(sentence)}" for sentence in found.suspicions) or "Nothing."
+    said = "\n".join(f"- {escaped(sentence)}" for sentence in found.suspicions) or "Nothing."
     tables = {
         "suspicions": said,
         "columns": _column_table(found.columns),
         "columns_left_out": _column_table(others),
-        "associations": _table(
+        "associations": markdown_table(
             ("column", "measure", "value", "rows"),
             ((each.column, each.measure, f"{each.value:.3f}", f"{each.rows:,}") for each in found.associations),
         ),
-        "over_time": _table(
+        "over_time": markdown_table(
             ("partition", "rows", *(found.classes or ("quartile", "median", "quartile"))),
             ((group.label, f"{group.rows:,}", *_middle(group)) for group in found.over_time[: -SHOWN - 1 : -1]),
         ),
@@ -125,16 +125,6 @@ def in_words(found: Exploration, others: Sequence[Column]) -> dict[str, Any]:
     }
 
 
-def as_metadata(drawn: Mapping[str, bytes]) -> dict[str, Any]:
-    """Pictures as Markdown that Dagster's UI shows; one that is too large for it is on the page only."""
-    found = {}
-    for name, content in drawn.items():
-        text = base64.b64encode(content).decode()
-        shown = f"![{TITLES[name]}](data:image/png;base64,{text})"
-        found[f"picture_{name}"] = dg.MetadataValue.md(shown if len(shown) <= LARGEST else "Too large: see the page.")
-    return found
-
-
 def _middle(group: Group) -> list[str]:
     if group.shares:
         return [f"{share:.1%}" for share in group.shares]
@@ -142,7 +132,7 @@ def _middle(group: Group) -> list[str]:
 
 
 def _column_table(columns: Sequence[Column]) -> str:
-    return _table(
+    return markdown_table(
         ("column", "type", "missing", "distinct", "least", "median", "greatest", "most frequent"),
         (
             (
@@ -154,18 +144,6 @@ def _column_table(columns: Sequence[Column]) -> str:
             for each in columns
         ),
     )  # fmt: skip
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; empty where there are no rows."""
-    lines = [f"| {' | '.join(_safe(cell) for cell in row)} |" for row in rows]
-    return "\n".join([f"| {' | '.join(map(_safe, head))} |", "|---" * len(head) + "|", *lines]) if lines else ""
-
-
-def _safe(text: str) -> str:
-    """Text of the data as Markdown text: it must not become a link, a picture or a cell of its own."""
-    shown = " ".join(text.split())
-    return "".join(f"&#{ord(sign)};" if sign in "\\`*_[]<>|!&$~#" else sign for sign in shown)
 
 
 def _columns(cursor: duckdb.DuckDBPyConnection, project: Project, name: str) -> dict[str, str]:

@@ -94,6 +94,7 @@ def current_kinds(cursor: duckdb.DuckDBPyConnection, project: Project) -> dict[s
         time=project.partitions.time,
         task=project.task,
         text=project.training.text,
+        group=project.training.group,
     )
 
 
@@ -122,7 +123,7 @@ def build_profile(project: Project) -> dg.AssetsDefinition:
                 "Per column, rows in bins that were fixed when the first rows were profiled. Profiles add up.",
                 deps=["features"],
                 kinds=["duckdb"],
-                code=[project.target, project.task, *project.training.text],
+                code=[project.target, project.task, *project.training.text, project.training.group or ""],
             )
         ],
         backfill_policy=SINGLE_RUN,

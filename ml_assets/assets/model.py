@@ -1,29 +1,32 @@
 """`model`: from the rows of a training set to a new version."""
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from ml_assets.assets.common import commit_of, data_origin, ledger, registry, spec
+from ml_assets.assets.common import commit_of, data_origin, launched_by, ledger, registration, registry, spec
 from ml_assets.assets.features import current_kinds
+from ml_assets.assets.leakage import refuse_leakage
 from ml_assets.assets.provenance import environment, hashes, sources
-from ml_assets.assets.rows import rows_to_learn, training_rows
+from ml_assets.assets.rows import rows_held_back, rows_to_learn, training_rows
+from ml_assets.assets.searching import find_parameters
+from ml_assets.core.evaluation import measure
 from ml_assets.core.profiles import choose_bins, count_values
-from ml_assets.core.tasks import as_number, classes_of
-from ml_assets.core.training import Words, build_pipeline, fit, packages, predict, threads_worth
+from ml_assets.core.tasks import as_actual, as_number, classes_of
+from ml_assets.core.training import Recipe, Words, packages, predict, train
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
-from ml_assets.registry.ledger import Draft, current_champion
+from ml_assets.registry.models import TrainingSet
 
 if TYPE_CHECKING:
     import polars as pl
-    from sklearn.pipeline import Pipeline
+from ml_assets.registry.ledger import current_champion
 
-    from ml_assets.core.tasks import Values
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def build_model(project: Project) -> dg.AssetsDefinition:
@@ -42,53 +45,62 @@ def build_model(project: Project) -> dg.AssetsDefinition:
     )  # fmt: skip
     def model(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         training_set = registry().training_set(project.name, context.run.run_id)
+        refuse_leakage(project, training_set)
         rows = training_rows(lake.lake, project, training_set)
-        train = rows_to_learn(project, rows, training_set)
+        learnt = rows_to_learn(project, rows, training_set)
         with lake.lake.reader() as cursor:
             kinds = current_kinds(cursor, project)
-        context.log.info("training on %d rows", train.height)
-        trained = train_model(project, train, kinds, project.training.parameters)
+        training = project.training
+        classes = classes_of(learnt[project.target].drop_nulls(), project.task, project.positive)
+        recipe = recipe_of(project, kinds, classes)
+        searched = find_parameters(project, recipe, rows, training_set, context.log.info)
+        if searched:
+            recipe = replace(recipe, parameters={**recipe.parameters, **searched.parameters})
+        context.log.info("training on %d rows", learnt.height)
+        trained = train(recipe, learnt, project.target)
         entries = ledger(lake.lake).entries(project.name)
         fields = {
             "project": project.name,
             "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "run_id": context.run.run_id,
             "parent": current_champion(entries) or 0,
-            "estimator": project.training.estimator,
-            "parameters": project.training.parameters,
-            "seed": project.training.seed,
-            "features": kinds,
+            "estimator": training.estimator,
+            "parameters": dict(recipe.parameters),
+            "seed": training.seed,
+            "features": dict(recipe.kinds),
             "target": project.target,
             "training_set": replace(training_set, run_id=context.run.run_id),
             "hashes": hashes(project),
-            "packages": packages(),
+            "packages": packages(training.estimator),
             "reference": prediction_reference(as_number(trained.predicted)),
             "task": project.task,
-            "classes": trained.classes,
+            "classes": classes,
+            "allowed": tuple(training.allowed),
             "sources": sources(project),
             "threads": trained.threads,
             "environment": environment(),
             "predictions": trained.digest,
+            "search": searched.record if searched else {},
+            "holdout": measured_at_last(project, trained.pipeline, rows, training_set, recipe),
         }
         version = registry().register(trained.pipeline, fields)
+        if searched:
+            searched.journal.remove()
         ledger(lake.lake).append(
             commit_of(context, project, "model"),
-            lambda _: [
-                Draft(
-                    project.name, "registered", f"trained through {training_set.train[-1]}",
-                    {"decision": training_set.decision, "artefact": version.artefact}, version=version.number,
-                )
-            ],
-        )  # fmt: skip
+            lambda _: [registration(version, launched_by(context.run))],
+        )
         return dg.MaterializeResult(
             metadata={
                 "version": version.number,
-                "rows_trained": train.height,
+                "rows_trained": learnt.height,
                 "artefact_sha256": version.artefact,
                 "training_snapshot": training_set.snapshot,
                 "parent": version.parent,
-                "features": ", ".join(kinds),
-                **({"classes": ", ".join(trained.classes)} if trained.classes else {}),
+                "features": ", ".join(recipe.kinds),
+                **({"classes": ", ".join(classes)} if classes else {}),
+                **{f"holdout_{name}": value for name, value in version.holdout.get("metrics", {}).items()},
+                **(searched.as_metadata() if searched else {}),
                 **data_origin(project, lake.lake),
             },
             data_version=dg.DataVersion(version.artefact[:16]),
@@ -97,52 +109,32 @@ def build_model(project: Project) -> dg.AssetsDefinition:
     return model
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A fitted pipeline and what it says of the rows that it learnt from.
-
-    Attributes:
-        pipeline: fitted.
-        classes: see `Version`.
-        threads: in how many it was fitted and has predicted.
-        predicted: as `core.training.predict` returns it.
-    """
-
-    pipeline: "Pipeline"
-    classes: tuple[str, ...]
-    threads: int
-    predicted: "Values"
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the predictions' bytes."""
-        return hashlib.sha256(self.predicted.tobytes()).hexdigest()
+def recipe_of(project: Project, kinds: Mapping[str, str], classes: Sequence[str]) -> Recipe:
+    """What a project's pipeline is made from."""
+    training = project.training
+    return Recipe(
+        estimator=training.estimator,
+        parameters=training.parameters,
+        kinds=kinds,
+        seed=training.seed,
+        task=project.task,
+        words=Words(counts=training.text_features == "counts", stop_words=training.stop_words),
+        allowed=tuple(training.allowed),
+        preprocessing=training.preprocessing,
+        classes=tuple(classes),
+    )
 
 
-def train_model(
-    project: Project,
-    rows: "pl.DataFrame",
-    kinds: Mapping[str, str],
-    parameters: Mapping[str, Any],
-    *,
-    threads: int | None = None,
-) -> Trained:
-    """Train as declared: whoever trains again from a record calls this too.
-
-    Args:
-        project: the project, as it is or was declared.
-        rows: those to learn from, in the order of their lineage.
-        kinds: the features and their kinds.
-        parameters: of the estimator.
-        threads: in how many; as many as the rows are worth where it is left out.
-    """
-    training, task = project.training, project.task
-    threads = threads or threads_worth(rows.height)
-    words = Words(counts=training.text_features == "counts", stop_words=training.stop_words)
-    pipeline = build_pipeline(training.estimator, parameters, kinds, training.seed, task=task, words=words)
-    classes = tuple(classes_of(rows[project.target].drop_nulls(), task, project.positive))
-    fit(pipeline, rows, kinds, project.target, task=task, classes=classes, threads=threads)
-    return Trained(pipeline, classes, threads, predict(pipeline, rows, kinds, task, threads=threads))
+def measured_at_last(
+    project: Project, pipeline: Any, rows: "pl.DataFrame", training_set: TrainingSet, recipe: Recipe
+) -> dict[str, Any]:
+    """The metrics of a fitted pipeline on the holdout, and its rows: once, when nothing is left to choose."""
+    held_back = rows_held_back(project, rows, training_set)
+    if not held_back.height:
+        return {}
+    actual = as_actual(held_back[project.target], project.task, recipe.classes)
+    predicted = predict(pipeline, held_back, recipe.kinds, project.task)
+    return {"rows": held_back.height, "metrics": measure(project.task, actual, predicted)}
 
 
 def prediction_reference(predicted: Any) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.tables import read, replace_rows, window_of
 from ml_assets.project import Project
-from ml_assets.registry.ledger import Draft, Entry
+from ml_assets.registry.ledger import VERDICTS, Draft, Entry
 from ml_assets.registry.models import Version
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ def acting_decision(entries: Sequence[Entry]) -> Entry | None:
     in the ledger and before Dagster heard of it, the next run tells. Told twice it is launched once: by its run key.
     """
     asked = [one for one in entries if one.kind == "decision" and one.standing == "live" and one.action == "retrain"]
-    done = {one.facts.get("decision") for one in entries if one.kind in {"promoted", "rejected"}}
+    done = {one.facts.get("decision") for one in entries if one.kind in VERDICTS}
     return asked[-1] if asked and asked[-1].id not in done else None
 
 

@@ -1,25 +1,29 @@
 """`champion`: whether a challenger takes over, and why."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from ml_assets.assets.common import commit_of, data_origin, ledger, registry, spec
+from ml_assets.assets.common import commit_of, data_origin, ledger, registration, registry, spec
 from ml_assets.assets.publishing import publish
-from ml_assets.assets.rows import learnt_from, rows_held_out, training_rows
-from ml_assets.core.evaluation import Comparison, compare
+from ml_assets.assets.rows import learnt_from, read_partitions, rows_held_out, training_rows
+from ml_assets.core.evaluation import SIGNIFICANCE, Comparison, check_gate, compare
 from ml_assets.core.tasks import align, as_actual, title_of
 from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
-from ml_assets.registry.ledger import Draft, Entry, current_champion, stages
+from ml_assets.registry.ledger import Draft, Entry, current_champion, last_verdict, stages, waiting
 from ml_assets.registry.models import RegistryError, Version
 
 if TYPE_CHECKING:
     import polars as pl
+
+# Rows that are predicted at once to see how long it takes.
+BULK = 1000
 
 
 def build_champion(project: Project) -> dg.AssetsDefinition:
@@ -42,15 +46,14 @@ def build_champion(project: Project) -> dg.AssetsDefinition:
         # A version that a kill left without its entry in the ledger is a candidate like any other.
         while stages(entries).get(version.number, "candidate") == "candidate":
             champion = current_champion(entries)
+            require_registered(entries, version)
             draft = judge(project, lake.lake, version, champion)
             verdict_on = partial(_unless_overtaken, project, version, draft, champion)
             book.append(commit_of(context, project, "champion"), verdict_on)
             entries = book.entries(project.name)
-        verdict = next(
-            entry
-            for entry in reversed(entries)
-            if entry.version == version.number and entry.kind in {"promoted", "rejected"}
-        )
+        verdict = last_verdict(entries, version.number)
+        if verdict is None:
+            raise RegistryError(f"{project.name} version {version.number} has been judged, and no verdict is there")
         serving = current_champion(entries)
         context.log.info("version %d %s: %s", version.number, verdict.kind, verdict.reason)
         return dg.MaterializeResult(
@@ -61,6 +64,7 @@ def build_champion(project: Project) -> dg.AssetsDefinition:
                 "champion": serving if serving is not None else "none",
                 "evidence": dg.MetadataValue.json(verdict.facts),
                 **publish(project, lake.lake, version),
+                **({"to_do": how_to_approve(project.name, version.number)} if verdict.kind == "awaiting" else {}),
                 **data_origin(project, lake.lake),
             },
             # Predictions use the champion of their time: a later one does not make them out of date (ADR 0005).
@@ -70,6 +74,11 @@ def build_champion(project: Project) -> dg.AssetsDefinition:
     return champion
 
 
+def how_to_approve(project: str, number: int) -> str:
+    """What a person does about a version that waits."""
+    return f"ml-assets approve {project}@{number} --why WHY, or decline; or the job {project}_approve in Dagster"
+
+
 def _unless_overtaken(
     project: Project, version: Version, draft: Draft, champion: int | None, entries: Sequence[Entry]
 ) -> list[Draft]:
@@ -77,21 +86,48 @@ def _unless_overtaken(
     judged = stages(entries).get(version.number, "candidate") != "candidate"
     if judged or current_champion(entries) != champion:
         return []
-    return [_from_now_on(project, version, draft, entries)]
+    known = any(entry.kind == "registered" and entry.version == version.number for entry in entries)
+    drafts = [] if known else [registration(version, "nobody knows: its training was killed")]
+    if draft.kind == "rejected":
+        return [*drafts, draft]
+    if project.promotion.approval == "required":
+        draft = replace(draft, kind="awaiting")
+    older = waiting(entries)
+    if older is not None:
+        reason = f"version {version.number} has passed since and takes its place"
+        drafts.append(Draft(project.name, "rejected", reason, {}, version=older, action="supersede"))
+    return [*drafts, from_now_on(project, version, draft, entries)]
 
 
-def _from_now_on(project: Project, version: Version, draft: Draft, entries: Sequence[Entry]) -> Draft:
+def from_now_on(project: Project, version: Version, draft: Draft, entries: Sequence[Entry]) -> Draft:
     """A promotion serves from the first partition that is newer than its rows and than all that was decided already.
 
-    So a partition that another version has scored and that was decided on keeps its champion. Where rows were held out
-    by chance, those of its own partition have not been learnt from: it serves from there.
+    So a partition that another version has scored and that was decided on keeps its champion; and those before the
+    present champion's keep theirs. Where rows were held out by chance, those of its own partition have not been learnt
+    from: it serves from there.
     """
     if draft.kind != "promoted":
         return draft
     through, by_chance = project.start_of(version.training_set.through), version.training_set.test_share > 0
     decided = [project.start_of(entry.partition) for entry in entries if entry.kind == "decision"]
+    served = [project.start_of(entry.partition) for entry in entries if entry.kind == "promoted" and entry.partition]
     starts = [through if by_chance else project.step(through, 1), *(project.step(start, 1) for start in decided)]
-    return replace(draft, partition=project.key_of(max(starts)))
+    return replace(draft, partition=project.key_of(max([*starts, *served])))
+
+
+def require_registered(entries: Sequence[Entry], version: Version) -> None:
+    """Refuse a version whose folder is not the one that the ledger has heard of.
+
+    Raises:
+        RegistryError: if its record or the hash of its model file is another.
+    """
+    told = next((one.facts for one in entries if (one.kind, one.version) == ("registered", version.number)), {})
+    record = registry().record_hash(version.project, version.number)
+    if told.get("artefact", version.artefact) != version.artefact or told.get("record", record) != record:
+        raise RegistryError(
+            f"{version.project} version {version.number}: its version.json is not the one that the ledger names: it "
+            "was changed. Remedy: restore the folder from a backup; `ml-assets audit verify` tells what else differs"
+        )
 
 
 def judge(project: Project, lake: Lake, version: Version, champion: int | None) -> Draft:
@@ -108,48 +144,95 @@ def judge(project: Project, lake: Lake, version: Version, champion: int | None) 
         raise RegistryError(
             f"{project.name} version {version.number} has no evaluation. Remedy: materialize {project.name}/evaluation"
         )
-    failed = [gate for gate in stored["gates"] if not gate["passed"]]
+    costs = measure_costs(project, lake, version)
+    limits = {name: getattr(project.promotion, name) for name in costs}
+    checked = [check_gate(name, limit, None, costs) for name, limit in limits.items() if limit is not None]
+    gates = [*stored["gates"], *map(asdict, checked)]
     facts: dict[str, Any] = {
-        "gates": stored["gates"],
+        "gates": gates,
         "test": stored["metrics"]["test"],
+        "costs": costs,
         "decision": version.training_set.decision,
+        "against": champion or 0,
     }
+    failed = failed_gates(gates)
     if failed:
-        reason = "; ".join(
-            f"gate {gate['demand']}: it "
-            + ("is undefined on these rows" if gate["value"] is None else f"reached {gate['value']:.4g}")
-            for gate in failed
-        )
-        return Draft(project.name, "rejected", reason, facts, version=version.number)
-    if champion is None:
-        reason = "the first version that passes the gates"
-        return Draft(project.name, "promoted", reason, facts, version=version.number)
+        passed, reason = False, failed
+    elif champion is None:
+        passed, reason = True, "the first version that passes the gates"
+    else:
+        passed, reason, comparison = _against(project, lake, version, champion)
+        facts |= {"comparison": asdict(comparison)} if comparison else {}
+    return Draft(project.name, "promoted" if passed else "rejected", reason, facts, version=version.number)
+
+
+def failed_gates(gates: Sequence[Mapping[str, Any]]) -> str:
+    """The gates that a version has not passed, in words; "" where it has passed all."""
+    return "; ".join(
+        f"gate {gate['demand']}: it "
+        + ("is undefined on these rows" if gate["value"] is None else f"reached {gate['value']:.4g}")
+        for gate in gates
+        if not gate["passed"]
+    )
+
+
+def measure_costs(project: Project, lake: Lake, version: Version) -> dict[str, float]:
+    """What it costs to use a version: `latency_ms` for one row, `bulk_ms` for 1,000 at once, `size_mb` of its file.
+
+    Rows are those held out, again and again where they are fewer. Times are the best of several: whatever else the
+    machine does only makes them longer. The model is loaded, from polars to an array; no network and no SQL.
+    """
+    import polars as pl
+
+    rows = read_partitions(lake, project, version.training_set.test, version.training_set.snapshot).head(BULK)
+    bulk = pl.concat([rows] * -(-BULK // max(rows.height, 1))).head(BULK)
+    return {
+        "latency_ms": _best_of(9, lambda: registry().predict(version, rows.head(1))),
+        "bulk_ms": _best_of(5, lambda: registry().predict(version, bulk)),
+        "size_mb": registry().size(version) / 1e6,
+    }
+
+
+def _best_of(times: int, action: Callable[[], object]) -> float:
+    """The shortest time of an action, in milliseconds, after one that does not count."""
+    action()
+    found = []
+    for _ in range(times):
+        before = time.perf_counter()
+        action()
+        found.append(time.perf_counter() - before)
+    return 1000 * min(found)
+
+
+def _against(project: Project, lake: Lake, version: Version, champion: int) -> tuple[bool, str, Comparison | None]:
+    """Whether a version is better than the champion on rows that neither has learnt from, and why."""
     if champion == version.number:
         raise RegistryError(f"{project.name} version {version.number} already serves")
     incumbent = registry().version(project.name, champion)
     if not _comparable(version, incumbent):
-        reason = (
-            f"the first version that passes the gates as {version.task}: version {champion} answers another question"
-        )
-        return Draft(project.name, "promoted", reason, facts, version=version.number)
+        words = f"the first version that passes the gates as {version.task}"
+        return True, f"{words}: version {champion} answers another question", None
     rows = rows_held_out(project, training_rows(lake, project, version.training_set), version.training_set)
     # What the incumbent says of rows older than its own would be hindsight.
     rows = rows.filter(rows["_partition"] >= project.start_of(incumbent.training_set.train[-1]))
     rows = rows.filter(~learnt_from(lake, project, incumbent, rows))
     if not rows.height:
-        reason = f"there are no rows that neither it nor version {champion} has learnt from"
-        return Draft(project.name, "rejected", reason, facts, version=version.number)
+        return False, f"there are no rows that neither it nor version {champion} has learnt from", None
     result = _compare(project, version, incumbent, rows)
     keys = [project.key_of(start) for start in rows["_partition"].unique().sort()]
-    facts["comparison"] = asdict(result)
-    name = title_of(result.metric)
     words = (
-        f"{name} {result.challenger:.4g} against {result.champion:.4g} of version {champion} on {result.rows} rows of "
-        f"{keys[0]} … {keys[-1]} that neither has learnt from, {chance(result.p_value)}"
+        f"{title_of(result.metric)} {result.challenger:.4g} against {result.champion:.4g} of version {champion} on "
+        f"{result.rows} rows of {keys[0]} … {keys[-1]} that neither has learnt from, {chance(result.p_value)}"
     )
+    wanted = project.promotion
+    if result.rows < wanted.minimum_rows:
+        return False, f"fewer than {wanted.minimum_rows} rows show nothing: {words}", result
     if result.better:
-        return Draft(project.name, "promoted", words, facts, version=version.number)
-    return Draft(project.name, "rejected", f"not better by more than noise: {words}", facts, version=version.number)
+        return True, words, result
+    if result.p_value < SIGNIFICANCE:
+        return False, f"not better in each partition: {words}", result
+    least = f"{wanted.minimum_gain:.2%} and " if wanted.minimum_gain else ""
+    return False, f"not better by more than {least}noise: {words}", result
 
 
 def _comparable(version: Version, other: Version) -> bool:
@@ -165,8 +248,14 @@ def _compare(project: Project, version: Version, incumbent: Version, rows: "pl.D
         found = registry().predict(one, rows)
         return align(found, one.classes, classes) if one.task == "multiclass" else found
 
-    actual = as_actual(rows[project.target], version.task, classes)
-    return compare(project.watched, actual, predicted(version), predicted(incumbent))
+    return compare(
+        project.watched,
+        as_actual(rows[project.target], version.task, classes),
+        predicted(version),
+        predicted(incumbent),
+        partitions=rows["_partition"].to_physical().to_numpy(),
+        minimum_gain=project.promotion.minimum_gain,
+    )
 
 
 def chance(p_value: float) -> str:

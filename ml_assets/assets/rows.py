@@ -6,7 +6,7 @@ import hashlib
 import io
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.core.splitting import split_rows
+from ml_assets.core.splitting import Shares, deal
 from ml_assets.lake.tables import read
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def training_rows(lake: Lake, project: Project, training_set: TrainingSet) -> pl
     Raises:
         TrainingDataError: if they are not the rows that were recorded.
     """
-    rows = read_partitions(lake, project, (*training_set.train, *training_set.test), training_set.snapshot)
+    keys = (*training_set.train, *training_set.test, *training_set.holdout)
+    rows = read_partitions(lake, project, keys, training_set.snapshot)
     found = content_hash(rows)
     if found != training_set.content_hash:
         raise TrainingDataError(
@@ -53,23 +54,49 @@ def training_rows(lake: Lake, project: Project, training_set: TrainingSet) -> pl
 
 
 def rows_to_learn(project: Project, rows: pl.DataFrame, training_set: TrainingSet) -> pl.DataFrame:
-    """Of a training set's rows, those that a model learns from."""
-    chosen = of_partitions(project, rows, training_set.train)
-    return chosen.filter(~_by_chance(chosen, training_set)) if training_set.test_share else chosen
+    """Of a training set's rows, those that a model learns from: train, and validation once the search is over."""
+    return rows.filter(sides(project, rows, training_set).is_in(["train", "validation"]))
 
 
 def rows_held_out(project: Project, rows: pl.DataFrame, training_set: TrainingSet) -> pl.DataFrame:
     """Of a training set's rows, those that judge the model."""
-    chosen = of_partitions(project, rows, training_set.test)
-    return chosen.filter(_by_chance(chosen, training_set)) if training_set.test_share else chosen
+    return rows.filter(sides(project, rows, training_set) == "test")
 
 
-def _by_chance(rows: pl.DataFrame, training_set: TrainingSet) -> pl.Series:
-    """Which rows are held out where train and test are the same partition."""
+def rows_held_back(project: Project, rows: pl.DataFrame, training_set: TrainingSet) -> pl.DataFrame:
+    """Of a training set's rows, the holdout: none but the `model` asset may read it, once a version."""
+    return rows.filter(sides(project, rows, training_set) == "holdout")
+
+
+def sides(project: Project, rows: pl.DataFrame, training_set: TrainingSet) -> pl.Series:
+    """The side of each row: `train`, `validation`, `test` or `holdout`; null where its partition is on none.
+
+    Args:
+        project: the project.
+        rows: all rows of the training set's partitions, or of some of them. By strata a lot hangs on the others of the
+            stratum too, and all rows of `train` must be there.
+        training_set: how they were parted.
+    """
     import polars as pl
 
-    ids = rows.select("_source", "_row").iter_rows()
-    return pl.Series(split_rows(ids, training_set.test_share, training_set.seed), dtype=pl.Boolean)
+    by_time = {"train": training_set.train, "validation": training_set.validation, "holdout": training_set.holdout}
+    if not training_set.test_share:
+        by_time["test"] = training_set.test
+    side_of = {project.start_of(key): side for side, keys in by_time.items() for key in keys}
+    sides = rows["_partition"].replace_strict(side_of, default=None, return_dtype=pl.String)
+    if not training_set.test_share:
+        return sides
+    dealt = sides == "train"
+    drawing = rows.filter(dealt)
+    column = drawing[training_set.by].to_list() if training_set.by else None
+    drawn = deal(
+        drawing.select("_source", "_row").iter_rows(),
+        Shares(training_set.test_share, training_set.validation_share, training_set.holdout_share),
+        training_set.seed,
+        strata=column if training_set.lots == "stratified" else None,
+        groups=column if training_set.lots == "grouped" else None,
+    )
+    return sides.scatter(dealt.arg_true(), drawn) if drawn else sides
 
 
 def learnt_from(lake: Lake, project: Project, version: Version, rows: pl.DataFrame) -> pl.Series:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from ml_assets import settings
+from ml_assets.assets.blocks import judged_otherwise
 from ml_assets.declared.sources import Reference, Source
 from ml_assets.lake.connection import DUCKDB_SETTINGS, Lake, table_exists
 from ml_assets.lake.sql import Window, quoted
@@ -79,15 +80,21 @@ class Touched:
     Attributes:
         key: its key.
         lake: rows in the lake's `raw`; None where it has not been materialized.
-        source: rows in the source now.
+        source: rows in the source now; None where they were not counted.
+        otherwise: rows of a block that are to be judged again, though the source holds what the lake holds.
     """
 
     key: str
     lake: int | None
-    source: int
+    source: int | None
+    otherwise: int = 0
 
     def __str__(self) -> str:
         """In words."""
+        if self.otherwise:
+            return f"{self.key}: {self.otherwise:,} rows to judge again, as older blocks are now"
+        if self.source is None:
+            return f"{self.key}: new"
         if self.lake is None:
             return f"{self.key}: new, {self.source:,} rows"
         if not self.source:
@@ -102,6 +109,19 @@ def to_be_read(project: Project, changes: Sequence[Touched]) -> list[Touched]:
     Where a file is one partition and is gone, what was read from it stays: a file that was archived is no correction.
     """
     return [one for one in changes if one.source or not project.source.by_partition]
+
+
+def changes(project: Project, lake: Lake) -> list[Touched]:
+    """All partitions that must be read or judged again, for the lake to hold what the source holds."""
+    found = {one.key: one for one in (*in_question(project, lake), *touched(project, lake))}
+    return sorted(found.values(), key=lambda one: project.start_of(one.key))
+
+
+def in_question(project: Project, lake: Lake) -> list[Touched]:
+    """The blocks that were judged before an older one changed; nothing where partitions are no blocks."""
+    with lake.reader() as cursor:
+        found = judged_otherwise(project, cursor)
+    return [Touched(project.key_of(start), rows, rows, otherwise) for start, (rows, otherwise) in found.items()]
 
 
 def touched(project: Project, lake: Lake, starts: Sequence[datetime] | None = None) -> list[Touched]:

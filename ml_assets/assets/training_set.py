@@ -1,19 +1,24 @@
 """`training_set`: which rows a model learns from and which judge it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from ml_assets.assets.common import DECISION_TAG, data_origin, registry, spec
+from ml_assets.assets.leakage import leakage_checks, look_for_leakage
 from ml_assets.assets.provenance import contents
-from ml_assets.assets.rows import content_hash, read_partitions, rows_held_out
+from ml_assets.assets.rows import content_hash, read_partitions, rows_held_out, rows_to_learn, sides
 from ml_assets.core.splitting import Split, split_by_time
 from ml_assets.core.training import TrainingError
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
 from ml_assets.registry.models import TrainingSet
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class TrainingSetConfig(dg.Config):
@@ -27,21 +32,20 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
     """The asset `training_set`."""
     training = project.training
     held_out = f"{training.test_share:.0%} of its rows" if training.by_chance else f"{training.test} of them"
-    window = "newest partition" if training.by_chance else f"newest {training.window} partitions"
-    text = f"The {window}, {held_out} held out: a snapshot, not a copy."
+    window = "newest partition" if training.window == 1 else f"newest {training.window} partitions"
+    text = f"The {window}, {held_out} held out ({training.split_kind}): a snapshot, not a copy."
 
     @dg.multi_asset(
         name=f"{project.name}__training_set",
         specs=[
             spec(
                 project, "training_set", text, deps=["features", "profile"], kinds=["duckdb"],
-                code=[project.training.model_dump_json()], partitioned=False,
+                code=[project.training.model_dump_json(), project.leakage.model_dump_json()], partitioned=False,
             )
         ],
+        check_specs=leakage_checks(project),
     )  # fmt: skip
-    def training_set(
-        context: dg.AssetExecutionContext, config: TrainingSetConfig, lake: LakeResource
-    ) -> dg.MaterializeResult[Any]:
+    def training_set(context: dg.AssetExecutionContext, config: TrainingSetConfig, lake: LakeResource) -> Iterator[Any]:
         table = project.table("features")
         with lake.lake.reader() as cursor:
             (snapshot,) = cursor.execute("SELECT id FROM lake.current_snapshot()").fetchone() or (-1,)
@@ -50,50 +54,96 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
                 start for (start,) in cursor.execute(f"SELECT DISTINCT _partition FROM {table.path} {last}").fetchall()
             ]
             split = _split(project, starts)
-            keys = tuple(project.key_of(start) for start in (*split.train, *split.test))
+            parts: dict[str, Any] = {name: tuple(map(project.key_of, starts)) for name, starts in asdict(split).items()}
+            keys = [key for part in parts.values() for key in part]
             rows = read_partitions(lake.lake, project, keys, snapshot)
             held = contents(cursor, project, sorted({*keys}), snapshot)
         chosen = TrainingSet(
             snapshot=snapshot,
-            train=tuple(project.key_of(start) for start in split.train),
-            test=tuple(project.key_of(start) for start in split.test),
+            **parts,
             rows=rows.height,
             content_hash=content_hash(rows),
             run_id=context.run.run_id,
             decision=int(context.run.tags.get(DECISION_TAG, "0")),
-            through=keys[-1],
-            test_share=training.test_share if training.by_chance else 0.0,
+            through=max(keys, key=project.start_of),
             seed=training.seed,
+            **_lots(project),
             contents=held,
         )
-        held_out = rows_held_out(project, rows, chosen).height
-        if held_out in {0, rows.height}:
-            raise TrainingError(
-                f"{keys[-1]} has {rows.height} rows, of which {held_out} are held out: both sides need some. "
-                "Remedy: train on more rows, or change training.test_share"
-            )
-        registry().keep_training_set(project.name, chosen)
-        return dg.MaterializeResult(
+        counts = _counts(project, rows, chosen)
+        test = rows_held_out(project, rows, chosen)
+        found = look_for_leakage(project, lake.lake, chosen, rows_to_learn(project, rows, chosen), test)
+        # Kept with what was found: `model` learns from no rows that the gate has refused, in whatever run.
+        registry().keep_training_set(project.name, replace(chosen, leakage=found.record))
+        yield dg.MaterializeResult(
             metadata={
                 "dagster/row_count": rows.height,
                 "snapshot": snapshot,
-                "train": f"{chosen.train[0]} … {chosen.train[-1]}",
-                "test": f"{chosen.test[0]} … {chosen.test[-1]}",
-                "rows_held_out": held_out,
+                **{name: f"{keys[0]} … {keys[-1]}" for name, keys in parts.items() if keys},
+                "split": chosen.lots if chosen.test_share else "time",
+                **{f"rows_{name}": count for name, count in counts.items()},
+                "rows_held_out": counts["test"],
                 "content_hash": chosen.content_hash,
                 **data_origin(project, lake.lake),
             },
             data_version=dg.DataVersion(chosen.content_hash[:16]),
         )
+        for blocked in found.blocking:
+            context.log.error(str(blocked))
+        yield from found.results(project)
 
     return training_set
 
 
 def _split(project: Project, starts: Sequence[datetime]) -> Split:
-    """By time; a window of one partition stands on both sides, and its rows are split by chance."""
+    """By time; rows that are parted by lot have their partitions on all sides but a holdout of the newest."""
     training = project.training
     if not training.by_chance:
-        return split_by_time(starts, window=training.window, test=training.test)
-    if not starts:
-        raise TrainingError(f"no partition holds rows. Remedy: materialize {project.name}/features")
-    return Split((max(starts),), (max(starts),))
+        validation, holdout = int(training.split.validation), training.held_back
+        split = split_by_time(
+            starts, window=training.window, test=training.test, validation=validation, holdout=holdout
+        )
+        # Once its search is over a version learns from the validation too: the newest rows are worth the most.
+        return replace(split, train=(*split.train, *split.validation))
+    newest = tuple(sorted(starts)[-training.window :])
+    dealt, held_back = newest[: len(newest) - training.held_back], newest[len(newest) - training.held_back :]
+    if not dealt:
+        raise TrainingError(
+            f"{len(newest)} partitions hold rows, none beside the holdout. Remedy: materialize {project.name}/features"
+        )
+    return Split(train=dealt, test=dealt, holdout=held_back)
+
+
+def _lots(project: Project) -> dict[str, Any]:
+    """How rows are parted that are not parted by time."""
+    training = project.training
+    if not training.by_chance:
+        return {}
+    return {
+        "test_share": training.test_share,
+        "validation_share": training.split.validation,
+        "holdout_share": 0.0 if training.held_back else training.split.holdout,
+        "lots": training.split_kind,
+        "by": training.split.by or (project.target if training.split_kind == "stratified" else ""),
+    }
+
+
+def _counts(project: Project, rows: "pl.DataFrame", chosen: TrainingSet) -> dict[str, int]:
+    """Rows of each side that was declared.
+
+    Raises:
+        TrainingError: if one of them has none.
+    """
+    split = project.training.split
+    wanted = ["train", "test", *(["validation"] if split.validation else []), *(["holdout"] if split.holdout else [])]
+    if chosen.by and chosen.by not in rows.columns:
+        raise TrainingError(f"training.split.by: features.sql returns no column {chosen.by!r}. Remedy: return it")
+    found = sides(project, rows, chosen)
+    counts = {side: int((found == side).sum()) for side in wanted}
+    empty = [side for side in wanted if not counts[side]]
+    if empty:
+        raise TrainingError(
+            f"{chosen.through} has {rows.height} rows, of which {counts['test']} are held out: {empty[0]} has none, "
+            "and every side needs some. Remedy: train on more rows, or change training.test_share or training.split"
+        )
+    return counts

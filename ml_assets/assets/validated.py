@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import duckdb
 
+from ml_assets.assets.blocks import in_older_blocks, judged_otherwise, told_apart
 from ml_assets.assets.common import SINGLE_RUN, Span, asset_key, commit_of, describe, in_pieces, run_sql, span_of, spec
 from ml_assets.core.lineage import ColumnRef, column_lineage
+from ml_assets.core.showing import markdown_table, visible
 from ml_assets.core.validation import ACCOUNTED, MALFORMED, SHARE, Verdict, judge, reasons_in_words
-from ml_assets.lake.origin import SIMULATED
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.sql import Window, quoted
-from ml_assets.lake.tables import LINEAGE, PARTITION, WindowWriter, described, read
+from ml_assets.lake.tables import LINEAGE, WindowWriter, described, read
 from ml_assets.project import Project
 from ml_assets.schemas import forget_outline, load_schema, schema_outline, source_of
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 SAMPLE = 5
+WIDEST = 80
 
 
 class AccountingError(Exception):
@@ -132,6 +133,7 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
                     tally.add(judged, account(project, piece, judged))
                     passed.add(judged.validated)
                     failed.add(judged.quarantine)
+            newer = judged_otherwise(project, cursor, span.window.end)
             results = list(check_results(project, key, tally, [check.name for check in outlined.checks]))
         snapshot = transaction.snapshot
         lineage = {name: refs for name, refs in lineage.items() if name in judged.validated.columns}
@@ -146,6 +148,7 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
             span=span,
             more=tally.accounts,
             lineage=lineage,
+            extra=in_question(project, newer),
         )
         kept = {name: frozenset({ColumnRef("raw", name)}) for name in raw_columns}
         words = {"reasons": reasons_in_words(tally.failures) or "none"}
@@ -159,41 +162,13 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
     return validated
 
 
-def in_older_blocks(
-    project: Project,
-    cursor: duckdb.DuckDBPyConnection,
-    raw: "pl.DataFrame",
-    window: Window,
-    snapshot: int | None = None,
-) -> "pl.Series | None":
-    """Which raw rows repeat one of an older block; None where partitions are no blocks.
-
-    Between months two equal rows are two events. Blocks have no time: the same row in a later block is a repetition,
-    and would stand on both sides of a split into older and newer blocks.
-    """
-    import polars as pl
-
-    if project.partitions.grain != "block":
-        return None
-    table, same = f"(FROM {project.table('raw').at(snapshot)})", []
-    for name in _told_apart(project, raw):
-        same += [f"newer.{quoted(name)} IS NOT DISTINCT FROM older.{quoted(name)}"] if name != PARTITION else []
-    lineage = list(LINEAGE)
-    found = cursor.execute(
-        f"SELECT DISTINCT {', '.join(f'newer.{name}' for name in lineage)} FROM {table} AS newer JOIN {table} AS older "
-        f"ON {' AND '.join([*same, f'older.{PARTITION} < newer.{PARTITION}'])} "
-        f"WHERE {window.condition(PARTITION, of='newer')}"
-    ).pl()
-    marked = raw.select(lineage).join(
-        found.with_columns(pl.lit(value=True).alias("_repeated")), on=lineage, how="left", maintain_order="left"
-    )
-    return marked["_repeated"].fill_null(value=False)
-
-
-def _told_apart(project: Project, raw: "pl.DataFrame") -> list[str]:
-    """The columns in which two raw rows must be equal to be the same row."""
-    ignored = {*project.source.ignore_in_duplicates, "_source", "_row", "_ingested_at", SIMULATED}
-    return [name for name in raw.columns if name not in ignored]
+def in_question(project: Project, newer: Mapping[datetime, tuple[int, int]]) -> dict[str, Any]:
+    """What a materialization says of newer blocks that its change has put in question; nothing where there are none."""
+    if not newer:
+        return {}
+    rows = ", ".join(f"{project.key_of(start)} ({count:,} rows)" for start, (_, count) in newer.items())
+    remedy = f"the next look has them judged again; at once: `ml-assets catch-up {project.name}`"
+    return {"newer_blocks_in_question": dg.MetadataValue.text(f"{rows}: {remedy}")}
 
 
 def judge_rows(
@@ -219,7 +194,7 @@ def judge_rows(
         raise AccountingError(
             f"source.ignore_in_duplicates: {unknown[0]!r} is no column of raw: {', '.join(raw.columns)}"
         )
-    first = _is_first(raw.select(_told_apart(project, raw)))
+    first = _is_first(raw.select(told_apart(project, raw.columns)))
     if repeated is not None:
         first &= ~repeated
     kept, rows = raw.filter(first), cleaned.filter(first)
@@ -352,12 +327,8 @@ def _samples(quarantine: "pl.DataFrame") -> dict[str, list[tuple[str, int, str, 
 
 
 def _as_table(sample: list[tuple[str, int, str, str | None]]) -> str:
-    lines = ["| file | row | column | value |", "|---|---|---|---|"]
-    for source, row, column, value in sample:
-        # As code: what stands in a source file must not become a picture or a link on somebody's screen.
-        text = "(missing)" if value is None else value[:80].replace("|", "/").replace("`", "'").replace("\n", " ")
-        lines.append(f"| {source} | {row} | {column} | `{text}` |")
-    return "\n".join(lines)
+    shown = ((source, str(row), column, visible(value, WIDEST)) for source, row, column, value in sample)
+    return markdown_table(("file", "row", "column", "value"), shown)
 
 
 def share_in_words(project: Project, tally: Tally) -> str:

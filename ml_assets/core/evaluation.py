@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ml_assets.core.paired import PARTITIONS, chance_of_no_gain, groups_of, worst_mean
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from ml_assets.core.tasks import Task
 
     Values = NDArray[np.float64]
+    Codes = NDArray[np.int64]
 
 # Chance of promoting a challenger that is no better, at each comparison.
 SIGNIFICANCE = 0.05
@@ -31,13 +34,15 @@ class GateResult:
         metric: the metric.
         value: what the model reached, or None where the metric is undefined for this data.
         demand: what was demanded, in words: `mape <= 0.12`.
-        passed: whether it did.
+        passed: whether it did, or need not.
+        waiver: the reason for which it need not; empty where it must.
     """
 
     metric: str
     value: float | None
     demand: str
     passed: bool
+    waiver: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,10 @@ class Comparison:
         metric: the error compared.
         rows: how many rows.
         challenger, champion: the error of each.
-        p_value: chance of a difference like this, or greater, if the challenger were no better.
-        better: whether it is better by more than noise.
+        p_value: chance of a difference like this, or greater, if it were better by no more than the smallest gain.
+        better: whether it is better by more than noise and the smallest gain.
+        groups: of how many groups of neighbouring rows the test was.
+        minimum_gain: the smallest gain that counts, as a share of the champion's error.
     """
 
     metric: str
@@ -58,6 +65,8 @@ class Comparison:
     champion: float
     p_value: float
     better: bool
+    groups: int
+    minimum_gain: float
 
 
 def regression_metrics(actual: Values, predicted: Values) -> dict[str, float]:
@@ -213,46 +222,80 @@ def _chance_of_actual(actual: Values, predicted: Values) -> Values:
     return np.where(code < 0, 0.0, predicted[np.arange(len(code)), code])
 
 
-def compare(metric: str, actual: Values, challenger: Values, champion: Values) -> Comparison:
-    """Compare two models by a paired one-sided t-test on their losses row by row.
+def compare(
+    metric: str,
+    actual: Values,
+    challenger: Values,
+    champion: Values,
+    *,
+    partitions: Codes | None = None,
+    minimum_gain: float = 0.0,
+) -> Comparison:
+    """Compare two models by their losses row by row: is the challenger better by more than noise and a smallest gain?
+
+    A one-sided paired t-test over groups of neighbouring rows. With fewer than six partitions, whose differences it
+    cannot see, the challenger must also be better in each of them. With one, nothing is said of other partitions.
 
     Args:
         metric: one that can be watched: see `tasks.METRICS`.
         actual: shape (n,), rows that neither model has learnt from, as in `row_losses`.
         challenger: its predictions, shape (n,) or (n, classes).
         champion: its predictions, of the same shape.
+        partitions: shape (n,), the partition of each row, in the order in which rows came; one where it is left out.
+        minimum_gain: the hypothesis is that the metric falls by at most this share of the champion's.
 
     Raises:
         ValueError: if there are no rows, the shapes differ, a value is not finite, or the metric is undefined.
 
     Source:
-        Student's paired t-test: scipy.stats.ttest_rel.
+        See `paired.chance_of_no_gain`.
     """
     import numpy as np  # noqa: PLC0415
-    from scipy import stats  # noqa: PLC0415
 
     _refuse_unusable(actual, challenger)
     _refuse_unusable(actual, champion)
+    partitions = np.zeros(len(actual), dtype=np.int64) if partitions is None else partitions
     new, old = row_losses(metric, actual, challenger), row_losses(metric, actual, champion)
-    difference = old - new
-    if len(difference) < 2 or not np.any(difference != difference[0]):  # noqa: PLR2004 - a variance needs two rows
-        p_value = 1.0
-    else:
-        p_value = float(stats.ttest_rel(old, new, alternative="greater").pvalue)
+    # The mean of the losses of rmse is its square.
+    kept = (1 - minimum_gain) ** (2 if metric == "rmse" else 1)
+    gains, groups = kept * old - new, groups_of(partitions)
+    p_value = chance_of_no_gain(gains, groups)
+    few = len(np.unique(partitions)) < PARTITIONS
+    better = p_value < SIGNIFICANCE and (not few or worst_mean(gains, partitions) > 0)
     root = math.sqrt if metric == "rmse" else float
-    better = p_value < SIGNIFICANCE and bool(new.mean() < old.mean())
-    return Comparison(metric, len(actual), root(new.mean()), root(old.mean()), p_value, better)
+    return Comparison(
+        metric, len(actual), root(new.mean()), root(old.mean()), p_value, better, len(np.unique(groups)), minimum_gain
+    )
 
 
-def check_gate(metric: str, at_most: float | None, at_least: float | None, metrics: Mapping[str, float]) -> GateResult:
-    """Check one gate; a metric that is undefined for this data does not pass."""
+def check_gate(
+    metric: str,
+    at_most: float | None,
+    at_least: float | None,
+    metrics: Mapping[str, float],
+    *,
+    where: str = "",
+    ends: Mapping[str, tuple[float, float]] | None = None,
+) -> GateResult:
+    """Check one gate; a metric that is undefined for this data does not pass.
+
+    Args:
+        metric: the metric.
+        at_most: greatest value that passes.
+        at_least: smallest value that passes.
+        metrics: what the model reached.
+        where: the rows on which it did, in words, where they are a slice.
+        ends: metric → the ends of its confidence interval, where the worse of them must pass.
+    """
     value = metrics.get(metric)
     demands = [f"{metric} <= {at_most:g}"] if at_most is not None else []
     demands += [f"{metric} >= {at_least:g}"] if at_least is not None else []
-    if value is None or math.isnan(value):
-        return GateResult(metric, None, " and ".join(demands), passed=False)
-    passed = (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
-    return GateResult(metric, value, " and ".join(demands), passed)
+    demand = " and ".join(demands) + (f" where {where}" if where else "") + (", with confidence" if ends else "")
+    if value is None or math.isnan(value) or (ends is not None and metric not in ends):
+        return GateResult(metric, None, demand, passed=False)
+    low, high = ends[metric] if ends is not None else (value, value)
+    passed = (at_most is None or high <= at_most) and (at_least is None or low >= at_least)
+    return GateResult(metric, low if at_most is None else high, demand, passed)
 
 
 def _refuse_unusable(actual: Values, predicted: Values) -> None:

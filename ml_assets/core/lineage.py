@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from ml_assets.core.statement import SqlError, Statement, cte_of, is_star, name_parts, nearest, read_statement
 
@@ -30,6 +30,9 @@ _LAMBDA_FUNCTIONS = frozenset({"transform", "arrayfilter", "reduce", "apply", "f
     f"{kind}_{verb}" for kind in ("list", "array") for verb in ("transform", "apply", "filter", "reduce")
 }
 _T = TypeVar("_T")
+
+OtherRows = Literal["earlier", "later"]
+"""Rows that a window reads without the current one: those before it in the window's order, or those after."""
 
 
 class ColumnRef(NamedTuple):
@@ -68,7 +71,7 @@ def required_columns(
 
 
 def column_lineage(
-    sql: str, inputs: Mapping[str, Sequence[str]], *, where: str = "SQL"
+    sql: str, inputs: Mapping[str, Sequence[str]], *, where: str = "SQL", without: Collection[OtherRows] = ()
 ) -> dict[str, frozenset[ColumnRef]]:
     """The input columns that each output column of a SELECT is computed from.
 
@@ -80,6 +83,8 @@ def column_lineage(
         sql: One SELECT, DuckDB dialect.
         inputs: The columns of every table it may read, by the table's name.
         where: The file's name, for the message.
+        without: What a window takes from such rows only, never from the current one, is left out: `earlier` leaves
+            out `lag(x)` and frames that end before the current row, `later` `lead(x)` and frames that begin after it.
 
     Returns:
         Output column → inputs, in the statement's order, spelled as DuckDB spells it.
@@ -91,7 +96,7 @@ def column_lineage(
     statement = read_statement(sql, where, inputs)
     lineage: dict[str, frozenset[ColumnRef]] = {}
     taken: set[str] = set()
-    for column in _Resolver(statement, inputs).query(statement.tree).columns:
+    for column in _Resolver(statement, inputs, without=without).query(statement.tree).columns:
         if column.unnamed is not None:
             nameless = "an output column without a name: add AS and one"
             raise statement.error(column.unnamed, nameless, text=column.name)
@@ -155,12 +160,17 @@ class _Resolver:
     """One walk over a statement: what each name stands for, and which input columns were mentioned on the way."""
 
     def __init__(
-        self, statement: Statement, inputs: Mapping[str, Sequence[str] | None], target: str | None = None
+        self,
+        statement: Statement,
+        inputs: Mapping[str, Sequence[str] | None],
+        target: str | None = None,
+        without: Collection[OtherRows] = (),
     ) -> None:
         self.statement = statement
         self.mentions: set[ColumnRef] = set()
         self._inputs = {name.lower(): (name, columns) for name, columns in inputs.items()}
         self._target = target
+        self._without = without
         self._ctes: dict[int, _Relation] = {}
         self._spelled: dict[tuple[str, str], ColumnRef] = {}
 
@@ -479,6 +489,13 @@ class _Resolver:
         base = node.args.get("alias")
         name = base.name.lower() if base else ""
         named = [layer.windows[name] for layer in scope.chain() if name in layer.windows]
+        frame = node.args.get("spec") or (named[0].args.get("spec") if named else None)
+        if _other_rows(node.this, frame) in self._without:
+            function = _function(node.this)
+            own = [part for part in node.iter_expressions() if part is not node.this]
+            # What lag and lead fall back on is the current row's.
+            own += [function.args[part] for part in ("offset", "default") if function.args.get(part)]
+            refs = _union(self._refs(part, scope) for part in own)
         return refs | self._refs(named[0], scope) if named and named[0] is not node else refs
 
     def _refs_lambda(self, node: exp.Expr, scope: _Scope) -> _Refs:
@@ -568,6 +585,39 @@ class _Resolver:
     def _no_column(self, node: exp.Expr, name: str, relations: Sequence[_Relation]) -> SqlError:
         known = [column.name for relation in relations for column in relation.columns]
         return self.statement.error(node, f"no column {name} here: {nearest(name, known)}")
+
+
+def _function(value: exp.Expr) -> exp.Expr:
+    """The function of a window, without IGNORE NULLS and FILTER around it."""
+    while value.key in {"ignorenulls", "respectnulls", "filter"}:
+        value = value.this
+    return value
+
+
+def _other_rows(value: exp.Expr, frame: exp.Expr | None) -> OtherRows | None:
+    """Whether a window's function reads rows on one side of the current one only; None where it may read it too."""
+    function = _function(value)
+    if function.key in {"lag", "lead"}:  # of no frame
+        offset = function.args.get("offset")
+        if offset is not None and not _is_positive(offset):
+            return None
+        return "earlier" if function.key == "lag" else "later"
+    if frame is None:
+        return None
+    before, after = frame.args.get("end"), frame.args.get("start")
+    if str(frame.args.get("end_side") or "").lower() == "preceding" and _is_positive(before):
+        return "earlier"
+    if str(frame.args.get("start_side") or "").lower() == "following" and _is_positive(after):
+        return "later"
+    return None
+
+
+def _is_positive(bound: exp.Expr | str | None) -> bool:
+    """Whether an offset is written as a number, or an interval, above zero."""
+    if bound is None or isinstance(bound, str):
+        return False
+    literal = bound.this if bound.key == "interval" else bound
+    return literal is not None and literal.key == "literal" and re.fullmatch(r"0*[1-9]\d*", literal.name) is not None
 
 
 def _union(sets: Iterable[frozenset[_T]]) -> frozenset[_T]:

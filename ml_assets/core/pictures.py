@@ -1,29 +1,38 @@
-"""The pictures of an exploration as PNG: small, light, and drawn from numbers that a table beside them can hold.
+"""Pictures of an exploration and of a search as PNG, drawn from numbers that a table beside them holds.
 
-Colours are Okabe and Ito's (2008), which people tell apart however they see colours; the heatmap's scale differs in
-lightness from its middle to either end. Nothing of matplotlib's global state is touched.
+The heatmap's scale differs in lightness from its middle to either end.
 """
 
 from __future__ import annotations
 
-import io
-from functools import cache
+import itertools
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.core.drawing import (
+    INK,
+    NARROW,
+    OTHERS,
+    PAGE,
+    PALETTE,
+    as_png,
+    drawable,
+    figure_of,
+    grid_of,
+    name_below,
+    name_ticks,
+    plain,
+    short_numbers,
+)
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ml_assets.core.exploration import Column, Exploration, Group
 
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-OTHERS = "#BBBBBB"
-INK, FAINT, PAGE = "#202328", "#8a9099", "#ffffff"
-DPI = 80
-LABEL = 22  # characters of a name or value in a picture
 COLUMNS = 12
 ASSOCIATIONS = 20
 PARTITIONS = 400
-NARROW = 9  # labels under an axis from which they stand on end
+LOGARITHMIC = 30  # how many times the least value the greatest is, from which an axis is logarithmic
 
 
 def pictures(found: Exploration) -> dict[str, bytes]:
@@ -36,66 +45,54 @@ def pictures(found: Exploration) -> dict[str, bytes]:
         "relations": _relations if found.relations else None,
         "time": _time if len(found.over_time) > 1 else None,
     }
-    return {name: _png(draw(found)) for name, draw in drawn.items() if draw}
+    return {name: as_png(draw(found)) for name, draw in drawn.items() if draw}
 
 
-def drawable(text: str, length: int = LABEL) -> str:
-    """A name or value as a picture can show it: on one line, shortened, signs that the font lacks as `?`."""
-    known = _signs()
-    shown = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
-    shown = shown if len(shown) <= length else shown[: length - 1] + "…"
-    return "".join(sign if ord(sign) in known else "?" for sign in shown)
+def search_picture(record: Mapping[str, Any]) -> bytes:
+    """The trials of a search as PNG: the metric over the trials, and over each parameter that was varied.
+
+    Args:
+        record: of a search, as a version keeps it: `trials` with `number`, `parameters`, `share` and `value`, `best`,
+            `metric` and `larger_is_better`.
+    """
+    trials = [trial for trial in record["trials"] if trial["value"] is not None]
+    best = next(trial for trial in trials if trial["number"] == record["best"])
+    names = list(best["parameters"])[: COLUMNS - 1]
+    across = 3 if names else 1
+    axes = grid_of(len(names) + 1, across, 2.4)
+    better = max if record["larger_is_better"] else min
+    whole = [trial for trial in trials if trial["share"] == best["share"]]
+    _dots(axes[0], [trial["number"] for trial in trials], trials, best)
+    so_far = list(itertools.accumulate((trial["value"] for trial in whole), better))
+    axes[0].step([trial["number"] for trial in whole], so_far, where="post", color=PALETTE[1], linewidth=1.2)
+    plain(axes[0], f"{record['metric']} by trial")
+    for each, name in zip(axes[1:], names, strict=False):
+        values = [trial["parameters"].get(name) for trial in trials]
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            _dots(each, values, trials, best)
+            if min(values) > 0 and max(values) / min(values) > LOGARITHMIC:
+                each.set_xscale("log")
+        else:
+            labels = sorted({str(value) for value in values})
+            _dots(each, [labels.index(str(value)) for value in values], trials, best)
+            name_below(each, labels)
+        plain(each, name)
+    return as_png(axes[0].figure)
 
 
-@cache
-def _signs() -> frozenset[int]:
-    from matplotlib import font_manager
-
-    # The font that comes with matplotlib: the same pictures on every machine.
-    return frozenset(font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap())
-
-
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor=PAGE)
-
-
-def _png(figure: Any) -> bytes:
-    from PIL import Image  # noqa: PLC0415
-
-    out = io.BytesIO()
-    figure.savefig(out, format="png", metadata={"Software": None})
-    # 64 colours: a third of the size, and nothing that one sees.
-    small = Image.open(out).convert("RGB").quantize(64, dither=Image.Dither.NONE)
-    out = io.BytesIO()
-    small.save(out, format="png", optimize=True)
-    return out.getvalue()
-
-
-def _plain(axes: Any, title: str = "") -> None:
-    axes.set_facecolor(PAGE)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(colors=FAINT, labelcolor=INK, labelsize=9)
-    if title:
-        axes.set_title(drawable(title, 34), fontsize=10, color=INK, loc="left", parse_math=False)
-
-
-def _names(axis: Any, labels: Sequence[str], **style: Any) -> None:
-    axis.set_ticks(range(len(labels)), [drawable(label) for label in labels], parse_math=False, **style)
-
-
-def _below(axes: Any, labels: Sequence[str]) -> None:
-    if len(labels) >= NARROW or max(map(len, labels), default=0) > NARROW:
-        _names(axes.xaxis, labels, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
-    else:
-        _names(axes.xaxis, labels, fontsize=8)
+def _dots(axes: Any, places: Sequence[float], trials: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> None:
+    """A dot for each trial, paler the fewer rows it learnt from; the best stands out."""
+    for place, trial in zip(places, trials, strict=True):
+        chosen = trial["number"] == best["number"]
+        axes.plot(
+            place, trial["value"], "o", color=PALETTE[5 if chosen else 0], markersize=8 if chosen else 4,
+            alpha=1 if chosen else 0.25 + 0.6 * trial["share"], zorder=3 if chosen else 2,
+        )  # fmt: skip
 
 
 def _target(found: Exploration) -> Any:
     column = next(each for each in found.columns if each.name == found.target)
-    figure = _figure(8, 3)
+    figure = figure_of(8, 3)
     _distribution(figure.subplots(), column)
     return figure
 
@@ -110,7 +107,7 @@ def _distributed(found: Exploration) -> list[Column]:
 
 def _columns(found: Exploration) -> Any:
     shown = _distributed(found)
-    for axes, column in zip(figure_axes := _grid(len(shown), 3, 2.1), shown, strict=False):
+    for axes, column in zip(figure_axes := grid_of(len(shown), 3, 2.1), shown, strict=False):
         _distribution(axes, column)
     return figure_axes[0].figure
 
@@ -124,13 +121,13 @@ def _distribution(axes: Any, column: Column) -> None:
         axes.xaxis.set_ticks(ends, labels, parse_math=False)
     elif column.kind == "number":
         axes.bar(range(len(rows)), rows, color=PALETTE[0])
-        _below(axes, [share.label for share in column.shares])
+        name_below(axes, [share.label for share in column.shares])
     else:
         axes.barh(range(len(rows)), rows, color=PALETTE[0])
-        _names(axes.yaxis, [share.label for share in column.shares], fontsize=8)
+        name_ticks(axes.yaxis, [share.label for share in column.shares], fontsize=8)
         axes.invert_yaxis()
-    _count(axes.xaxis if column.kind != "number" else axes.yaxis)
-    _plain(axes, column.name)
+    short_numbers(axes.xaxis if column.kind != "number" else axes.yaxis)
+    plain(axes, column.name)
 
 
 def _correlation(found: Exploration) -> Any:
@@ -138,18 +135,18 @@ def _correlation(found: Exploration) -> Any:
 
     size = len(found.numbers)
     width = max(4.5, 2.4 + 0.42 * size)
-    figure = _figure(width, width * 0.86)
+    figure = figure_of(width, width * 0.86)
     axes = figure.subplots()
     values = np.array([[np.nan if value is None else value for value in row] for row in found.correlation])
     shown = axes.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
-    _names(axes.yaxis, found.numbers)
-    _names(axes.xaxis, found.numbers, rotation=40, ha="right", rotation_mode="anchor")
+    name_ticks(axes.yaxis, found.numbers)
+    name_ticks(axes.xaxis, found.numbers, rotation=40, ha="right", rotation_mode="anchor")
     if size <= NARROW + 3:
         for (row, column), value in np.ndenumerate(values):
             if np.isfinite(value):
                 colour = PAGE if abs(value) > 0.6 else INK  # noqa: PLR2004 - dark from here on
                 axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
-    _plain(axes)
+    plain(axes)
     axes.spines[:].set_visible(False)
     figure.colorbar(shown, ax=axes, shrink=0.7, label="Pearson's r")
     return figure
@@ -157,7 +154,7 @@ def _correlation(found: Exploration) -> Any:
 
 def _associations(found: Exploration) -> Any:
     shown = found.associations[:ASSOCIATIONS]
-    figure = _figure(8, 1 + 0.3 * len(shown))
+    figure = figure_of(8, 1 + 0.3 * len(shown))
     axes = figure.subplots()
     measures = sorted({each.measure for each in found.associations})
     for place, each in enumerate(shown):
@@ -166,43 +163,43 @@ def _associations(found: Exploration) -> Any:
         axes.text(abs(each.value) + 0.01, place, f"{abs(each.value):.2f}{sign}", va="center", fontsize=9, color=INK)
     for colour, measure in zip(PALETTE, measures, strict=False):
         axes.barh(0, 0, color=colour, label=measure)
-    _names(axes.yaxis, [each.column for each in shown])
+    name_ticks(axes.yaxis, [each.column for each in shown])
     axes.set(xlim=(0, 1.15), ylim=(len(shown) - 0.4, -0.6))
     axes.legend(loc="lower right", frameon=False, fontsize=9)
-    _plain(axes)
+    plain(axes)
     return figure
 
 
 def _relations(found: Exploration) -> Any:
-    all_axes = _grid(len(found.relations), 2, 2.5)
+    all_axes = grid_of(len(found.relations), 2, 2.5)
     for axes, relation in zip(all_axes, found.relations, strict=False):
         _groups(axes, relation.groups, found.classes)
-        _below(axes, [group.label for group in relation.groups])
-        _plain(axes, relation.column)
+        name_below(axes, [group.label for group in relation.groups])
+        plain(axes, relation.column)
     _legend(all_axes[0].figure, found.classes)
     return all_axes[0].figure
 
 
 def _time(found: Exploration) -> Any:
     shown = found.over_time[-PARTITIONS:]
-    figure = _figure(8, 4)
+    figure = figure_of(8, 4)
     counts, target = figure.subplots(2, sharex=True)
     counts.bar(range(len(shown)), [group.rows for group in shown], width=0.9, color=PALETTE[0])
-    _count(counts.yaxis)
-    _plain(counts, "rows")
+    short_numbers(counts.yaxis)
+    plain(counts, "rows")
     if found.classes:
         _stack(target, shown, found.classes, width=0.9)
     else:
         places, low, middle, high = _quartiles(shown)
         target.fill_between(places, low, high, color=PALETTE[4], alpha=0.35, linewidth=0)
         target.plot(places, middle, color=PALETTE[0], linewidth=1.6, marker="o", markersize=2.5)
-        _count(target.yaxis)
+        short_numbers(target.yaxis)
     step = max(1, len(shown) // 12)
     labels = [drawable(group.label) for group in shown[::step]]
     target.xaxis.set_ticks(
         range(0, len(shown), step), labels, parse_math=False, rotation=40, ha="right", rotation_mode="anchor"
     )
-    _plain(target, found.target)
+    plain(target, found.target)
     _legend(figure, found.classes)
     return figure
 
@@ -215,7 +212,7 @@ def _groups(axes: Any, groups: Sequence[Group], classes: Sequence[str]) -> None:
     places, low, middle, high = _quartiles(groups)
     axes.vlines(places, low, high, color=PALETTE[4], linewidth=5, alpha=0.6)
     axes.plot(places, middle, color=PALETTE[0], linestyle="", marker="o", markersize=5)
-    _count(axes.yaxis)
+    short_numbers(axes.yaxis)
 
 
 def _quartiles(groups: Sequence[Group]) -> tuple[list[int], list[float], list[float], list[float]]:
@@ -249,22 +246,3 @@ def _legend(figure: Any, classes: Sequence[str]) -> None:
         for text, name in zip(legend.get_texts(), classes, strict=True):
             text.set_parse_math(False)
             text.set_text(drawable(name))
-
-
-def _grid(count: int, across: int, height: float) -> list[Any]:
-    """Axes for so many small pictures, those that are left over hidden."""
-    across = min(across, count)
-    down = -(-count // across)
-    figure = _figure(max(4.2 * across if across < 3 else 3.4 * across, 5), height * down + 0.3)  # noqa: PLR2004
-    found = list(figure.subplots(down, across, squeeze=False).flat)
-    for axes in found[count:]:
-        axes.set_visible(False)
-    return found
-
-
-def _count(axis: Any) -> None:
-    """Large numbers on an axis as 10k, 2M."""
-    from matplotlib.ticker import EngFormatter, MaxNLocator
-
-    axis.set_major_locator(MaxNLocator(5))
-    axis.set_major_formatter(EngFormatter(sep=""))

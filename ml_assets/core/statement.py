@@ -123,16 +123,34 @@ class Statement:
 
     def error(self, node: exp.Expr, expected: str, *, text: str | None = None) -> SqlError:
         """What is wrong with a part of the statement, with its place."""
+        start, end = self._reach(node)
+        return _error_at(self.sql, self.where, start, text or self.sql[start:end], expected)
+
+    def place(self, node: exp.Expr) -> tuple[int, int]:
+        """Line and column, from 1, where a part of the statement begins."""
+        start, _ = self._reach(node)
+        return _line_and_column(self.sql, start)
+
+    def text(self, node: exp.Expr) -> str:
+        """A part of the statement as it was written, in one line."""
+        start, end = self._reach(node)
+        return " ".join(self.sql[start:end].split())
+
+    def _reach(self, node: exp.Expr) -> tuple[int, int]:
         # sqlglot gives a place to leaves only: a node reaches from its first leaf to its last.
         leaves = [node] if "start" in node.meta else [leaf for leaf in node.walk() if "start" in leaf.meta]
         start = min((leaf.meta["start"] for leaf in leaves), default=0)
         end = max((leaf.meta["end"] for leaf in leaves), default=len(self.sql) - 1)
-        return _error_at(self.sql, self.where, start, text or self.sql[start : end + 1], expected)
+        return start, end + 1
 
 
 def _error_at(sql: str, where: str, offset: int, text: str, expected: str) -> SqlError:
+    return SqlError(where, *_line_and_column(sql, offset), text, expected)
+
+
+def _line_and_column(sql: str, offset: int) -> tuple[int, int]:
     before = sql[:offset]
-    return SqlError(where, before.count("\n") + 1, offset - before.rfind("\n"), text, expected)
+    return before.count("\n") + 1, offset - before.rfind("\n")
 
 
 def read_statement(sql: str, where: str, allowed: Collection[str] | None = None) -> Statement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import math
 import os
@@ -20,8 +21,14 @@ if TYPE_CHECKING:
 
     from ml_assets.core.tasks import Task, Values
 
-# Only classes of this library are built from a declaration: an import path is code that runs.
-ALLOWED = "sklearn."
+# Only classes of these packages are built from a declaration, and of those it allows: an import path is code that runs.
+ALLOWED = ("sklearn", "lightgbm", "xgboost")
+EXTRAS = {"lightgbm": "boosting", "xgboost": "boosting"}
+# These take all cores and print what they do; sums over several threads differ in their last digits.
+SETTLED: Mapping[str, Mapping[str, Any]] = {
+    "lightgbm": {"n_jobs": 1, "verbose": -1},
+    "xgboost": {"n_jobs": 1, "verbosity": 0},
+}
 LINEAGE = ("_partition", "_source", "_row")
 # Up to here a second OpenMP thread gains next to nothing on gradient boosting (44,000 rows of 9 features: 0.69 s, not
 # 0.76 s), and beside other work threads that wait for each other lose by far more (3.3 to 7 s, not 2.0 s).
@@ -50,8 +57,71 @@ class Words:
     stop_words: str | None = None
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """All that an unfitted pipeline is made from (see `build_pipeline`), and the classes that it is to know."""
+
+    estimator: str
+    parameters: Mapping[str, Any]
+    kinds: Mapping[str, str]
+    seed: int
+    task: Task = "regression"
+    words: Words = Words()
+    allowed: tuple[str, ...] = ()
+    preprocessing: str | None = None
+    classes: tuple[str, ...] = ()
+
+    def pipeline(self, **parameters: Any) -> Pipeline:
+        """The pipeline, with parameters that go before the recipe's own."""
+        return build_pipeline(
+            self.estimator, {**self.parameters, **parameters}, self.kinds, self.seed, task=self.task, words=self.words,
+            allowed=self.allowed, preprocessing=self.preprocessing,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fitted pipeline and what it says of the rows that it learnt from.
+
+    Attributes:
+        pipeline: fitted.
+        threads: in how many it was fitted and has predicted.
+        predicted: as `predict` returns it.
+    """
+
+    pipeline: Pipeline
+    threads: int
+    predicted: Values
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the predictions' bytes."""
+        return hashlib.sha256(self.predicted.tobytes()).hexdigest()
+
+
+def train(recipe: Recipe, rows: pl.DataFrame, target: str, threads: int | None = None) -> Trained:
+    """Train by a recipe: whoever trains again from a record calls this too.
+
+    Args:
+        recipe: what the pipeline is made from.
+        rows: those to learn from, in the order of their lineage.
+        target: the target's name.
+        threads: in how many; as many as the rows are worth where it is left out.
+    """
+    threads = threads or threads_worth(rows.height)
+    pipeline = recipe.pipeline()
+    fit(pipeline, rows, recipe.kinds, target, task=recipe.task, classes=recipe.classes, threads=threads)
+    return Trained(pipeline, threads, predict(pipeline, rows, recipe.kinds, recipe.task, threads=threads))
+
+
 def feature_kinds(
-    columns: Mapping[str, Any], *, target: str, time: str | None, task: Task = "regression", text: Sequence[str] = ()
+    columns: Mapping[str, Any],
+    *,
+    target: str,
+    time: str | None,
+    task: Task = "regression",
+    text: Sequence[str] = (),
+    group: str | None = None,
 ) -> dict[str, str]:
     """Which columns of a feature table are features, and of which kind.
 
@@ -61,6 +131,7 @@ def feature_kinds(
         time: the time column: it orders rows and is no feature.
         task: what the target is predicted as.
         text: columns that hold text to be read word by word; other text is a category.
+        group: the column by which rows are parted: no row that is judged has a value that was learnt.
 
     Returns:
         Name → `number` (booleans too), `category`, `date` (a number: days since 1970) or `text`, in the table's order.
@@ -72,7 +143,7 @@ def feature_kinds(
     if target not in columns:
         raise TrainingError(f"target: {returned.format(target)}")
     _refuse_target(target, columns[target], task)
-    others = {target, time, *LINEAGE}
+    others = {target, time, group, *LINEAGE}
     kinds = {name: _kind(name, dtype, text) for name, dtype in columns.items() if name not in others}
     for name in text:
         if name not in columns:
@@ -93,38 +164,57 @@ def build_pipeline(
     *,
     task: Task = "regression",
     words: Words = Words(),
+    allowed: Sequence[str] = (),
+    preprocessing: str | None = None,
 ) -> Pipeline:
     """An unfitted pipeline: the columns as the estimator needs them, then the estimator.
 
-    Histogram gradient boosting takes numbers as they are, missing ones too, and categories as integers. All others get
-    the median for a missing number and a column for each category; numbers are scaled for those that compare or add up
-    features: to the unit of their spread, or to 0 … 1 where an estimator refuses what is negative (naive Bayes on
-    counts). Text becomes a column for each word. A category or a word that training never saw is no error: new ones do
-    appear.
+    Boosting by histograms (scikit-learn's, LightGBM, XGBoost) takes numbers as they are, missing ones too, and
+    categories as integers. All others get the median for a missing number and a column for each category; numbers are
+    scaled for those that compare or add up features: to the unit of their spread, or to 0 … 1 where an estimator
+    refuses what is negative (naive Bayes on counts). Text becomes a column for each word. A category or a word that
+    training never saw is no error: new ones do appear.
+
+    A classifier that only ranks (a support vector machine) is calibrated by Platt's sigmoid over five folds of the
+    training rows: metrics and predictions need probabilities.
+
+    Args:
+        estimator: import path of a class.
+        parameters: its arguments.
+        kinds: feature → kind, as `feature_kinds` tells them.
+        seed: its `random_state`, where it has one and the parameters say no other.
+        task: what the target is predicted as.
+        words: how text becomes numbers.
+        allowed: packages that the class may come from, beside `ALLOWED`.
+        preprocessing: `module:function` that is called with `kinds` and the estimator, and returns the transformer
+            that takes the place of the derived one; its input is what `as_inputs` returns.
 
     Raises:
         TrainingError: if the estimator is outside the allow-list, does not import, does not fit the task or refuses its
-            parameters.
+            parameters; or the preprocessing does not import or returns no transformer.
     """
+    from sklearn.calibration import CalibratedClassifierCV
     from sklearn.pipeline import Pipeline
 
-    model = _estimator_class(estimator, task)
-    arguments = dict(parameters)
+    model = _estimator_class(estimator, task, allowed)
     known = model().get_params()
-    if "random_state" in known:
-        arguments.setdefault("random_state", seed)
-    unknown = sorted(set(arguments) - set(known))
+    unknown = sorted(set(parameters) - set(known))
     if unknown:
         raise TrainingError(
             f"training.parameters: {estimator} has no parameter {unknown[0]!r}. It has: {', '.join(sorted(known))}"
         )
-    made = model(**arguments)
+    settled = {"random_state": seed} if "random_state" in known else {}
+    settled |= SETTLED.get(estimator.partition(".")[0], {})
+    made = model(**settled | dict(parameters))
+    columns = _columns(made, kinds, words) if preprocessing is None else _own_columns(preprocessing, made, kinds)
     if task != "regression" and not hasattr(made, "predict_proba"):
-        raise TrainingError(
-            f"training.estimator: {estimator} gives no probabilities with these parameters, and metrics and "
-            "predictions need them. Remedy: an estimator that does, such as sklearn.linear_model.LogisticRegression"
-        )
-    return Pipeline([("columns", _columns(made, kinds, words)), ("estimator", made)])
+        if not hasattr(made, "decision_function"):
+            raise TrainingError(
+                f"training.estimator: {estimator} gives no probabilities with these parameters, and metrics and "
+                "predictions need them. Remedy: an estimator that does, such as sklearn.linear_model.LogisticRegression"
+            )
+        made = CalibratedClassifierCV(made, ensemble=False)
+    return Pipeline([("columns", columns), ("estimator", made)])
 
 
 def _columns(estimator: Any, kinds: Mapping[str, str], words: Words) -> Any:
@@ -141,7 +231,7 @@ def _columns(estimator: Any, kinds: Mapping[str, str], words: Words) -> Any:
     takes = estimator.__sklearn_tags__().input_tags
     encoder: Any
     scaling: Any
-    if type(estimator).__name__.startswith("HistGradientBoosting"):
+    if type(estimator).__name__.startswith(("HistGradientBoosting", "LGBM", "XGB")):
         encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan)
         scaling = "passthrough"
     else:
@@ -160,6 +250,20 @@ def _columns(estimator: Any, kinds: Mapping[str, str], words: Words) -> Any:
     return ColumnTransformer(parts, sparse_threshold=0.3 if takes.sparse else 0)
 
 
+def _own_columns(path: str, estimator: Any, kinds: Mapping[str, str]) -> Any:
+    """What a project's own function makes of the columns."""
+    module, _, name = path.partition(":")
+    try:
+        made = getattr(importlib.import_module(module), name)(dict(kinds), estimator)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise TrainingError(f"training.preprocessing: {path!r}: {error}. Expected `module:function`") from error
+    if not (hasattr(made, "fit") and hasattr(made, "transform")):
+        raise TrainingError(
+            f"training.preprocessing: {path!r} returned a {type(made).__name__}. Remedy: return an unfitted transformer"
+        )
+    return made
+
+
 def fit(
     pipeline: Pipeline,
     rows: pl.DataFrame,
@@ -172,7 +276,33 @@ def fit(
 ) -> Pipeline:
     """Fit a pipeline on rows, in their order; a classification learns the positions of labels in `classes`.
 
-    In so many threads as are given, else as the rows are worth: a sum in more of them is another one in its last bits.
+    Args:
+        pipeline: unfitted.
+        rows: with the features and the target.
+        kinds: feature → kind.
+        target: the target's name.
+        task: what it is predicted as.
+        classes: of a classification.
+        threads: how many may work at it; by default as many as so many rows are worth. Sums depend on it in their last
+            digits: the same model again needs the same number.
+
+    Raises:
+        TrainingError: if a row has no target, or a feature has no value in any row.
+    """
+    inputs, wanted = learnable(rows, kinds, target, task=task, classes=classes)
+    with pinned(threads or threads_worth(rows.height)):
+        return pipeline.fit(inputs, wanted)
+
+
+def learnable(
+    rows: pl.DataFrame,
+    kinds: Mapping[str, str],
+    target: str,
+    *,
+    task: Task = "regression",
+    classes: Sequence[str] = (),
+) -> tuple[pd.DataFrame, Any]:
+    """What a pipeline is fitted on: the features as it takes them, and values or positions of labels, shape (n,).
 
     Raises:
         TrainingError: if a row has no target, or a feature has no value in any row.
@@ -197,9 +327,7 @@ def fit(
             f"feature {empty[0]!r} is missing in all {rows.height} training rows. Remedy: leave it out of "
             "features.sql, or train on partitions that have it"
         )
-    wanted = labels.to_numpy() if task == "regression" else as_actual(labels, task, classes).astype(int)
-    with threads_for(rows.height, threads):
-        return pipeline.fit(inputs, wanted)
+    return inputs, labels.to_numpy() if task == "regression" else as_actual(labels, task, classes).astype(int)
 
 
 def predict(
@@ -217,7 +345,7 @@ def predict(
         multiclass: probabilities, shape (n, classes), in the order of the classes it was fitted on.
     """
     inputs = as_inputs(rows, kinds)
-    with threads_for(rows.height, threads):
+    with pinned(threads or threads_worth(rows.height)):
         if task == "regression":
             values: Values = pipeline.predict(inputs).astype(float)
             return values
@@ -227,17 +355,17 @@ def predict(
 
 def threads_worth(rows: int) -> int:
     """How many threads so many rows are worth: one, or as many as this process may use cores."""
-    from joblib import cpu_count  # noqa: PLC0415
+    from joblib import cpu_count  # noqa: PLC0415 - heed what a container may use
 
     return 1 if rows <= ROWS_FOR_ONE_THREAD else int(os.environ.get("OMP_NUM_THREADS") or cpu_count())
 
 
 @contextmanager
-def threads_for(rows: int, threads: int | None = None) -> Iterator[None]:
-    """Within the block OpenMP and BLAS use as many threads as so many rows are worth, or as are given."""
+def pinned(threads: int) -> Iterator[None]:
+    """Within the block OpenMP and the libraries of linear algebra use so many threads."""
     from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
-    with threadpool_limits(limits=threads or threads_worth(rows)):
+    with threadpool_limits(limits=threads):
         yield
 
 
@@ -274,11 +402,15 @@ def as_inputs(rows: pl.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
     )
 
 
-def packages() -> dict[str, str]:
-    """Versions of the libraries that a fitted pipeline depends on."""
+def packages(estimator: str = "sklearn.") -> dict[str, str]:
+    """Versions of the libraries that a fitted pipeline depends on, that of its estimator included."""
     from importlib.metadata import version  # noqa: PLC0415
 
-    return {name: version(name) for name in ("scikit-learn", "numpy", "scipy", "pandas", "polars", "duckdb", "skops")}
+    library = estimator.partition(".")[0]
+    names = ["scikit-learn", "numpy", "scipy", "pandas", "polars", "duckdb", "skops"]
+    found = {name: version(name) for name in names}
+    # The same library comes in several distributions: what it says of itself.
+    return found | ({library: importlib.import_module(library).__version__} if library in EXTRAS else {})
 
 
 def _kind(name: str, dtype: Any, text: Sequence[str]) -> str:
@@ -310,16 +442,27 @@ def _refuse_target(target: str, dtype: Any, task: Task) -> None:
         )
 
 
-def _estimator_class(path: str, task: Task) -> Any:
+def is_allowed(path: str, allowed: Sequence[str] = ()) -> bool:
+    """Whether a class may be imported: it stands in one of the packages, by its whole name."""
+    return any(path.startswith(f"{package.rstrip('.')}.") for package in (*ALLOWED, *allowed))
+
+
+def _estimator_class(path: str, task: Task, allowed: Sequence[str]) -> Any:
     from sklearn.base import is_classifier, is_regressor
 
-    if not path.startswith(ALLOWED):
-        raise TrainingError(f"training.estimator: {path!r} is not allowed; classes of scikit-learn are (`sklearn.…`)")
+    if not is_allowed(path, allowed):
+        packages = ", ".join(f"`{package.rstrip('.')}.…`" for package in (*ALLOWED, *allowed))
+        raise TrainingError(
+            f"training.estimator: {path!r} is not allowed; classes of {packages} are. Remedy: one of those, or name "
+            "its package in training.allowed"
+        )
     module, _, name = path.rpartition(".")
     try:
         model = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise TrainingError(f"training.estimator: {path!r} does not import: {error}") from error
+        extra = EXTRAS.get(str(getattr(error, "name", "")))
+        remedy = f". Remedy: install the extra, as in `pip install 'ml-assets[{extra}]'`" if extra else ""
+        raise TrainingError(f"training.estimator: {path!r} does not import: {error}{remedy}") from error
     kind, fits = ("regressor", is_regressor) if task == "regression" else ("classifier", is_classifier)
     try:
         usable = isinstance(model, type) and hasattr(model, "get_params") and fits(model())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,12 +18,15 @@ from ml_assets.lake.sql import Table, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     import duckdb
 
 # Project names start with a letter: no project can take this schema.
 LEDGER = Table("_ledger", "events")
-Kind = Literal["decision", "registered", "promoted", "rejected", "replayed"]
+Kind = Literal["decision", "registered", "awaiting", "promoted", "rejected", "replayed"]
+# What a judgement comes to: it waits for a person, serves, or never will.
+VERDICTS = frozenset({"awaiting", "promoted", "rejected"})
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class Entry:
         partition: the partition decided on, the one whose quarantined rows re-entered, or the first one that a promoted
             version serves; "" where there is none.
         version: the model version, 0 where there is none.
-        action: for a decision: `hold` or `retrain`; else "".
+        action: for a decision: `hold` or `retrain`; for a verdict that a person gave: `approve`, `decline`, `promote`
+            or `rollback`; `supersede` where a newer version took the place of one that waited; else "".
         standing: for a decision: `live`, `backfill` or `again`; else "".
         reason: why, in one sentence.
         evidence: what it rests on, JSON.
@@ -110,7 +115,10 @@ class Ledger:
         """
         with self._lake.transaction(commit) as transaction:
             new = drafts(read_entries(transaction.cursor, commit.project))
-            return self._write(transaction, commit, new) if new else []
+            added = self._write(transaction, commit, new) if new else []
+        if added:
+            _keep_head(self._lake, added[-1])
+        return added
 
     def entries(self, project: str, kind: Kind | None = None) -> list[Entry]:
         """A project's entries, oldest first."""
@@ -141,6 +149,27 @@ class Ledger:
             [[getattr(entry, name) for name in COLUMNS] for entry in added],
         )
         return added
+
+
+def heads_file(lake: Lake) -> Path:
+    """Where the head of every append is kept: beside the lake, not in it, so that a ledger that was cut short shows."""
+    return lake.folder.with_name("ledger.heads")
+
+
+def _keep_head(lake: Lake, entry: Entry) -> None:
+    # Added, never replaced, and only after the commit: a kill in between leaves a line out, and no line is ever wrong.
+    # One short write at the end of a file is whole whoever else writes.
+    with heads_file(lake).open("a", encoding="utf-8") as file:
+        file.write(f"{entry.id}:{entry.hash}\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_all(cursor: duckdb.DuckDBPyConnection) -> list[Entry]:
+    """The whole ledger, of all projects, as a cursor's transaction sees it, in the order of its numbers."""
+    if not table_exists(cursor, LEDGER):
+        return []
+    return [Entry(*row) for row in cursor.execute(f"SELECT {_LISTED} FROM {LEDGER.path} ORDER BY id").fetchall()]
 
 
 def read_entries(cursor: duckdb.DuckDBPyConnection, project: str) -> list[Entry]:
@@ -175,17 +204,47 @@ def current_champion(entries: Sequence[Entry]) -> int | None:
 
 def verdict_of(entries: Sequence[Entry], run_id: str) -> Entry | None:
     """The verdict that a run came to, whatever other runs have written since; None where it came to none."""
-    return next((one for one in entries if one.run_id == run_id and one.kind in {"promoted", "rejected"}), None)
+    return next((one for one in entries if one.run_id == run_id and one.kind in VERDICTS and not one.action), None)
+
+
+def last_verdict(entries: Sequence[Entry], version: int) -> Entry | None:
+    """What last became of a version; None while nobody has judged it."""
+    return next((one for one in reversed(entries) if one.version == version and one.kind in VERDICTS), None)
+
+
+def waiting(entries: Sequence[Entry]) -> int | None:
+    """The version that waits for a person, or None; a newer one that passes takes its place."""
+    return next((version for version, stage in stages(entries).items() if stage == "awaiting"), None)
+
+
+def before_champion(entries: Sequence[Entry]) -> int | None:
+    """The version that the champion took over from when it was first promoted, or None.
+
+    Not the one that served a moment ago: whoever goes back twice arrives at the one before, not at the first again.
+    """
+    served = [entry.version for entry in entries if entry.kind == "promoted"]
+    first = served.index(served[-1]) if served else 0
+    return served[first - 1] if first else None
+
+
+def champion_on(entries: Sequence[Entry], moment: datetime) -> int | None:
+    """The version that was champion by the clock, whatever partitions it scored; None before the first.
+
+    Args:
+        entries: a project's entries, oldest first.
+        moment: with its zone.
+    """
+    return current_champion([entry for entry in entries if datetime.fromisoformat(entry.at) <= moment])
 
 
 def stages(entries: Sequence[Entry]) -> dict[int, str]:
-    """Each version's stage: candidate, champion, retired or rejected."""
+    """Each version's stage: candidate, awaiting, champion, retired or rejected."""
     found: dict[int, str] = {}
     for entry in entries:
         if entry.kind == "registered":
             found[entry.version] = "candidate"
-        elif entry.kind == "rejected":
-            found[entry.version] = "rejected"
+        elif entry.kind in {"awaiting", "rejected"}:
+            found[entry.version] = entry.kind
         elif entry.kind == "promoted":
             found = {version: "retired" if stage == "champion" else stage for version, stage in found.items()}
             found[entry.version] = "champion"

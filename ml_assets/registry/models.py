@@ -7,29 +7,40 @@ fixed list: a model file is data here, never code (ADR 0003).
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ml_assets.core.training import predict
 from ml_assets.registry.artefact import settle
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import polars as pl
     from sklearn.pipeline import Pipeline
 
     from ml_assets.core.tasks import Task, Values
 
 TRUSTED_TYPES = [
+    "collections.OrderedDict",
+    # The boosters are stored as their own text or binary format, which their libraries parse.
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor",
     "numpy.dtype",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.metrics._dist_metrics.EuclideanDistance64",
     "sklearn.neighbors._kd_tree.KDTree",
     "sklearn.tree._tree.Tree",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBClassifier",
+    "xgboost.sklearn.XGBRegressor",
 ]
 MODEL, RECORD, EVALUATION = "model.skops", "version.json", "evaluation.json"
 
@@ -44,14 +55,22 @@ class TrainingSet:
 
     Attributes:
         snapshot: the lake's version.
-        train, test: keys of the partitions.
-        rows: rows in both.
+        train, test: keys of the partitions: of all that is learnt from, and of what judges the version. The same where
+            rows are parted by lot.
+        rows: rows in all of them, validation and holdout included.
         content_hash: SHA-256 over the rows' values, in order.
         run_id: the run that chose it.
         decision: id of the ledger entry that asked for it, 0 where a person did.
         through: the newest partition that could be used.
-        test_share: share of rows held out by chance, where train and test are the same partition; 0 where they are not.
+        test_share: share of rows held out by chance, where train and test are the same partitions; else 0.
         seed: of that chance.
+        validation: keys of the partitions among `train` that judged the trials of a search.
+        holdout: keys of the partitions that no choice looked at.
+        lots: what a row's lot hangs on: `random` (the row), `stratified` or `grouped`.
+        by: the column of strata or groups, "" where there is none.
+        validation_share, holdout_share: shares of rows that drew those sides.
+        leakage: what the leakage gate found, each with `name`, `words` and the reason it was `waived` for; "" where it
+            was not, and then no model learns from these rows.
         contents: what its partitions hold in the tables that `features` is made from, as counts and sums of hashes;
             empty where nobody noted it.
     """
@@ -66,12 +85,30 @@ class TrainingSet:
     through: str
     test_share: float = 0.0
     seed: int = 0
+    validation: tuple[str, ...] = ()
+    holdout: tuple[str, ...] = ()
+    lots: Literal["random", "stratified", "grouped"] = "random"
+    by: str = ""
+    validation_share: float = 0.0
+    holdout_share: float = 0.0
+    leakage: tuple[dict[str, str], ...] = ()
     contents: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> TrainingSet:
+        """A training set as JSON holds it."""
+        keys = {name: tuple(stored.get(name, ())) for name in ("train", "test", "validation", "holdout", "leakage")}
+        return cls(**{**stored, **keys})
+
+    @property
+    def waived(self) -> dict[str, str]:
+        """The findings of the leakage gate that were let pass, each with the written reason."""
+        return {each["name"]: each["waived"] for each in self.leakage if each["waived"]}
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The partitions that any of its rows stand in, in their order."""
-        return tuple(sorted({*self.train, *self.test}))
+        return tuple(sorted({*self.train, *self.test, *self.holdout}))
 
 
 @dataclass(frozen=True)
@@ -94,6 +131,10 @@ class Version:
         task: what it was trained for.
         classes: labels as text, in the order of its probabilities: for `binary` the negative one, then the positive
             one; empty for a regression.
+        allowed: packages of the project's own, whose estimators its model may hold.
+        search: how its parameters were found: `trials` with their metric in each fold, and which is the best; empty
+            where nothing was searched. The best are in `parameters` too.
+        holdout: `rows`, and `metrics` on the rows that no choice looked at; empty where there are none.
         sources: what it was declared with, to be read again: `clean_sql`, `features_sql`, `schema_source`, and
             `declaration`, the rest as JSON values. Empty in records from before they were kept, like the next.
         threads: in how many it was trained and predicts; 0 where nobody noted it.
@@ -118,10 +159,18 @@ class Version:
     reference: dict[str, Any] = field(default_factory=dict)
     task: Task = "regression"
     classes: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+    search: dict[str, Any] = field(default_factory=dict)
+    holdout: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, Any] = field(default_factory=dict)
     threads: int = 0
     environment: dict[str, str] = field(default_factory=dict)
     predictions: str = ""
+
+
+def as_stored(version: Version) -> dict[str, Any]:
+    """A version's record as plain values, as it stands in its folder."""
+    return dict(json.loads(json.dumps(asdict(version))))
 
 
 class Registry:
@@ -157,7 +206,7 @@ class Registry:
         try:
             skops.io.dump(model, draft / MODEL)
             settle(draft / MODEL)
-            _refuse_untrusted(draft / MODEL)
+            _trusted_types(draft / MODEL, fields.get("allowed", ()))
             artefact = _sha256(draft / MODEL)
             while True:
                 number = max(self.numbers(project.name), default=0) + 1
@@ -186,10 +235,9 @@ class Registry:
                 f"{project} has no version {number}. It has: {', '.join(map(str, self.numbers(project))) or 'none'}"
             )
         stored = json.loads(path.read_text(encoding="utf-8"))
-        training_set = stored.pop("training_set")
-        training_set |= {"train": tuple(training_set["train"]), "test": tuple(training_set["test"])}
-        stored["classes"] = tuple(stored.get("classes", ()))
-        return Version(**stored, training_set=TrainingSet(**training_set))
+        training_set = TrainingSet.of(stored.pop("training_set"))
+        stored |= {name: tuple(stored.get(name, ())) for name in ("classes", "allowed")}
+        return Version(**stored, training_set=training_set)
 
     def newest(self, project: str, run_id: str) -> Version:
         """The version that a run trained, else the newest.
@@ -209,7 +257,14 @@ class Registry:
         Raises:
             RegistryError: if the file is not the one that was registered, or holds a type that is not trusted.
         """
-        return _load(self._file(version.project, version.number, MODEL), version.artefact)
+        path = self._file(version.project, version.number, MODEL)
+        if not path.is_file():
+            raise RegistryError(f"{path}: the model file is missing. Remedy: restore it from a backup, or train again")
+        # A file that was touched since it was loaded is read and hashed again; to ask costs microseconds.
+        state = path.stat()
+        return _load(
+            path, version.artefact, version.allowed, (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        )
 
     def path(self, version: Version, name: str) -> Path:
         """Where a file of a version stands."""
@@ -241,17 +296,48 @@ class Registry:
             )
         return predict(self.load(version), rows, version.features, version.task)
 
-    def write_evaluation(self, version: Version, evaluation: dict[str, Any]) -> None:
-        """Keep a version's evaluation beside it."""
-        path = self._file(version.project, version.number, EVALUATION)
-        draft = path.with_suffix(".new")
-        draft.write_text(json.dumps(evaluation, indent=1), encoding="utf-8")
-        draft.replace(path)
+    def write_evaluation(
+        self, version: Version, evaluation: dict[str, Any], pictures: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Keep a version's evaluation beside it, with its pictures: name → PNG."""
+        text = json.dumps({**evaluation, "pictures": sorted(pictures or {})}, indent=1, allow_nan=False)
+        contents = {f"{name}.png": content for name, content in (pictures or {}).items()}
+        # The numbers last: whoever reads a picture's name in them finds the picture.
+        for name, content in {**contents, EVALUATION: text.encode()}.items():
+            path = self._file(version.project, version.number, name)
+            draft = path.with_suffix(".new")
+            draft.write_bytes(content)
+            draft.replace(path)
+
+    def picture(self, project: str, number: int, name: str) -> bytes | None:
+        """A picture that a version's evaluation names; None for any other file."""
+        stored = self.evaluation(project, number)
+        if stored is None or name not in stored.get("pictures", ()):
+            return None
+        return self._file(project, number, f"{name}.png").read_bytes()
 
     def evaluation(self, project: str, number: int) -> dict[str, Any] | None:
         """A version's evaluation, or None where it has not been evaluated."""
         path = self._file(project, number, EVALUATION)
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+    def record_hash(self, project: str, number: int) -> str:
+        """SHA-256 of a version's record as it lies in its folder.
+
+        Raises:
+            RegistryError: if there is no such version.
+        """
+        self.version(project, number)
+        return _sha256(self._file(project, number, RECORD))
+
+    def hashes(self, project: str, number: int) -> dict[str, str]:
+        """SHA-256 of a version's `record` and `artefact` as they lie in its folder; "" where a file is gone."""
+        files = {"record": self._file(project, number, RECORD), "artefact": self._file(project, number, MODEL)}
+        return {name: _sha256(file) if file.is_file() else "" for name, file in files.items()}
+
+    def size(self, version: Version) -> int:
+        """Bytes of a version's model file."""
+        return self._file(version.project, version.number, MODEL).stat().st_size
 
     def snapshots(self) -> set[int]:
         """The lake snapshots that versions were trained on, or are about to be: upkeep spares them."""
@@ -285,8 +371,7 @@ class Registry:
         for name in (run_id, "latest"):
             path = folder / f"{name}.json"
             if path.is_file():
-                stored = json.loads(path.read_text(encoding="utf-8"))
-                return TrainingSet(**stored | {"train": tuple(stored["train"]), "test": tuple(stored["test"])})
+                return TrainingSet.of(json.loads(path.read_text(encoding="utf-8")))
         raise RegistryError(f"{project} has no training set yet. Remedy: materialize {project}/training_set")
 
     def _file(self, project: str, number: int, name: str) -> Path:
@@ -294,12 +379,11 @@ class Registry:
 
 
 @lru_cache(maxsize=8)
-def _load(path: Path, artefact: str) -> Pipeline:
+def _load(path: Path, artefact: str, allowed: tuple[str, ...], state: tuple[int, ...]) -> Pipeline:  # noqa: ARG001 - another state is another file
     import skops.io
 
     _refuse_changed(path, artefact)
-    _refuse_untrusted(path)
-    return skops.io.load(path, trusted=TRUSTED_TYPES)
+    return skops.io.load(path, trusted=_trusted_types(path, allowed))
 
 
 def _refuse_changed(path: Path, artefact: str) -> None:
@@ -312,12 +396,33 @@ def _refuse_changed(path: Path, artefact: str) -> None:
         )
 
 
-def _refuse_untrusted(path: Path) -> None:
+def _trusted_types(path: Path, allowed: Sequence[str]) -> list[str]:
+    """The types that a model file may hold: those of the list, and estimators of packages that the project allows.
+
+    Raises:
+        RegistryError: if it holds another.
+    """
     import skops.io
 
-    unknown = [name for name in skops.io.get_untrusted_types(file=path) if name not in TRUSTED_TYPES]
+    found = skops.io.get_untrusted_types(file=path)
+    unknown = [name for name in found if name not in TRUSTED_TYPES and not _is_own_estimator(name, allowed)]
     if unknown:
-        raise RegistryError(f"{path}: holds {unknown[0]}, which is not on the list of trusted types")
+        raise RegistryError(
+            f"{path}: holds {unknown[0]}, which is not on the list of trusted types. Remedy: another estimator or "
+            "preprocessing; or, for an estimator class of your own, name its package in training.allowed"
+        )
+    return list(found)
+
+
+def _is_own_estimator(name: str, allowed: Sequence[str]) -> bool:
+    """Whether a type is an estimator of an allowed package: nothing but one is built, whatever a record allows."""
+    from sklearn.base import BaseEstimator
+
+    if not any(name.startswith(f"{package.rstrip('.')}.") for package in allowed):
+        return False
+    module, _, kind = name.rpartition(".")
+    found = getattr(importlib.import_module(module), kind, None)
+    return isinstance(found, type) and issubclass(found, BaseEstimator)
 
 
 def _sha256(path: Path) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.lake.origin import origin_warning
-from ml_assets.registry.ledger import Entry, read_entries, stages
+from ml_assets.registry.ledger import VERDICTS, Entry, read_entries, stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,9 +65,9 @@ class ModelVersion:
 
     Attributes:
         record: how it was made.
-        stage: candidate, champion, retired or rejected.
+        stage: candidate, awaiting, champion, retired or rejected.
         test: its metrics on the rows held out; empty where it has not been evaluated.
-        verdict: the entry that promoted or rejected it, or None.
+        verdict: what last became of it: it waits, was promoted or rejected; or None.
     """
 
     record: Version
@@ -212,7 +212,7 @@ def _partitions(cursor: duckdb.DuckDBPyConnection, project: Project, entries: li
 
 def _versions(registry: Registry, project: Project, entries: list[Entry]) -> tuple[ModelVersion, ...]:
     # The ledger says which there are: a folder without its entry was written a moment ago.
-    verdicts = {entry.version: entry for entry in entries if entry.kind in {"promoted", "rejected"}}
+    verdicts = {entry.version: entry for entry in entries if entry.kind in VERDICTS}
     found = []
     for number, stage in sorted(stages(entries).items()):
         stored = registry.evaluation(project.name, number)

@@ -55,6 +55,7 @@ DECLARATION: dict[str, Any] = {
     "target": "price",
     "training": {"estimator": "sklearn.linear_model.LinearRegression", "window": 2, "test": 1, "seed": 7},
     "gates": [{"metric": "mape", "at_most": 0.2}, {"metric": "r2", "at_least": 0.5}],
+    "promotion": {"minimum_rows": 50},
     "monitoring": {"minimum_rows": 50},
     "retraining": {"tolerance": 1.5, "cooldown": 1, "minimum_rows": 20},
 }
@@ -141,6 +142,9 @@ class Market:
 
     def refresh(self, month: str) -> str:
         return self._run(self.defs.resolve_job_def(f"{NAME}_refresh"), partition_key=month)
+
+    def run_job(self, name: str) -> str:
+        return self._run(self.defs.resolve_job_def(name))
 
     def retrain(self, *, through: str = "", decision: int = 0) -> str:
         ops = {f"{NAME}__training_set": {"config": {"through": through}}}

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
-from small_market import CLEAN, FEATURES, JUDGING, NAME, PREPARING, TRAINING, Market, open_market, sales
+from small_market import CLEAN, FEATURES, JUDGING, NAME, PREPARING, TRAINING, Market, open_market
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,49 +125,20 @@ def test_the_jobs_are_the_refresh_of_a_partition_and_the_retraining(declared: Ma
     }
 
     assert selected == {"flats_refresh": PARTITIONED, "flats_retrain": set(TRAINING)}
+    assert {job.name for job in declared.defs.jobs} == {*selected, "flats_approve"}
     assert declared.defs.resolve_job_def("flats_retrain").tags["ml_assets/retraining"] == NAME
 
 
-def test_the_sensor_and_the_schedule_run_without_being_switched_on(declared: Market) -> None:
-    (sensor,), (schedule,) = declared.defs.sensors, declared.defs.schedules
+def test_the_sensors_and_the_schedule_run_without_being_switched_on(declared: Market) -> None:
+    sensors, (schedule,) = declared.defs.sensors, declared.defs.schedules
 
-    assert (sensor.name, sensor.job_name) == ("flats_retraining", "flats_retrain")
-    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
-    assert (schedule.name, schedule.job_name) == ("flats_refresh", "flats_refresh")
+    assert [(sensor.name, sensor.job.name) for sensor in sensors] == [
+        ("flats_arrivals", "flats_refresh"), ("flats_retraining", "flats_retrain")
+    ]  # fmt: skip
+    assert {sensor.default_status for sensor in sensors} == {dg.DefaultSensorStatus.RUNNING}
+    assert (schedule.name, schedule.job_name) == ("flats_refresh", "flats_look")
     assert schedule.cron_schedule == "0 6 * * *"
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
-
-
-@pytest.mark.parametrize(
-    ("decided", "day", "outcome"),
-    [
-        ([], "2024-01-31", "no partition of flats has ended yet: the first is 2024-01"),
-        ([], "2024-02-01", ["2024-01"]),
-        ([], "2024-04-01", ["2024-03"]),
-        (["2024-01"], "2024-02-01", "the source has no newer partition yet"),
-        (["2024-01"], "2024-04-01", ["2024-02", "2024-03"]),
-        (["2024-01", "2024-02", "2024-03"], "2024-05-17", "the source has no 2024-04 yet"),
-    ],
-)
-def test_the_schedule_refreshes_what_has_ended_and_has_its_file_and_is_not_there(
-    declared: Market, tmp_path: Path, decided: list[str], day: str, outcome: str | list[str]
-) -> None:
-    for month in ("2024-01", "2024-02", "2024-03"):
-        declared.write(month, sales(month, rows=1))
-    (schedule,) = declared.defs.schedules
-    now = datetime.fromisoformat(f"{day}T06:00:00+00:00")
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance, declared.settings():
-        for month in decided:
-            instance.report_runless_asset_event(dg.AssetMaterialization([NAME, "decision"], partition=month))
-        resources = {"lake": declared.defs.resources["lake"]}
-        with dg.build_schedule_context(instance=instance, scheduled_execution_time=now, resources=resources) as tick:
-            asked = schedule(tick)
-
-    if isinstance(asked, dg.SkipReason):
-        assert asked.skip_message == outcome
-    else:
-        assert [request.partition_key for request in asked] == outcome
-        assert [request.run_key for request in asked] == [f"flats-{month}-{day}" for month in outcome]
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import csv
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-import dagster as dg
 import pytest
 from small_market import COLUMNS, JUDGING, NAME, PREPARING, Market, open_market, sales
 
 from ml_assets.assets.common import blocks_name, register_blocks
 from ml_assets.assets.source import held_by_source, to_be_read, touched
-from ml_assets.automation.schedules import due_parts, late_keys
 from ml_assets.history import catch_up
 
 if TYPE_CHECKING:
@@ -175,67 +172,6 @@ def test_the_order_of_rows_and_their_place_are_no_change(tmp_path: Path) -> None
         assert touched(market.project, market.lake) == []
 
 
-def test_a_block_that_grew_is_asked_for_by_the_schedule(tmp_path: Path) -> None:
-    market = open_market(tmp_path, features=WITHOUT_TIME, source={"files": "sales/all.csv"}, partitions=BLOCKS)
-    write_one(market, sales("2024-01", rows=40))
-    market.instance.add_dynamic_partitions(blocks_name(market.project), ["block-000001", "block-000002"])
-    market.materialize(("raw",), "block-000001", "block-000002")
-    write_one(market, sales("2024-01", rows=60))
-    (schedule,) = market.defs.schedules
-
-    now = datetime.fromisoformat("2024-05-01T06:00:00+00:00")
-    resources = {"lake": (market.defs.resources or {})["lake"]}
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance, market.settings():
-        with dg.build_schedule_context(instance=instance, scheduled_execution_time=now, resources=resources) as tick:
-            asked = schedule(tick)
-        there = instance.get_dynamic_partitions(blocks_name(market.project))
-
-    assert [request.partition_key for request in asked] == ["block-000002", "block-000003"]
-    assert there == ["block-000001", "block-000002", "block-000003"]
-
-
-def asked_at(market: Market, moment: str) -> list[str] | str:
-    """What the schedule asks for at a moment, or why it asks for nothing."""
-    (schedule,) = market.defs.schedules
-    resources = {"lake": (market.defs.resources or {})["lake"]}
-    with (
-        market.settings(),
-        dg.DagsterInstance.local_temp(str(market.folder)) as instance,
-        dg.build_schedule_context(
-            instance=instance, scheduled_execution_time=datetime.fromisoformat(moment), resources=resources
-        ) as tick,
-    ):
-        asked = schedule(tick)
-    return str(asked.skip_message) if isinstance(asked, dg.SkipReason) else [one.partition_key for one in asked]
-
-
-def test_of_a_file_that_ends_long_ago_no_partition_after_its_rows_is_asked_for(tmp_path: Path) -> None:
-    market = open_market(tmp_path, source={"files": "sales/all.csv", "time": "month || '-01'"})
-    write_one(market, sales("2024-01"))
-
-    assert asked_at(market, "2034-05-01T06:00:00+00:00") == "the source has no 2034-04 yet"
-    write_one(market, [*sales("2024-01"), *sales("2034-04")])
-    assert asked_at(market, "2034-05-01T06:00:00+00:00") == ["2034-04"]
-
-
-def test_blocks_whose_file_is_not_there_are_not_asked_for(tmp_path: Path) -> None:
-    market = open_market(tmp_path, features=WITHOUT_TIME, source={"files": "sales/all.csv"}, partitions=BLOCKS)
-
-    assert asked_at(market, "2024-05-01T06:00:00+00:00") == "the source has no other rows yet"
-
-
-def test_a_row_without_a_readable_time_that_comes_later_is_found_by_the_schedule(tmp_path: Path) -> None:
-    market = open_market(tmp_path, source={"files": "sales/all.csv", "time": "month || '-01'", "lookback": 1})
-    rows = [*sales("2024-01", rows=30), *sales("2024-02", rows=30), *sales("2024-03", rows=30)]
-    write_one(market, rows)
-    market.materialize(PREPARING, "2024-01", "2024-03")
-    stray = {**sales("2024-03", rows=1)[0], "nr": "77", "contract": "stray", "month": "March"}
-    write_one(market, [*rows, stray])
-
-    with market.settings():
-        assert late_keys(market.project, market.lake, ["2024-01", "2024-02", "2024-03"]) == ["2024-01"]
-
-
 def test_rows_that_a_file_of_many_lost_are_gone_after_catching_up(tmp_path: Path) -> None:
     market = open_market(tmp_path, features=WITHOUT_TIME, source={"files": "sales/all.csv"}, partitions=BLOCKS)
     rows = sales("2024-01", rows=75)
@@ -251,25 +187,6 @@ def test_rows_that_a_file_of_many_lost_are_gone_after_catching_up(tmp_path: Path
         catch_up(market.instance, market.defs, market.book(), market.project, changes=found, say=lambda _: None)
         assert touched(market.project, market.lake) == []
     assert counts(market, "features") == {keys[0]: 25, keys[1]: 25}
-
-
-def test_a_month_whose_file_was_archived_stays_and_stops_nothing(tmp_path: Path) -> None:
-    market = open_market(tmp_path)
-    for month in ("2024-01", "2024-02"):
-        market.write(month, sales(month))
-    market.materialize(PREPARING, "2024-01", "2024-02")
-    market.file("2024-02").unlink()
-
-    with market.settings():
-        assert late_keys(market.project, market.lake, ["2024-01", "2024-02"]) == []
-        assert list(map(str, touched(market.project, market.lake))) == ["2024-02: 60 rows, gone from the source"]
-
-
-def test_a_partition_that_failed_before_a_later_one_is_due_again(tmp_path: Path) -> None:
-    market = open_market(tmp_path)
-    due = due_parts(market.project, market.project.start_of("2024-05"), ["2024-01", "2024-02", "2024-04"])
-
-    assert [part.key for part in due] == ["2024-03", "2024-05"]
 
 
 def test_padded_headers_are_no_change(tmp_path: Path) -> None:
@@ -311,17 +228,3 @@ def test_a_time_with_an_offset_is_that_moment_also_in_an_hour_that_comes_twice(t
     market.materialize(("raw",), "2024-11-03-00:00", "2024-11-03-02:00")
 
     assert counts(market, "raw") == {"2024-11-03-01:00": 2, "2024-11-03-01:00-0500": 2}
-
-
-def test_a_row_of_an_older_block_is_a_duplicate_in_a_newer_one(tmp_path: Path) -> None:
-    market = open_market(tmp_path, features=WITHOUT_TIME, source={"files": "sales/all.csv"}, partitions=BLOCKS)
-    write_one(market, [*sales("2024-01", rows=25), *sales("2024-01", rows=30)])
-    keys = ["block-000001", "block-000002", "block-000003"]
-    register_blocks(market.instance, market.project, keys)
-
-    market.materialize(PREPARING, keys[0], keys[-1])
-    together = counts(market, "features")
-    market.materialize(PREPARING[1:], keys[1])
-
-    assert together == counts(market, "features") == {"block-000003": 5, "block-000001": 25}
-    assert market.metadata("validated", keys[1])["duplicates_rows"] == 25

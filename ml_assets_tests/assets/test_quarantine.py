@@ -18,9 +18,10 @@ from small_market import COLUMNS, JUDGED, JUDGING, NAME, PREPARING, Market, Row,
 from typer.testing import CliRunner
 
 from ml_assets import cli, reentry, runs
+from ml_assets.core.showing import WIDTH, visible
 from ml_assets.errors import RunFailedError
 from ml_assets.lake.resource import shared_lake
-from ml_assets.quarantine import WIDTH, Quarantine, export, read_quarantine, visible
+from ml_assets.quarantine import Quarantine, export, read_quarantine
 from ml_assets.quarantine_tables import tables
 
 if TYPE_CHECKING:

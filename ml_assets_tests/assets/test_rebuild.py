@@ -143,14 +143,15 @@ def test_a_model_file_from_before_files_were_settled_is_compared_all_the_same(tm
 
 
 def rebuild_pipeline(market: Market) -> Any:
-    from ml_assets.assets.model import train_model
+    from ml_assets.assets.model import recipe_of
     from ml_assets.assets.rows import rows_to_learn, training_rows
+    from ml_assets.core.training import train
 
     version = market.registry.version(NAME, 1)
     rows = rows_to_learn(
         market.project, training_rows(market.lake, market.project, version.training_set), version.training_set
     )
-    return train_model(market.project, rows, version.features, version.parameters).pipeline
+    return train(recipe_of(market.project, version.features, version.classes), rows, version.target).pipeline
 
 
 # ------------------------------------------------------------------------------------------------ what differs
@@ -306,13 +307,13 @@ def test_threads_are_those_of_the_record(tmp_path: Path, monkeypatch: pytest.Mon
     assert market.registry.version(NAME, 1).threads == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     used = []
-    fit = training.threads_for
+    pinned = training.pinned
 
-    def spied(rows: int, threads: int | None = None) -> Any:
+    def spied(threads: int) -> Any:
         used.append(threads)
-        return fit(rows, threads)
+        return pinned(threads)
 
-    monkeypatch.setattr(training, "threads_for", spied)
+    monkeypatch.setattr(training, "pinned", spied)
     assert again(market).same
     assert used == [2, 2], "fitted and predicted"
     assert os.environ["OMP_NUM_THREADS"] == "1"

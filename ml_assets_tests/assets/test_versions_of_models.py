@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from small_market import NAME, PREPARING, TRAINING, Market, RunFailed, entry, open_market, sales
 
-from ml_assets.assets.promotion import _from_now_on, _unless_overtaken
+from ml_assets.assets.promotion import _unless_overtaken, from_now_on
 from ml_assets.assets.rows import content_hash
 from ml_assets.project import digest
 from ml_assets.registry.ledger import Draft, stages
@@ -65,7 +65,12 @@ def test_a_version_records_what_it_was_made_of(story: Story) -> None:
     assert version.packages.keys() >= {"scikit-learn", "numpy", "skops"}
     (registered,) = [entry for entry in market.ledger("registered") if entry.version == 3]
     assert registered.run_id == version.run_id == version.training_set.run_id
-    assert registered.facts == {"decision": version.training_set.decision, "artefact": version.artefact}
+    assert registered.facts == {
+        "decision": version.training_set.decision,
+        "artefact": version.artefact,
+        "record": market.registry.record_hash(NAME, 3),
+        "by": "somebody in Dagster's UI",
+    }
 
 
 def test_the_metrics_are_those_of_the_predictions_on_the_rows_of_each_split(story: Story) -> None:
@@ -274,7 +279,7 @@ def test_a_promotion_serves_from_the_partition_after_its_rows_and_after_all_that
 
     def serves_from(*decided: str) -> str:
         entries = [entry(number, month) for number, month in enumerate(decided, 1)]
-        return _from_now_on(market.project, version, promoted, entries).partition
+        return from_now_on(market.project, version, promoted, entries).partition
 
     assert version.training_set.through == "2024-05"
     assert serves_from() == "2024-06"
@@ -288,9 +293,10 @@ def test_a_verdict_that_was_overtaken_is_not_written(story: Story) -> None:
     promoted = Draft(NAME, "promoted", "better", {}, version=2)
     champion = entry(1, "2024-01", kind="promoted")
     other, itself = replace(champion, version=3), replace(champion, version=2, kind="rejected")
+    registered = replace(champion, version=2, kind="registered")
 
     def written(*entries: Entry) -> list[Draft]:
-        return _unless_overtaken(market.project, version, promoted, 1, entries)
+        return _unless_overtaken(market.project, version, promoted, 1, [registered, *entries])
 
     assert [draft.version for draft in written(champion)] == [2]
     assert written(champion, other) == [], "another has been promoted meanwhile"

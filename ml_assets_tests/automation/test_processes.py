@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 # A program with a child and a grandchild; the marker is on every command line. `stubborn`: ignores SIGTERM.
 TREE = """

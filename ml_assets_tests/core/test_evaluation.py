@@ -149,17 +149,30 @@ def models(rows: int, seed: int, *, better_by: float = 0.0) -> tuple[np.ndarray,
 
 @pytest.mark.parametrize("metric", ["mse", "rmse", "mae", "mape"])
 @pytest.mark.parametrize("better_by", [0.0, 1.0, 5.0])
-def test_the_comparison_is_a_paired_one_sided_t_test(metric: str, better_by: float) -> None:
-    actual, challenger, champion = models(80, 1, better_by=better_by)
+def test_the_comparison_is_a_paired_one_sided_t_test_over_groups_of_neighbours(metric: str, better_by: float) -> None:
+    actual, challenger, champion = models(140, 1, better_by=better_by)
     result = compare(metric, actual, challenger, champion)
 
     losses = [row_losses(metric, actual, predicted) for predicted in (champion, challenger)]
-    expected = stats.ttest_rel(*losses, alternative="greater").pvalue
+    means = [one.reshape(14, 10).mean(axis=1) for one in losses]
+    expected = stats.ttest_rel(*means, alternative="greater").pvalue
     assert result.p_value == pytest.approx(expected)
     assert result.better == (expected < SIGNIFICANCE)
     assert result.challenger == pytest.approx(regression_metrics(actual, challenger)[metric])
     assert result.champion == pytest.approx(regression_metrics(actual, champion)[metric])
-    assert (result.metric, result.rows) == (metric, 80)
+    assert (result.metric, result.rows, result.groups) == (metric, 140, 14)
+
+
+@pytest.mark.parametrize("metric", ["mse", "rmse", "mae"])
+def test_a_gain_below_the_smallest_that_counts_does_not_count(metric: str) -> None:
+    actual, challenger, champion = models(4000, 1, better_by=1)
+    found = compare(metric, actual, challenger, champion)
+    gain = 1 - found.challenger / found.champion
+
+    assert found.better
+    assert compare(metric, actual, challenger, champion, minimum_gain=gain / 4).better
+    assert not compare(metric, actual, challenger, champion, minimum_gain=gain).better
+    assert compare(metric, actual, challenger, champion, minimum_gain=gain).p_value == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("metric", ["rmse", "mae", "mape"])
@@ -203,7 +216,7 @@ def test_a_comparison_can_be_stored_as_json(rows: int) -> None:
     stored = asdict(compare("rmse", *models(rows, 2, better_by=5)))
 
     assert json.loads(json.dumps(stored, allow_nan=False)) == stored
-    assert [type(value) for value in stored.values()] == [str, int, float, float, float, bool]
+    assert [type(value) for value in stored.values()] == [str, int, float, float, float, bool, int, float]
 
 
 # Classification

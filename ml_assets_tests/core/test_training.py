@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from sklearn.pipeline import Pipeline
 
+    from ml_assets.core.tasks import Task
+
 BOOSTING = "sklearn.ensemble.HistGradientBoostingRegressor"
 KINDS = {"town": "category", "area": "number", "new": "number"}
 
@@ -99,7 +101,7 @@ def test_a_feature_table_that_no_model_can_learn_from_is_refused(columns: dict[s
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("os.system", "'os.system' is not allowed; classes of scikit-learn are"),
+        ("os.system", "'os.system' is not allowed; classes of `sklearn.…`"),
         ("sklearnx.ensemble.Forest", "is not allowed"),
         (" sklearn.linear_model.Ridge", "is not allowed"),
         ("sklearn", "is not allowed"),
@@ -168,6 +170,57 @@ def test_a_category_may_be_missing_that_never_was_in_training() -> None:
 
     unknown, missing = predicted(model, town=["SOUTH", None], area=[80.0] * 2, new=[True] * 2)
     assert unknown == missing
+
+
+LINEAR = "sklearn.linear_model.LinearRegression"
+
+
+@pytest.mark.parametrize("gaps", [True, False], ids=["with gaps in training", "without"])
+@pytest.mark.parametrize(
+    ("estimator", "task"),
+    [
+        (LINEAR, "regression"),
+        ("sklearn.linear_model.Ridge", "regression"),
+        ("sklearn.linear_model.LogisticRegression", "binary"),
+        ("sklearn.linear_model.LogisticRegression", "multiclass"),
+    ],
+)
+def test_linear_models_predict_categories_and_gaps_that_training_never_saw(
+    estimator: str, task: Task, *, gaps: bool
+) -> None:
+    rows = flats() if gaps else flats().drop_nulls()
+    bounds = {"binary": [400_000], "multiclass": [200_000, 400_000]}.get(task)
+    classes = [str(number) for number in range(len(bounds) + 1)] if bounds else []
+    if bounds:
+        above = pl.sum_horizontal((pl.col("price") > bound).cast(pl.Int64) for bound in bounds)
+        rows = rows.with_columns(above.cast(pl.String).alias("price"))
+    kinds = {**KINDS, "sold": "date"}
+    rows = rows.with_columns(pl.date(2024, 1, 1 + pl.int_range(rows.height) % 28).alias("sold"))
+    if gaps:
+        rows = rows.with_columns(pl.when(pl.int_range(rows.height) % 20 > 2).then("sold").alias("sold"))
+    model = fit(build_pipeline(estimator, {}, kinds, 7, task=task), rows, kinds, "price", task=task, classes=classes)
+
+    known = {"town": "EAST", "area": 80.0, "new": True, "sold": date(2024, 1, 9)}
+    gap: dict[str, Any] = dict.fromkeys(known)
+    odd = [known, known | {"town": "SOUTH"}, known | {"town": ""}, *(known | {name: None} for name in known), gap]
+    odd += [known | {"area": math.nan}, known | {"area": math.inf}]
+    said = predict(model, pl.DataFrame(odd, schema={name: rows.schema[name] for name in known}), kinds, task)
+
+    assert len(said) == len(odd)
+    assert np.isfinite(said).all()
+    if task != "regression":
+        assert (said >= 0).all()
+        assert (said <= 1).all()
+
+
+def test_a_category_that_a_linear_model_never_saw_adds_nothing() -> None:
+    rows = flats().drop_nulls()
+    model = trained(rows, estimator=LINEAR)
+    (unseen,) = predicted(model, town=["SOUTH"], area=[80.0], new=[True])
+    towns = predicted(model, town=["EAST", "NORTH", "WEST"], area=[80.0] * 3, new=[True] * 3)
+    effects = model["estimator"].coef_[:3]
+
+    assert [town - unseen for town in towns] == pytest.approx(effects.tolist())
 
 
 @pytest.mark.parametrize("name", ["town", "area", "new"])
@@ -433,13 +486,24 @@ def test_text_without_any_word_is_refused() -> None:
         fit(pipeline, rows, MIXED, "label", task="binary", classes=("let", "sale"))
 
 
-@pytest.mark.parametrize(
-    ("estimator", "parameters"),
-    [("sklearn.svm.LinearSVC", {}), ("sklearn.linear_model.SGDClassifier", {}), ("sklearn.svm.SVC", {})],
-)
-def test_a_classifier_without_probabilities_is_refused(estimator: str, parameters: dict[str, Any]) -> None:
-    with pytest.raises(TrainingError, match=rf"{estimator} gives no probabilities with these parameters.*Remedy"):
+def test_a_classifier_that_neither_ranks_nor_gives_probabilities_is_refused() -> None:
+    estimator, parameters = "sklearn.ensemble.VotingClassifier", {"estimators": [], "voting": "hard"}
+    with pytest.raises(TrainingError, match="cannot be made without arguments"):
         build_pipeline(estimator, parameters, MIXED, 0, task="binary")
+    with pytest.raises(TrainingError, match=r"own_estimators.Stubborn gives no probabilities.*Remedy"):
+        build_pipeline("own_estimators.Stubborn", {}, MIXED, 0, task="binary", allowed=["own_estimators"])
+
+
+@pytest.mark.parametrize(
+    "estimator", ["sklearn.svm.SVC", "sklearn.svm.LinearSVC", "sklearn.linear_model.SGDClassifier"]
+)
+def test_a_classifier_that_only_ranks_is_calibrated(estimator: str) -> None:
+    rows = notices(60, seed=1)
+    chances = predict(classifier(estimator), rows, MIXED, "binary")
+
+    truth = (rows["label"] == "sale").to_numpy()
+    assert np.mean((chances > 0.5) == truth) > 0.9
+    assert 0 < chances.min() < 0.2 < 0.8 < chances.max() < 1
 
 
 @pytest.mark.parametrize("path", ["sklearn.linear_model.Ridge", "sklearn.cluster.KMeans", BOOSTING])

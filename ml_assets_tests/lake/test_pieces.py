@@ -17,7 +17,7 @@ def pieces_left(lake: Lake) -> list[str]:
     return [path.name for path in (lake.folder / PIECES).glob("*")]
 
 
-def test_pieces_are_one_table_in_their_order_and_leave_nothing_behind(lake: Lake, table: Table) -> None:
+def test_pieces_are_one_table_and_leave_nothing_behind(lake: Lake, table: Table) -> None:
     pieces = [
         pl.DataFrame({"a": ["one", None]}),
         pl.DataFrame({"b": [time(12, 30)], "a": ["three"]}),
@@ -28,7 +28,9 @@ def test_pieces_are_one_table_in_their_order_and_leave_nothing_behind(lake: Lake
             writer.add(piece)
         assert pieces_left(lake)
     with lake.reader() as cursor:
-        assert read(cursor, table).equals(pl.concat(pieces, how="diagonal"))
+        found = read(cursor, table)
+    # Without lineage rows have no order: DuckDB may write the files of a table side by side.
+    assert found.sort("a", "b").equals(pl.concat(pieces, how="diagonal").sort("a", "b"))
     assert not pieces_left(lake)
 
 

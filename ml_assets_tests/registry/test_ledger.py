@@ -15,7 +15,20 @@ from hypothesis import strategies as st
 from ledger_writers import THREADS, TURNS, append_from_threads, draft
 
 from ml_assets.lake.connection import Commit, Lake
-from ml_assets.registry.ledger import COLUMNS, LEDGER, Draft, Entry, Kind, Ledger, champion_at, seal, stages
+from ml_assets.registry.ledger import (
+    COLUMNS,
+    LEDGER,
+    Draft,
+    Entry,
+    Kind,
+    Ledger,
+    before_champion,
+    champion_at,
+    champion_on,
+    current_champion,
+    seal,
+    stages,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -270,7 +283,7 @@ def test_a_stage_is_what_last_happened_to_a_version_and_only_the_last_promoted_i
     entries: list[Entry],
 ) -> None:
     # Neither a decision nor rows that re-entered change what a version is.
-    names = {"registered": "candidate", "rejected": "rejected", "promoted": "retired"}
+    names = {"registered": "candidate", "awaiting": "awaiting", "rejected": "rejected", "promoted": "retired"}
     last = {entry.version: (number, entry.kind) for number, entry in enumerate(entries) if entry.kind in names}
     newest_promotion = max((number for number, entry in enumerate(entries) if entry.kind == "promoted"), default=-1)
     expected = {
@@ -278,6 +291,29 @@ def test_a_stage_is_what_last_happened_to_a_version_and_only_the_last_promoted_i
     }
     assert stages(entries) == expected
     assert list(stages(entries).values()).count("champion") <= 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(LIVES)
+def test_going_back_again_and_again_ends_at_the_first_champion(entries: list[Entry]) -> None:
+    gone = list(entries)
+    for _ in range(10):
+        before = before_champion(gone)
+        if before is None:
+            break
+        assert before != current_champion(gone)
+        gone.append(entry_of("promoted", before))
+    promoted = [entry.version for entry in entries if entry.kind == "promoted"]
+    assert current_champion(gone) == (promoted[0] if promoted else None)
+
+
+def test_who_was_champion_is_told_by_the_clock() -> None:
+    first, second = (
+        replace(entry_of("promoted", version), at=f"2024-05-0{day}T12:00:00.000+00:00")
+        for version, day in ((1, 2), (2, 4))
+    )
+    answers = [champion_on([first, second], datetime(2024, 5, day, 12, tzinfo=UTC)) for day in (1, 2, 3, 4, 5)]
+    assert answers == [None, 1, 1, 2, 2]
 
 
 def test_no_project_can_take_the_ledgers_place() -> None:

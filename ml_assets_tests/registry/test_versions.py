@@ -221,7 +221,7 @@ def test_a_model_with_a_type_that_is_not_on_the_list_is_refused_unread(
     assert registry.numbers("houses") == []
     # As if an older platform, or somebody with access to the folder, had written it.
     with monkeypatch.context() as careless:
-        careless.setattr("ml_assets.registry.models._refuse_untrusted", lambda _: None)
+        careless.setattr("ml_assets.registry.models._trusted_types", lambda *_: [])
         version = registry.register(foreign, FIELDS)
     with pytest.raises(RegistryError, match=refused):
         registry.load(version)
@@ -242,7 +242,7 @@ def test_an_evaluation_is_kept_beside_its_version(registry: Registry, model: Pip
     assert registry.evaluation("houses", 2) is None
     for value in (0.5, 0.25):
         registry.write_evaluation(version, {"metrics": {"mape": value}, "gates": []})
-        assert registry.evaluation("houses", 1) == {"metrics": {"mape": value}, "gates": []}
+        assert registry.evaluation("houses", 1) == {"metrics": {"mape": value}, "gates": [], "pictures": []}
     assert registry.version("houses", 1) == version
     assert {path.name for path in (registry.folder / "houses" / "1").iterdir()} == {
         "model.skops",

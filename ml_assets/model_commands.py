@@ -1,0 +1,255 @@
+"""The commands about versions: `ml-assets models …`, `approve` and `decline`, and `ml-assets audit …`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ml_assets.lake.connection import Lake
+    from ml_assets.project import Project
+    from ml_assets.registry.ledger import Entry
+    from ml_assets.registry.models import Registry
+
+Which = Annotated[str, typer.Argument(metavar="PROJECT[@N]", help="The project, and the number of a version.")]
+One = Annotated[str, typer.Argument(metavar="PROJECT@N", help="The project and the number of a version.")]
+Name = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's name.")]
+By = Annotated[str, typer.Option("--by", metavar="WHO", help="Who acts; the login's name where it is left out.")]
+Why = Annotated[str, typer.Option("--why", metavar="WHY", help="The reason: it stays in the record.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+models_app = typer.Typer(no_args_is_help=True, help="Versions: which there are, how they differ, and which serves.")
+audit_app = typer.Typer(no_args_is_help=True, help="Whether the record is what was written.")
+
+
+def approve(which: Which, *, why: Why, by: By = "") -> None:
+    """Let the version serve that waits for a person."""
+    from ml_assets.assets import acts  # noqa: PLC0415
+
+    project, number = _split(which)
+    _tell(acts.approve(project, _lake(), number, acts.Person(by, why)))
+
+
+def decline(which: Which, *, why: Why, by: By = "") -> None:
+    """Reject the version that waits for a person; the champion stays."""
+    from ml_assets.assets import acts  # noqa: PLC0415
+
+    project, number = _split(which)
+    _tell(acts.decline(project, _lake(), number, acts.Person(by, why)))
+
+
+@models_app.command()
+def promote(which: One, *, why: Why, by: By = "") -> None:
+    """Let a version serve that has never served, whatever its verdict was."""
+    from ml_assets.assets import acts  # noqa: PLC0415
+
+    project, number = _split(which)
+    _tell(acts.promote(project, _lake(), _demanded(project, number), acts.Person(by, why)))
+
+
+@models_app.command()
+def rollback(which: Which, *, why: Why, by: By = "") -> None:
+    """Let a version serve again that has served: the one before the champion, or a given one."""
+    from ml_assets.assets import acts  # noqa: PLC0415
+
+    project, number = _split(which)
+    _tell(acts.roll_back(project, _lake(), number, acts.Person(by, why)))
+
+
+@models_app.command(name="list")
+def list_(name: Name, *, as_json: Json = False) -> None:
+    """Every version with its stage, its error on rows held out, and the last word on it."""
+    from ml_assets.core.tasks import title_of  # noqa: PLC0415
+    from ml_assets.lives import list_versions  # noqa: PLC0415
+
+    project, _ = _split(name)
+    found = list_versions(project, _registry(), _entries(project))
+    if as_json:
+        _print_json(found)
+        return
+    columns = ("version", "stage", "made (UTC)", "learnt from", "tested on", title_of(project.watched), "MB", "why")
+    rows = (
+        (
+            one["version"], one["stage"], _minute(one["made"]), " … ".join(one["learnt_from"]),
+            " … ".join(one["tested_on"]), _figure(one["error"]), f"{one['size_mb']:.2f}", one["reason"],
+        )
+        for one in found
+    )  # fmt: skip
+    _print_table(f"{project.name}: {len(found)} version{'s' * (len(found) != 1)}", columns, rows)
+
+
+@models_app.command()
+def show(which: Which, *, as_json: Json = False) -> None:
+    """Everything recorded of a version, the champion where none is named: how it was made and what became of it."""
+    from ml_assets.lives import leaves, show_version, version_named  # noqa: PLC0415
+
+    project, number = _split(which)
+    entries = _entries(project)
+    found = show_version(project, _registry(), entries, version_named(project, number, entries))
+    if as_json:
+        _print_json(found)
+        return
+    title = f"{project.name} version {found['record']['number']}: {found['stage']}"
+    evaluation = {"metrics": (found["evaluation"] or {}).get("metrics", {})}
+    facts = {**found["record"], "record_sha256": found["record_sha256"], **evaluation}
+    _print_table(title, ("what", "value"), ((name, _figure(value)) for name, value in leaves(facts)))
+    life = ((_minute(one["at"]), one["kind"], one["serves_from"], one["reason"]) for one in found["life"])
+    _print_table("its life", ("when (UTC)", "what", "serves from", "why"), life)
+
+
+@models_app.command()
+def diff(
+    which: One,
+    other: Annotated[int, typer.Argument(metavar="[M]", help="The other version; the champion it began from.")] = 0,
+    *,
+    as_json: Json = False,
+) -> None:
+    """What differs between the records and test metrics of two versions."""
+    from ml_assets.lives import diff_versions  # noqa: PLC0415
+
+    project, number = _split(which)
+    second = _demanded(project, number)
+    first = other or _registry().version(project.name, second).parent
+    if not first:
+        raise typer.BadParameter(f"version {second} began from no champion: name the other version")
+    found = diff_versions(project, _registry(), first, second)
+    if as_json:
+        _print_json(found)
+        return
+    rows = ((name, _figure(one), _figure(two)) for name, (one, two) in found.items())
+    _print_table(f"{project.name}", ("what", f"version {first}", f"version {second}"), rows)
+
+
+@models_app.command()
+def served(
+    name: Name,
+    *,
+    on: Annotated[str, typer.Option("--on", metavar="WHEN", help="A day or a moment in UTC, such as 2024-05-03.")],
+    as_json: Json = False,
+) -> None:
+    """Which version served on a day: for the day's own rows, and by the clock."""
+    from ml_assets import lives  # noqa: PLC0415
+
+    project, _ = _split(name)
+    start, end = lives.parse_moment(on)
+    with _lake().reader() as cursor:
+        found = lives.served(cursor, project, start, end)
+    if as_json:
+        _print_json(found)
+        return
+    rows: Iterable[Sequence[Any]] = (
+        (one["partition"], _or_none(one["champion"]), ", ".join(map(str, one["scored_by"])) or "not scored")
+        for one in found["by_partition"]
+    )
+    title = f"Rows of {on}: whose predictions they have"
+    _print_table(title, ("partition", "version by the ledger", "version in the lake"), rows)
+    rows = ((_minute(one["since"]), _or_none(one["champion"]), one["why"]) for one in found["by_clock"])
+    _print_table(f"The clock on {on}: who was champion", ("from (UTC)", "version", "why"), rows)
+
+
+@audit_app.command()
+def verify(
+    *,
+    head: Annotated[str, typer.Option("--head", metavar="ID:HASH", help="A head that an earlier audit printed.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Find any edit of the ledger or of a version's files. Prints the head: note it where nobody here can write."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from ml_assets.registry.audit import verify as run  # noqa: PLC0415
+
+    found = run(_lake(), _registry(), head)
+    if as_json:
+        _print_json(asdict(found))
+    else:
+        for finding in found.findings:
+            typer.echo(finding, err=True)
+        told = f"{len(found.findings)} findings" if found.findings else "all as it was written"
+        typer.echo(f"{found.entries:,} entries and the files of {found.versions:,} versions: {told}")
+        typer.echo(f"head {found.head or 'none: the ledger is empty'}")
+    if found.findings:
+        raise typer.Exit(1)
+
+
+def _split(which: str) -> tuple[Project, int | None]:
+    """`PROJECT` or `PROJECT@N`."""
+    from ml_assets.projects import load_project  # noqa: PLC0415
+
+    name, at, number = which.partition("@")
+    if at and not number.isdecimal():
+        raise ValueError(f"{which}: expected the number of a version after @, as in {name}@3")
+    return load_project(name), int(number) if at else None
+
+
+def _demanded(project: Project, number: int | None) -> int:
+    if number is None:
+        raise ValueError(f"{project.name}: name the version, as in {project.name}@3")
+    return number
+
+
+def _lake() -> Lake:
+    from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
+
+    return shared_lake().lake
+
+
+def _registry() -> Registry:
+    from ml_assets.assets.common import registry  # noqa: PLC0415
+
+    return registry()
+
+
+def _entries(project: Project) -> list[Entry]:
+    from ml_assets.registry.ledger import Ledger  # noqa: PLC0415
+
+    return Ledger(_lake()).entries(project.name)
+
+
+def _tell(entry: Entry) -> None:
+    serves = f", serves from {entry.partition}" if entry.kind == "promoted" else ""
+    typer.echo(f"{entry.project} version {entry.version} {entry.kind}{serves}: {entry.reason}")
+    if entry.kind == "rejected" and entry.action == "approve":
+        raise typer.Exit(1)
+
+
+def _print_json(found: Any) -> None:
+    typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+
+
+def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        # A person's reason is text, never markup.
+        table.add_row(*(Text("".join(_visible(str(cell)))) for cell in row))
+    console = Console(markup=False, highlight=False, emoji=False)
+    console.print(table)
+    console.print()
+
+
+def _visible(text: str) -> Iterator[str]:
+    return (one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
+def _minute(at: str) -> str:
+    return at[:16].replace("T", " ")
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_figure, value)) if len(value) < 5 else f"{value[0]} … {value[-1]}"  # noqa: PLR2004
+    return f"{value:,.4g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _or_none(version: int | None) -> str:
+    return "none" if version is None else str(version)

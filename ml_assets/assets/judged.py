@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # A model of fewer rows says nothing of the one that is judged.
 FEWEST_ROWS = 50
+# Training rows on which the error on training rows is measured.
+MEASURED_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ class Case:
         project: the project.
         version: the version.
         rows: those of its training set, in the order of their lineage.
-        learnt: those that it learnt from.
+        train: those that it learnt from.
+        targets: of those, shape (n,), as in `tasks.as_actual`.
+        learnt: some of those, by chance, where they are many: to tell a mean error, so many are enough.
         test: those held out.
         metric: the metric that models are compared by.
     """
@@ -55,6 +59,8 @@ class Case:
     project: Project
     version: Version
     rows: pl.DataFrame
+    train: pl.DataFrame
+    targets: Values
     learnt: Judged
     test: Judged
     metric: str
@@ -72,15 +78,17 @@ def open_case(project: Project, version: Version, rows: pl.DataFrame, registry: 
     undefined.
     """
     rows = rows.with_row_index("_place")
-    frames = [side(project, rows, version.training_set) for side in (rows_to_learn, rows_held_out)]
+    train, held_out = (side(project, rows, version.training_set) for side in (rows_to_learn, rows_held_out))
+    targets = as_actual(train[version.target], version.task, version.classes)
+    frames = drawn(train, MEASURED_ROWS, version.seed)[0], held_out
     actual = [as_actual(frame[version.target], version.task, version.classes) for frame in frames]
-    zeros = any((values == 0).any() for values in actual)
+    zeros = any((values == 0).any() for values in (targets, actual[1]))
     metric = "mae" if project.watched == "mape" and zeros else project.watched
     learnt, test = (
         Judged(frame, values, predicted := registry.predict(version, frame), row_losses(metric, values, predicted))
         for frame, values in zip(frames, actual, strict=True)
     )
-    return Case(project, version, rows, learnt, test, metric)
+    return Case(project, version, rows, train, targets, learnt, test, metric)
 
 
 def fitted(

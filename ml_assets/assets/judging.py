@@ -91,7 +91,11 @@ def judge_version(project: Project, version: Version, rows: pl.DataFrame, regist
                 "train": measure(version.task, case.learnt.actual, case.learnt.predicted),
                 "test": measure(version.task, test.actual, test.predicted),
             },
-            "rows": {"train": case.learnt.frame.height, "test": test.frame.height},
+            "rows": {
+                "train": case.train.height,
+                "train_measured": case.learnt.frame.height,
+                "test": test.frame.height,
+            },
             "watched": case.metric,
             **_behind(version, test),
         }
@@ -179,11 +183,11 @@ def _told(case: Case, sliced: Sliced, resamples: Resamples) -> list[dict[str, An
     task, test = case.version.task, case.test
 
     def told(one: Slice) -> dict[str, Any]:
+        metrics = measure(task, test.actual[one.rows], test.predicted[one.rows])
         watched = intervals(task, test.actual, test.predicted, resamples, rows=one.rows, names=[case.metric])
         return {
             "title": one.title, "rows": int(one.rows.sum()), "declared": one.declared,
-            "metrics": measure(task, test.actual[one.rows], test.predicted[one.rows]),
-            "intervals": _ends(watched),
+            "value": metrics.get(case.metric), "metrics": metrics, "intervals": _ends(watched),
         }  # fmt: skip
 
     worst = sliced.worse[:SHOWN_WORST]

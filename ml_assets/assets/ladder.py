@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from ml_assets.assets.judged import Case, Judged
+    from ml_assets.assets.judged import Case
     from ml_assets.core.intervals import Resamples
     from ml_assets.core.tasks import Values
     from ml_assets.declared.evaluation import Costs
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 LINEAR_ROWS = 50_000
 LINEAR: tuple[str, dict[str, Any]] = ("sklearn.linear_model.Ridge", {})
 LINEAR_OF_CLASSES: tuple[str, dict[str, Any]] = ("sklearn.linear_model.LogisticRegression", {"max_iter": 200})
-# Rows on which the losses of a step of the learning curve are measured.
-MEASURED_ROWS = 10_000
+# The largest step of the learning curve: more rows would cost more than they tell.
+MOST_LEARNT = 20_000
+# Rows of a kind on which the loss of a step is measured.
+MEASURED_ROWS = 5_000
 TITLES = {
     "mean": "Mean", "median": "Median", "prior": "Shares of the classes", "last_value": "Last value",
     "seasonal": "Value a season ago", "linear": "Linear model",
@@ -40,13 +42,14 @@ TITLES = {
 
 def climb(case: Case, resamples: Resamples) -> list[dict[str, Any]]:
     """The baselines, each on the same rows held out, and whether the version is better by more than noise."""
-    version, test, actual = case.version, case.test, case.learnt.actual
+    version, test, actual = case.version, case.test, case.targets
     classes, costs = len(version.classes), case.project.evaluation.costs
     found: list[dict[str, Any]] = []
 
     def rung(name: str, predicted: Values) -> None:
         difference = mean_above_zero(row_losses(case.metric, test.actual, predicted) - test.losses, resamples)
-        said = {"name": name, "title": TITLES[name], "metrics": measure(version.task, test.actual, predicted)}
+        metrics = measure(version.task, test.actual, predicted)
+        said = {"name": name, "title": TITLES[name], "value": metrics[case.metric], "metrics": metrics}
         cost = {"cost": cost_of_row(costs, test.actual, predicted)} if costs is not None else {}
         beaten = difference.p_value < SIGNIFICANCE
         found.append({**said, **cost, "p_value": difference.p_value, "beaten": beaten})
@@ -57,7 +60,7 @@ def climb(case: Case, resamples: Resamples) -> list[dict[str, Any]]:
     for name, predicted in dummies(version.task, actual, test.frame.height, classes).items():
         rung(name, predicted)
     for name, past in _pasts(case):
-        of_learnt, of_test = (_part(past, each) for each in (case.learnt, test))
+        of_learnt, of_test = (_part(past, frame) for frame in (case.train, test.frame))
         if of_test.rows.any():
             rung(name, repeat(version.task, actual, of_learnt, of_test, classes))
         else:
@@ -106,8 +109,8 @@ def _pasts(case: Case) -> Iterator[tuple[str, Past]]:
         yield "seasonal", past_of(axis, targets, axis.with_columns(ago.alias("moment")), before=False)
 
 
-def _part(past: Past, judged: Judged) -> Past:
-    places = judged.frame["_place"].to_numpy()
+def _part(past: Past, frame: pl.DataFrame) -> Past:
+    places = frame["_place"].to_numpy()
     return Past(past.sums[places], past.rows[places])
 
 
@@ -122,7 +125,7 @@ def _linear(case: Case) -> Values:
     if case.version.estimator.startswith("sklearn.linear_model."):
         raise TrainingError("the model is linear itself")
     estimator, parameters = LINEAR if case.version.task == "regression" else LINEAR_OF_CLASSES
-    frame, _ = drawn(case.learnt.frame, LINEAR_ROWS, case.project.training.seed)
+    frame, _ = drawn(case.train, LINEAR_ROWS, case.project.training.seed)
     with warnings.catch_warnings():
         # Not wholly converged it is a baseline all the same.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -145,12 +148,14 @@ def beats_baselines(case: Case, rungs: Sequence[Mapping[str, Any]]) -> GateResul
 
 def judge_learning(case: Case, rungs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The learning curve, and what it says of the fit; the threshold, which is chosen on rows a step has not seen."""
-    version, learnt, test, seed = case.version, case.learnt, case.test, case.project.training.seed
+    version, train, test, seed = case.version, case.train, case.test, case.project.training.seed
     found: dict[str, Any] = {}
     steps: list[Step] = []
     gained = None
-    for share in case.project.evaluation.learning_curve:
-        frame, others = drawn(learnt.frame, int(share * learnt.frame.height), seed)
+    shares = case.project.evaluation.learning_curve
+    rows = min(train.height, MOST_LEARNT / max(shares, default=1))
+    for share in shares:
+        frame, others = drawn(train, int(share * rows), seed)
         try:
             says = fitted(case, frame, version.estimator, version.parameters)
         except TrainingError:
@@ -162,12 +167,12 @@ def judge_learning(case: Case, rungs: Sequence[Mapping[str, Any]]) -> dict[str, 
         steps.append(Step(frame.height, *map(loss_of, losses)))
         gained = loss_of(of_test - test.losses)
         found |= _threshold(case, unseen, of_unseen)
-    steps.append(Step(learnt.frame.height, loss_of(learnt.losses), None, loss_of(test.losses)))
+    steps.append(Step(train.height, loss_of(case.learnt.losses), None, loss_of(test.losses)))
     best = "prior" if version.classes else "median" if case.metric in {"mae", "mape"} else "mean"
-    constant = dummies(version.task, learnt.actual, learnt.frame.height, len(version.classes))[best]
+    constant = dummies(version.task, case.targets, train.height, len(version.classes))[best]
     findings = judge_fit(
         steps,
-        loss_of(row_losses(case.metric, learnt.actual, constant)),
+        loss_of(row_losses(case.metric, case.targets, constant)),
         title=title_of("mse" if case.metric == "rmse" else case.metric),
         gained=gained,
         linear_is_better=any(rung["name"] == "linear" and rung.get("p_value", 0) > 1 - SIGNIFICANCE for rung in rungs),

@@ -90,20 +90,20 @@ def judge_fit(
         steps: the learning curve in the order of rows; the last is the model itself.
         dummy: the loss on the training rows of a prediction that looks at no feature.
         title: the loss's name for people.
-        gained: by how much the last step lowered the losses of the rows held out, row by row.
+        gained: by how much the last step lowered the losses of the rows held out, row by row; None without a curve.
         linear_is_better: whether the linear baseline errs less on the rows held out, by more than noise.
     """
     model = steps[-1]
     partial = next((step for step in reversed(steps) if step.left_out is not None), None)
     found: list[Finding] = []
-    by_heart, unseen = _by_heart(model, partial, dummy)
+    unseen = _unseen(model, partial, gained)
     learnt = 1 - model.train.value / dummy.value if dummy.value > 0 else 1.0
-    if by_heart:
+    if _is_gap(model.train, unseen, dummy):
         found.append(
             Finding(
                 "overfits",
-                f"It learns by heart: {title} {by_heart.value:.4g} on the {by_heart.rows:,} rows it learnt from and "
-                f"{unseen.value:.4g} on {unseen.rows:,} others{' of the same time' if partial else ''}.",
+                f"It learns by heart: {title} {model.train.value:.4g} on the {model.rows:,} rows it learnt from, and "
+                f"{f'about {unseen.value:.4g} on others like them' if partial else f'{unseen.value:.4g} on others'}.",
                 (
                     "regularize more: fewer leaves or less depth, more rows in a leaf, a larger penalty",
                     "leave out features that identify single rows",
@@ -155,12 +155,15 @@ def judge_fit(
     return found or [Finding("fits", f"It neither overfits nor underfits: {said}.")]
 
 
-def _by_heart(model: Step, partial: Step | None, dummy: Loss) -> tuple[Loss | None, Loss]:
-    """The losses between which a model overfits, on seen and unseen rows; None for the first where it does not."""
-    seen, unseen = model.train, model.test
-    if partial is not None and partial.left_out is not None:
-        seen, unseen = partial.train, partial.left_out
-    return (seen if _is_gap(seen, unseen, dummy) else None), unseen
+def _unseen(model: Step, partial: Step | None, gained: Loss | None) -> Loss:
+    """The loss of a model on rows like those it learnt from, had it not seen them: it is estimated.
+
+    That of the model of fewer rows, less what the other rows then gained on the rows held out.
+    """
+    if partial is None or partial.left_out is None or gained is None:
+        return model.test
+    value = max(partial.left_out.value - gained.value, 0.0)
+    return Loss(value, math.hypot(partial.left_out.error, gained.error), partial.left_out.rows)
 
 
 def _is_gap(less: Loss, more: Loss, dummy: Loss) -> bool:

@@ -95,7 +95,7 @@ class Evaluation(dg.Model, dg.Resolvable):
     learning_curve: list[float] = Field(
         default=[0.1, 0.3],
         description="Shares of the training rows that the model is fitted on once more, to tell what it learns by "
-        "heart; none: `[]`.",
+        "heart; scaled down where the largest would be more than 20,000 rows. None: `[]`.",
     )
     baselines_waiver: str | None = Field(
         default=None,

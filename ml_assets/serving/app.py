@@ -17,6 +17,7 @@ from ml_assets.serving.cards import build_card_pages
 from ml_assets.serving.exploration import build_exploration_pages
 from ml_assets.serving.pages import build_pages
 from ml_assets.serving.site import FOLDER, build_site
+from ml_assets.serving.versions import build_version_pages
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 HEADERS = {
@@ -65,6 +66,7 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
     app.include_router(build_pages(site))
     app.include_router(build_exploration_pages(site))
     app.include_router(build_card_pages(site))
+    app.include_router(build_version_pages(site))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
 
     @app.get("/healthz")

@@ -14,7 +14,7 @@ import pkgutil
 import re
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
@@ -23,14 +23,14 @@ from ml_assets.core.declaration import DeclarationError, Mistake
 from ml_assets.core.leakage import Script, Traced, trace, unknown_columns, unmatched_waiver
 from ml_assets.core.lineage import column_lineage, required_columns
 from ml_assets.core.statement import SqlError, is_star, nearest, read_statement
-from ml_assets.core.training import ALLOWED
+from ml_assets.core.training import ALLOWED, EXTRAS, is_allowed
 from ml_assets.core.validation import MALFORMED
 from ml_assets.declared.evaluation import Slice
 from ml_assets.lake.connection import DUCKDB_SETTINGS
 from ml_assets.lake.origin import SIMULATED
 from ml_assets.lake.sql import quoted
 from ml_assets.lake.tables import LINEAGE
-from ml_assets.project import Project, digest
+from ml_assets.project import Project, digest, load_object
 from ml_assets.schemas import SchemaError, schema_outline, source_of
 
 if TYPE_CHECKING:
@@ -174,34 +174,71 @@ def trace_project(project: Project, columns: Sequence[str]) -> Traced:
 
 
 def check_estimator(project: Project, declaration: Declaration) -> list[Mistake]:
-    """Whether the estimator imports, is allowed, and has the parameters it is given. Imports its library."""
-    path, field = project.training.estimator, ("training", "estimator")
+    """Whether the estimator imports, is allowed, and has the parameters it is given or that are searched for.
+
+    Imports its library, and the project's own preprocessing.
+    """
+    training = project.training
+    path, field = training.estimator, ("training", "estimator")
     module_name, _, name = path.rpartition(".")
-    if not path.startswith(ALLOWED):
-        message = f"training.estimator: {path!r} is not allowed; classes of scikit-learn are (`sklearn.…`)"
+    if not is_allowed(path, training.allowed):
+        message = (
+            f"training.estimator: {path!r} is not allowed; classes of {', '.join((*ALLOWED, *training.allowed))} are. "
+            "Remedy: one of those, or name its package in training.allowed"
+        )
         return [declaration.mistake(field, message)]
+    library = path.partition(".")[0]
     try:
         module = importlib.import_module(module_name)
-    except ImportError:
-        import sklearn
+    except ImportError as error:
+        if library in EXTRAS and error.name == library:
+            message = (
+                f"training.estimator: {library} is not installed; install the extra `ml-assets[{EXTRAS[library]}]`"
+            )
+        elif library == "sklearn":
+            import sklearn
 
-        modules = [f"sklearn.{each.name}" for each in pkgutil.iter_modules(sklearn.__path__) if each.name[0] != "_"]
-        message = f"training.estimator: there is no module {module_name!r}; {nearest(module_name, modules)}"
+            modules = [f"sklearn.{each.name}" for each in pkgutil.iter_modules(sklearn.__path__) if each.name[0] != "_"]
+            message = f"training.estimator: there is no module {module_name!r}; {nearest(module_name, modules)}"
+        else:
+            message = f"training.estimator: {module_name!r} does not import: {error}"
         return [declaration.mistake(field, message)]
     classes = [key for key, each in vars(module).items() if inspect.isclass(each) and hasattr(each, "get_params")]
     if name not in classes:
         hint = nearest(name, [key for key in classes if key[0] != "_"])
         message = f"training.estimator: {module_name} has no estimator {name!r}; {hint}"
         return [declaration.mistake(field, message)]
-    known = [key for key in inspect.signature(getattr(module, name)).parameters if key != "self"]
-    return [
-        declaration.mistake(
-            ("training", "parameters", key),
-            f"training.parameters: {name} has no parameter {key!r}; {nearest(key, known)}",
-        )
-        for key in project.training.parameters
+    known = _parameters(getattr(module, name))
+    space = training.search.space if training.search else {}
+    places: list[tuple[tuple[str, ...], str]] = [(("training", "parameters", key), key) for key in training.parameters]
+    places += [(("training", "search", "space", key), key) for key in space]
+    return _check_preprocessing(project, declaration) + [
+        declaration.mistake(place, f"{'.'.join(place[:-1])}: {name} has no parameter {key!r}; {nearest(key, known)}")
+        for place, key in places
         if key not in known
     ]
+
+
+def _parameters(estimator: Any) -> list[str]:
+    """The parameters of an estimator's class, those it inherits included."""
+    try:
+        return sorted(estimator().get_params())
+    except TypeError:  # it cannot be made without arguments: its signature tells
+        return [key for key in inspect.signature(estimator).parameters if key != "self"]
+
+
+def _check_preprocessing(project: Project, declaration: Declaration) -> list[Mistake]:
+    path = project.training.preprocessing
+    if path is None:
+        return []
+    try:
+        found = load_object(path)
+    except ValueError as error:
+        return [declaration.mistake(("training", "preprocessing"), f"training.preprocessing: {error}")]
+    if callable(found):
+        return []
+    message = f"training.preprocessing: {path!r} is no function; expected one that returns a transformer"
+    return [declaration.mistake(("training", "preprocessing"), message)]
 
 
 def bind(connection: duckdb.DuckDBPyConnection, sql: str, where: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ import duckdb
 
 from ml_assets import settings
 from ml_assets.core.partitioning import FORMATS, ONLY
-from ml_assets.core.statement import check_select, is_row_wise
+from ml_assets.core.statement import check_select, is_row_wise, passed_on
 from ml_assets.lake.connection import Commit, columns_of
 from ml_assets.lake.origin import origin_warning
 from ml_assets.lake.sql import Table, Window, quoted
@@ -223,6 +223,7 @@ def run_sql(
     others = references or {}
     check_select(sql, where=path, allowed=[name, *others])
     together = is_row_wise(sql, table=name, where=path, kept=LINEAGE)
+    sources = passed_on(sql, table=name, columns=rows.columns, where=path) if together else []
     parts = []
     # On a cursor of its own: an open transaction would keep the rows of every piece until its end.
     with cursor.cursor() as own:
@@ -232,8 +233,11 @@ def run_sql(
             own.register(f"_reference_{other}", frame)
         try:
             for part in [rows] if together else rows.partition_by(PARTITION, maintain_order=True) or [rows]:
-                own.register("_part", part)
-                parts.append(run_select(own, sql, {name: "FROM _part", **inputs}))
+                found = _computed(own, sql, name, part, sources) if any(sources) else None
+                if found is None:
+                    own.register("_part", part)
+                    found = run_select(own, sql, {name: "FROM _part", **inputs})
+                parts.append(found)
         except duckdb.Error as error:
             raise SqlFailure(f"{path}: {error}") from error
     result = pl.concat(parts)
@@ -241,6 +245,47 @@ def run_sql(
     if missing:
         raise SqlFailure(f"{path} does not return {missing[0]!r}. Remedy: select {', '.join(LINEAGE)} in it")
     return result
+
+
+def _computed(
+    cursor: duckdb.DuckDBPyConnection, sql: str, name: str, rows: pl.DataFrame, sources: Sequence[str | None]
+) -> pl.DataFrame | None:
+    """The result of a statement of which only those columns are run that are not the input's as they stand.
+
+    Handing a column to DuckDB and back costs more than what most statements do with it.
+
+    Args:
+        cursor: any cursor.
+        sql: a row-wise statement.
+        name: the named input.
+        rows: the input's rows.
+        sources: see `ml_assets.core.statement.passed_on`.
+
+    Returns:
+        None where it has to be run as a whole after all.
+    """
+    import polars as pl
+
+    cursor.register("_part", rows.head(0))
+    schema = run_select(cursor, f"FROM (\n{sql}\n) LIMIT 0", {name: "FROM _part"}).schema
+    if len(schema) != len(sources) or not set(LINEAGE) <= schema.keys():
+        return None
+    taken = {
+        column: rows[source].alias(column)
+        for (column, kind), source in zip(schema.items(), sources, strict=True)
+        if source is not None and rows.schema[source] == kind
+    }
+    wanted = [column for column in schema if column not in taken]
+    if wanted:
+        wanted += [column for column in LINEAGE if column in taken]
+        cursor.register("_part", rows)
+        select = f"SELECT {', '.join(map(quoted, wanted))} FROM (\n{sql}\n)"
+        found = run_select(cursor, select, {name: "FROM _part"})
+        # A row that comes twice, or not at all, is told where both are there.
+        if not found.select(LINEAGE).equals(rows.select(LINEAGE)):
+            return None
+        taken = {column: found[column] for column in wanted} | taken
+    return pl.DataFrame([taken[column] for column in schema])
 
 
 def describe(

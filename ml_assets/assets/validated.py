@@ -1,19 +1,44 @@
 """`validated` and `quarantine`: raw rows made readable and judged; each is accounted for, or nothing is written."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import duckdb
 
 from ml_assets.assets.blocks import in_older_blocks, judged_otherwise, told_apart
-from ml_assets.assets.common import SINGLE_RUN, Span, asset_key, commit_of, describe, in_pieces, run_sql, span_of, spec
+from ml_assets.assets.common import (
+    PIECE,
+    SINGLE_RUN,
+    Span,
+    asset_key,
+    commit_of,
+    describe,
+    in_pieces,
+    partition_counts,
+    run_sql,
+    span_of,
+    spec,
+)
 from ml_assets.core.lineage import ColumnRef, column_lineage
+from ml_assets.core.repetition import fingerprints, is_first, is_repeated
 from ml_assets.core.showing import markdown_table, visible
-from ml_assets.core.validation import ACCOUNTED, MALFORMED, SHARE, Verdict, judge, reasons_in_words
+from ml_assets.core.statement import is_row_wise
+from ml_assets.core.validation import (
+    ACCOUNTED,
+    MALFORMED,
+    SHARE,
+    Verdict,
+    is_row_by_row,
+    judge,
+    reasons_in_words,
+    unique_keys,
+)
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.tables import LINEAGE, WindowWriter, described, read
+from ml_assets.lake.sql import Slice
+from ml_assets.lake.tables import LINEAGE, WindowWriter, described, read_unchanged, slices_of
 from ml_assets.project import Project
 from ml_assets.schemas import forget_outline, load_schema, schema_outline, source_of
 
@@ -22,6 +47,8 @@ if TYPE_CHECKING:
 
 SAMPLE = 5
 WIDEST = 80
+# Rows of a partition that is judged in slices: below, reading it twice costs more than the memory is worth.
+LARGE = 1_000_000
 
 
 class AccountingError(Exception):
@@ -47,6 +74,23 @@ class Judged:
     raw: "pl.DataFrame"
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What only the whole of a partition tells of its rows, in their order.
+
+    Attributes:
+        first: which raw rows are no duplicates, shape (n,).
+        repeated: check of uniqueness → which rows have a key that another has too, shape (n,).
+    """
+
+    first: "pl.Series"
+    repeated: "Mapping[str, pl.Series]"
+
+    def part(self, at: int, rows: int) -> "Seen":
+        """What it tells of some of them."""
+        return Seen(self.first[at : at + rows], {check: one[at : at + rows] for check, one in self.repeated.items()})
+
+
 @dataclass
 class Tally:
     """What became of all rows of a run, added up piece by piece.
@@ -62,11 +106,14 @@ class Tally:
     samples: dict[str, list[tuple[str, int, str, str | None]]] = field(default_factory=dict)
 
     def add(self, judged: Judged, accounts: Mapping[str, dict[str, Any]]) -> None:
-        """Add a piece."""
-        self.accounts |= accounts
+        """Add a piece, or a slice of one."""
+        for partition, counts in accounts.items():
+            before = self.accounts.get(partition, {})
+            self.accounts[partition] = {name: count + before.get(name, 0) for name, count in counts.items()}
         for name, count in judged.verdict.failures.items():
             self.failures[name] = self.failures.get(name, 0) + count
-        self.samples = {**_samples(judged.quarantine), **self.samples}
+        for name, sample in _samples(judged.quarantine).items():
+            self.samples[name] = [*self.samples.get(name, ()), *sample][:SAMPLE]
 
     def rows(self, name: str) -> int:
         """All `raw`, `validated`, `quarantine` or `duplicates` rows."""
@@ -126,13 +173,10 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
                 WindowWriter(transaction, project.table("quarantine"), span.window) as failed,
             ):
                 for piece in in_pieces(project, cursor, table, span):
-                    raw = read(cursor, table, piece.window)
-                    cleaned = run_sql(cursor, project.clean_path, project.clean_sql, "raw", raw)
-                    repeated = in_older_blocks(project, cursor, raw, piece.window)
-                    judged = judge_rows(project, raw, cleaned, repeated)
-                    tally.add(judged, account(project, piece, judged))
-                    passed.add(judged.validated)
-                    failed.add(judged.quarantine)
+                    for judged in judge_piece(project, cursor, piece):
+                        tally.add(judged, account(project, piece, judged))
+                        passed.add(judged.validated)
+                        failed.add(judged.quarantine)
             newer = judged_otherwise(project, cursor, span.window.end)
             results = list(check_results(project, key, tally, [check.name for check in outlined.checks]))
         snapshot = transaction.snapshot
@@ -171,16 +215,86 @@ def in_question(project: Project, newer: Mapping[datetime, tuple[int, int]]) -> 
     return {"newer_blocks_in_question": dg.MetadataValue.text(f"{rows}: {remedy}")}
 
 
+def judge_piece(project: Project, cursor: duckdb.DuckDBPyConnection, piece: Span) -> Iterator[Judged]:
+    """Judge some partitions at once; a large one in slices, where that comes to the same.
+
+    It does where clean.sql and the schema look at each row by itself. Which rows and keys are there more than once is
+    gathered from the whole partition first: so that is read twice, but never in memory as a whole.
+
+    Raises:
+        AccountingError: see `judge_rows`.
+        FileFailure: see `judge_rows`.
+    """
+    table = project.table("raw")
+    rows = sum(partition_counts(cursor, table, piece).values()) if len(piece.keys) == 1 else 0
+    if rows <= LARGE or not _is_row_by_row(project):
+        raw = read_unchanged(cursor, table, piece.window)
+        repeated = in_older_blocks(project, cursor, raw, piece.window)
+        yield judge_rows(project, raw, _cleaned(project, cursor, raw), repeated)
+        return
+    slices = slices_of(cursor, table, piece.window, PIECE)
+    seen = look_through(project, cursor, slices)
+    if len(seen.first) != rows:
+        raise AccountingError(
+            f"{project.name}, {piece.keys[0]}: {rows} raw rows were cut into slices of {len(seen.first)} together"
+        )
+    at = 0
+    for one in slices:
+        raw = read_unchanged(cursor, table, one)
+        yield judge_rows(project, raw, _cleaned(project, cursor, raw), seen=seen.part(at, raw.height))
+        at += raw.height
+
+
+def look_through(project: Project, cursor: duckdb.DuckDBPyConnection, slices: Sequence[Slice]) -> Seen:
+    """See which rows of a partition repeat another, and of the others which have a key that is not unique."""
+    import polars as pl
+
+    rows, older = [], []
+    keys: dict[str, list[pl.DataFrame]] = {}
+    for one in slices:
+        raw = read_unchanged(cursor, project.table("raw"), one)
+        rows.append(fingerprints(raw.select(told_apart(project, raw.columns))))
+        older.append(in_older_blocks(project, cursor, raw, one))
+        cleaned = _one_for_each(project, raw, _cleaned(project, cursor, raw))
+        for check, key in unique_keys(cleaned, load_schema(project.schema), project.partitions.timezone).items():
+            whole = key.select(pl.all_horizontal(pl.all().is_not_null()).alias("whole")).to_series()
+            keys.setdefault(check, []).append(fingerprints(key).with_columns(whole))
+    first = is_first(pl.concat(rows))
+    repeated = [one for one in older if one is not None]
+    if repeated:
+        first &= ~pl.concat(repeated)
+    found = {}
+    for check, parts in keys.items():
+        prints = pl.concat(parts)
+        found[check] = is_repeated(prints.drop("whole"), among=first & prints["whole"])
+    return Seen(first, found)
+
+
+def _is_row_by_row(project: Project) -> bool:
+    return is_row_wise(project.clean_sql, table="raw", where=project.clean_path, kept=LINEAGE) and is_row_by_row(
+        load_schema(project.schema)
+    )
+
+
+def _cleaned(project: Project, cursor: duckdb.DuckDBPyConnection, raw: "pl.DataFrame") -> "pl.DataFrame":
+    return run_sql(cursor, project.clean_path, project.clean_sql, "raw", raw)
+
+
 def judge_rows(
-    project: Project, raw: "pl.DataFrame", cleaned: "pl.DataFrame", repeated: "pl.Series | None" = None
+    project: Project,
+    raw: "pl.DataFrame",
+    cleaned: "pl.DataFrame",
+    repeated: "pl.Series | None" = None,
+    seen: Seen | None = None,
 ) -> Judged:
     """Drop duplicates and judge the rest.
 
     Args:
         project: the project.
-        raw: raw rows of whole partitions, ordered by lineage.
+        raw: raw rows of whole partitions, or a slice of one, ordered by lineage.
         cleaned: what clean.sql made of them, in any order.
         repeated: which raw rows repeat one of another partition, shape (n,); None for none.
+        seen: of a slice, what the whole partition tells of its rows.
 
     Raises:
         AccountingError: if clean.sql did not return one row for each raw row.
@@ -194,7 +308,7 @@ def judge_rows(
         raise AccountingError(
             f"source.ignore_in_duplicates: {unknown[0]!r} is no column of raw: {', '.join(raw.columns)}"
         )
-    first = _is_first(raw.select(told_apart(project, raw.columns)))
+    first = _is_first(raw.select(told_apart(project, raw.columns))) if seen is None else seen.first
     if repeated is not None:
         first &= ~repeated
     kept, rows = raw.filter(first), cleaned.filter(first)
@@ -211,6 +325,7 @@ def judge_rows(
         time=project.partitions.time,
         carried=LINEAGE,
         timezone=project.partitions.timezone,
+        repeated=None if seen is None else {check: one.filter(first) for check, one in seen.repeated.items()},
     )
     # By position, not by a join: a source may have columns of any name.
     quarantine = kept[verdict.failed["index"]].with_columns(verdict.failed["reasons"].alias("_reasons"))

@@ -7,13 +7,17 @@ every one of them: that, and not our work, was nearly all of a backfill. The eve
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from sqlalchemy import QueuePool, create_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from dagster import AssetKey
     from dagster._core.events.log import EventLogEntry
     from dagster._serdes import ConfigurableClassData
-    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine import Connection, Engine
 
 
 class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
@@ -38,6 +42,7 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._tables: set[str] = set()
         self._current = _Current()
+        self._engines: dict[tuple[int, str], Engine] = {}
         super().__init__(base_dir, inst_data)
         # A batch holds two connections at a time, which the stock lock does not let one thread do.
         self._db_lock = threading.RLock()  # type: ignore[assignment]
@@ -70,6 +75,18 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
             self._tables.add(table_name)
         return table_name in self._tables
 
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store an event; one that goes to two databases is a batch of its own, with one transaction on each.
+
+        Args:
+            event: The event.
+        """
+        both = event.is_dagster_event and event.dagster_event_type in (ASSET_EVENTS | ASSET_CHECK_EVENTS)
+        if both and self._current.batch is None:
+            self.store_event_batch([event])
+        else:
+            super().store_event(event)
+
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events in one transaction on each run's database and one on the index.
 
@@ -96,12 +113,49 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
-        """Yield the connection that this thread's batch has open, else the stock one: new, and committed at the end."""
+        """Yield the connection that this thread's batch has open, else one of its own, committed at the end."""
         if self._current.batch is not None:
             yield self._current.batch.connections[shard]
         else:
-            with super()._connect(shard) as connection:
+            with self._db_lock, self._engine(shard).begin() as connection:
                 yield connection
+
+    def _engine(self, shard: str) -> Engine:
+        """The engine of the index, or of the run that was written last, with its one connection open.
+
+        The stock store makes one for each event: that compiles every statement anew, and whoever closes the last
+        connection to a database has SQLite move its log into it, which waits for the disk twice.
+        """
+        place = os.getpid(), shard  # a forked child must not use its parent's
+        if place not in self._engines:
+            self._forget(but=INDEX_SHARD_NAME)
+            engine = create_engine(
+                self.conn_string_for_shard(shard),
+                poolclass=QueuePool,
+                pool_size=1,
+                connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
+            )
+            if shard not in self._initialized_dbs:
+                self._initdb(engine)
+                self._initialized_dbs.add(shard)
+            self._engines[place] = engine
+        return self._engines[place]
+
+    def _forget(self, but: str = "") -> None:
+        for place in [each for each in self._engines if each[0] == os.getpid() and each[1] != but]:
+            self._engines.pop(place).dispose()
+
+    def wipe(self) -> None:
+        """Remove all events; with their files the connections to them go."""
+        with self._db_lock:
+            self._forget()
+        super().wipe()
+
+    def dispose(self) -> None:
+        """Let go of the databases."""
+        with self._db_lock:
+            self._forget()
+        super().dispose()
 
     def _store_asset_event(self, conn: Connection, event: EventLogEntry, event_id: int) -> None:
         """Update the asset's row, which holds only its latest event of each type: in a batch, once and at its end."""

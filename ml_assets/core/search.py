@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import statistics
+import threading
 import time
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+import warnings
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from ml_assets.core.evaluation import measure
@@ -218,10 +222,11 @@ def search(
                 if (trial.number, fold) not in known.finished
             ]  # fmt: skip
             by_number = {trial.number: trial for trial in batch}
-            for attempt in _attempts(plan, recipe, todo, file, until):
-                one = Attempt(**{**asdict(attempt), "at": time.monotonic() - began})
-                known.finished[one.trial, one.fold] = one
-                known.tell(one, _with_results(by_number[one.trial], known.finished, len(folds)))
+            with closing(_attempts(plan, recipe, todo, file, until)) as attempts:
+                for each in attempts:
+                    one = replace(each, at=round(time.monotonic() - began, 3))
+                    known.finished[one.trial, one.fold] = one
+                    known.tell(one, _with_results(by_number[one.trial], known.finished, len(folds)))
             results = [_with_results(trial, known.finished, len(folds)) for trial in batch]
             trials += results
             if any(trial.value is None and not trial.failed for trial in results):
@@ -392,7 +397,7 @@ def _ranked(plan: Plan, trials: Iterable[Trial]) -> list[Trial]:
 
 def _attempts(
     plan: Plan, recipe: Recipe, todo: Sequence[tuple[Trial, int]], file: Path, until: float | None
-) -> Iterator[Attempt]:
+) -> Generator[Attempt]:
     """Each trial on each fold, as they are finished."""
     from joblib import Parallel, cpu_count, delayed  # noqa: PLC0415
 
@@ -400,9 +405,17 @@ def _attempts(
     # One by one: what is finished must be told, and be kept, before anything else can happen to it.
     run = Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")
     calls = (
-        delayed(attempt)(str(file), recipe, plan.metric, trial=trial, fold=fold, until=until) for trial, fold in todo
+        delayed(_attempt_of)(os.getpid(), str(file), recipe, plan.metric, trial=trial, fold=fold, until=until)
+        for trial, fold in todo
     )
-    return (one for one in run(calls) if one is not None)
+    found = run(calls)
+    try:
+        yield from (one for one in found if one is not None)
+    finally:
+        with warnings.catch_warnings():
+            # Whoever stops a search knows that the fits under way are lost.
+            warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed", UserWarning)
+            found.close()
 
 
 def attempt(
@@ -422,8 +435,8 @@ def attempt(
 
     if until is not None and time.time() > until:
         return None
-    began = time.perf_counter()
     inputs, wanted, roles = _laid_down(file, tuple(recipe.kinds.items()))
+    began = time.perf_counter()
     learn, judge = np.flatnonzero(roles[fold] == LEARN), np.flatnonzero(roles[fold] == JUDGE)
     if trial.share < 1:
         some = np.random.default_rng([recipe.seed, fold]).permutation(learn)[: math.ceil(len(learn) * trial.share)]
@@ -438,6 +451,25 @@ def attempt(
     except Exception as error:  # noqa: BLE001 - whatever an estimator raises ends this trial, is told and kept
         failed = f"{type(error).__name__}: {error}"
     return Attempt(trial.number, fold, value, round(time.perf_counter() - began, 3), failed=failed)
+
+
+def _attempt_of(process: int, *arguments: Any, **named: Any) -> Attempt | None:
+    """`attempt`, for another process."""
+    if os.getpid() != process:
+        _end_with(process)
+    return attempt(*arguments, **named)
+
+
+@cache
+def _end_with(process: int) -> None:
+    """End this process soon after its parent was killed: joblib's own would wait for work for five minutes more."""
+
+    def watch() -> None:
+        while os.getppid() == process:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _predicted(pipeline: Any, inputs: pd.DataFrame, recipe: Recipe) -> Values:

@@ -71,6 +71,39 @@ def is_row_wise(sql: str, *, table: str, where: str = "SQL", kept: Collection[st
     return _is_row_wise(read_statement(sql, where).tree, table.lower(), frozenset(kept))
 
 
+def passed_on(sql: str, *, table: str, columns: Collection[str], where: str = "SQL") -> list[str | None]:
+    """Which output columns of a SELECT are columns of its one input as they stand.
+
+    Args:
+        sql: One SELECT, DuckDB dialect.
+        table: The named input.
+        columns: The input's columns.
+        where: The file's name, for the message.
+
+    Returns:
+        For each output column the input's that it is, or None where it is computed. Nothing where the statement has
+        more than a list and a FROM, or where its list does not tell how many columns there are.
+
+    Raises:
+        SqlError: As `check_select`.
+    """
+    from sqlglot import exp
+
+    query = read_statement(sql, where).tree
+    source = query.args["from_"].this if query.args.get("from_") else None
+    if {name for name, value in query.args.items() if value} != {"expressions", "from_"}:
+        return []
+    if not isinstance(source, exp.Table) or {name for name, value in source.args.items() if value} - {"this", "alias"}:
+        return []
+    if source.name.lower() != table.lower() or source.alias_column_names:
+        return []
+    if any(each.find(exp.Star, exp.Columns) for each in query.expressions):
+        return []
+    values = [each.this if isinstance(each, exp.Alias) else each for each in query.expressions]
+    plain = [isinstance(value, exp.Column) and value.table in {"", source.alias_or_name} for value in values]
+    return [value.name if is_ and value.name in columns else None for value, is_ in zip(values, plain, strict=True)]
+
+
 def _is_row_wise(query: exp.Expr, table: str, kept: frozenset[str]) -> bool:
     from sqlglot import exp
 

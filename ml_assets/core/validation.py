@@ -107,8 +107,37 @@ def outline(model: type[DataFrameModel]) -> SchemaOutline:
     return SchemaOutline(columns, tuple(_checks(schema).values()))
 
 
+def is_row_by_row(model: type[DataFrameModel]) -> bool:
+    """Whether a schema judges each row by itself, uniqueness aside: pandera's own checks do, of others nobody knows."""
+    from pandera.api.function_dispatch import Dispatcher
+
+    schema = model.to_schema()
+    checks = [*schema.checks, *(check for column in schema.columns.values() for check in column.checks)]
+    return all(
+        check.element_wise or (isinstance(check._check_fn, Dispatcher) and check.name != "unique_values_eq")  # noqa: SLF001
+        for check in checks
+    )
+
+
+def unique_keys(rows: pl.DataFrame, model: type[DataFrameModel], timezone: str = "UTC") -> dict[str, pl.DataFrame]:
+    """What a schema wants to be unique, cast to its types: check → the key's columns, null where one does not cast."""
+    schema = model.to_schema()
+    names = {key: check.name for key, check in _checks(schema).items()}
+    types = {name: column.dtype.type for name, column in schema.columns.items()}
+    return {
+        check: cast_columns(rows, {name: types[name] for name in parts}, timezone)
+        for check, _, parts in _unique(schema, names)
+    }
+
+
 def judge(
-    rows: pl.DataFrame, model: type[DataFrameModel], *, time: str, carried: Sequence[str], timezone: str = "UTC"
+    rows: pl.DataFrame,
+    model: type[DataFrameModel],
+    *,
+    time: str,
+    carried: Sequence[str],
+    timezone: str = "UTC",
+    repeated: Mapping[str, pl.Series] | None = None,
 ) -> Verdict:
     """Judge every row of a frame.
 
@@ -119,6 +148,8 @@ def judge(
         time: the column whose value must lie in the row's partition; "" where partitions have no time.
         carried: columns outside the schema that passed rows keep.
         timezone: the zone that times without one are meant in.
+        repeated: where the rows are only a slice of their partition: check of uniqueness → whether a row's key is there
+            more than once in all of it, shape (n,).
 
     Returns:
         The verdict. `passed.height + failed.height == rows.height`, always.
@@ -140,7 +171,7 @@ def judge(
         )
     cast, reasons = _cast(rows, schema, names, timezone)
     reasons += _line_reasons(rows, cast, time, timezone)
-    reasons += _uniqueness_reasons(cast, rows, schema, names)
+    reasons += _uniqueness_reasons(cast, rows, schema, names, repeated)
     not_cast = (
         pl.concat([frame.select("index", "column") for frame in reasons if frame.height], how="vertical")
         if any(frame.height for frame in reasons)
@@ -329,29 +360,41 @@ def _line_reasons(rows: pl.DataFrame, cast: pl.DataFrame, time: str, timezone: s
 
 
 def _uniqueness_reasons(
-    cast: pl.DataFrame, rows: pl.DataFrame, schema: DataFrameSchema, names: CheckNames
+    cast: pl.DataFrame,
+    rows: pl.DataFrame,
+    schema: DataFrameSchema,
+    names: CheckNames,
+    repeated: Mapping[str, pl.Series] | None,
 ) -> list[pl.DataFrame]:
     """Every copy of a key that is there more than once in its partition; rows with a null in the key are not judged."""
     import polars as pl
 
+    found = []
+    for check, column, parts in _unique(schema, names):
+        key = cast.select(parts)
+        if repeated is None:
+            whole = key.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
+            # Most keys are there once in all partitions together, which is quicker to see: only the others are looked
+            # at with their partition.
+            twice = key.to_series().is_duplicated() if len(parts) == 1 else key.is_duplicated()
+            at = (twice & whole).arg_true()
+            at = at.filter(key[at].with_columns(rows["_partition"].gather(at)).is_duplicated())
+        else:
+            at = repeated[check].arg_true()
+        if len(at):
+            values = key[at].select(pl.concat_str(pl.col(parts).cast(pl.String), separator=" · ")).to_series()
+            found.append(_reasons(at, check, column, values))
+    return found
+
+
+def _unique(schema: DataFrameSchema, names: CheckNames) -> list[tuple[str, str | None, list[str]]]:
+    """What must be unique: check, column (None for several), the key's columns."""
     keys: list[tuple[str, str | None, list[str]]] = [
         (names[name, "unique"], name, [name]) for name, column in schema.columns.items() if column.unique
     ]
     if schema.unique:
         keys.append((names[None, "unique"], None, list(schema.unique)))
-    found = []
-    for check, column, parts in keys:
-        key = cast.select(parts)
-        whole = key.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
-        # Most keys are there once in all partitions together, which is quicker to see: only the others are looked at
-        # with their partition.
-        repeated = key.to_series().is_duplicated() if len(parts) == 1 else key.is_duplicated()
-        at = (repeated & whole).arg_true()
-        at = at.filter(key[at].with_columns(rows["_partition"].gather(at)).is_duplicated())
-        if len(at):
-            values = key[at].select(pl.concat_str(pl.col(parts).cast(pl.String), separator=" · ")).to_series()
-            found.append(_reasons(at, check, column, values))
-    return found
+    return keys
 
 
 def _pandera_reasons(

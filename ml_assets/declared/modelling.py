@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import dagster as dg
 from pydantic import Field, PositiveInt, model_validator
@@ -24,6 +24,10 @@ class Range(dg.Model, dg.Resolvable):
         if self.log and self.low <= 0:
             raise ValueError(f"log: low is {self.low:g}, and a logarithm needs more than 0")
         return self
+
+
+# Dagster resolves no union within a mapping by itself.
+Space = dict[str, list[Any] | Range]
 
 
 class Split(dg.Model, dg.Resolvable):
@@ -73,7 +77,7 @@ class Search(dg.Model, dg.Resolvable):
         "them on three times as many, and so on to all. `bayesian`: draws that learn from those before (Optuna's TPE; "
         "the extra `search`)."
     )
-    space: dict[str, list[Any] | Range] = Field(
+    space: Annotated[Space, dg.Resolver(lambda _, space: space, model_field_type=Space)] = Field(
         min_length=1, description="Parameter → the values to choose from: a list, or a range of numbers."
     )
     trials: PositiveInt | None = Field(

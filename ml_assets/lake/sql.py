@@ -31,6 +31,28 @@ class Window:
 
 
 @dataclass(frozen=True, order=True)
+class Slice(Window):
+    """Some rows of a window: those of consecutive sources, or some of one source.
+
+    Attributes:
+        sources: the first and the last `_source`, both included.
+        rows: the first `_row`, and the one after the last.
+    """
+
+    sources: tuple[str, str]
+    rows: tuple[int, int]
+
+    def condition(self, column: str = "_partition", of: str = "") -> str:
+        """See `Window`."""
+        prefix = f"{quoted(of)}." if of else ""
+        return (
+            f"{super().condition(column, of)} "
+            f"AND {prefix}_source BETWEEN {literal(self.sources[0])} AND {literal(self.sources[1])} "
+            f"AND {prefix}_row >= {int(self.rows[0])} AND {prefix}_row < {int(self.rows[1])}"
+        )
+
+
+@dataclass(frozen=True, order=True)
 class Table:
     """A table's place in the lake: one schema per project."""
 

@@ -145,22 +145,26 @@ class DelimitedFile:
         dialect = self._dialect
         if len(self._delimiter.encode()) > 1 or (dialect.quote and len(dialect.quote.encode()) > 1):
             return 0, False
-        values = np.frombuffer(data, np.uint8)
-        breaks = values == NEWLINE
-        borders = (values == ord(self._delimiter)) | breaks
         quote = dialect.quote.encode() if dialect.quote else b""
         if dialect.escape and dialect.escape != dialect.quote and dialect.escape.encode() in data:
             return 0, False
-        quoted = bool(quote) and quote in data
-        if quoted:
-            quotes = values == ord(quote)
-            outside = np.bitwise_xor.accumulate(quotes.view(np.uint8)).view(np.bool_)
-            np.logical_not(outside, out=outside)
-            breaks &= outside
-            borders &= outside
+        values = np.frombuffer(data, np.uint8)
+        if not quote or quote not in data:
+            end = data.rfind(b"\n") + 1
+            delimiters = np.count_nonzero(values[:end] == ord(self._delimiter))
+            lines = np.count_nonzero(values[:end] == NEWLINE)
+            # As many as there ought to be, and polars refuses a line with too many: then none has too few.
+            return end, delimiters == lines * (len(self.columns) - 1) and self._is_plain(data[:end])
+        breaks = values == NEWLINE
+        borders = (values == ord(self._delimiter)) | breaks
+        quotes = values == ord(quote)
+        outside = np.bitwise_xor.accumulate(quotes.view(np.uint8)).view(np.bool_)
+        np.logical_not(outside, out=outside)
+        breaks &= outside
+        borders &= outside
         end = len(data) - int(breaks[::-1].argmax()) if breaks.any() else 0
         breaks, borders = breaks[:end], borders[:end]
-        if quoted and end:
+        if end:
             # RFC 4180: a quote opens at the beginning of a field, closes at its end, and is doubled within.
             signs = np.array([ord(self._delimiter), NEWLINE, ord(quote)], np.uint8)
             at = np.flatnonzero(quotes[:end])
@@ -179,8 +183,7 @@ class DelimitedFile:
         if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
             return False
         # A blank line has the width of a single column.
-        blank = block.startswith((b"\n", b"\r")) or b"\n\n" in block or b"\n\r" in block
-        if len(self.columns) == 1 and blank:
+        if len(self.columns) == 1 and (block.startswith((b"\n", b"\r")) or b"\n\n" in block or b"\n\r" in block):
             return False
         # polars takes such a mark at the beginning of any block for one at the beginning of a file.
         return b"\0" not in block and not block.startswith(codecs.BOM_UTF8)
@@ -189,13 +192,16 @@ class DelimitedFile:
         """The records of a block that leaves no question; None where the csv module must have a look after all."""
         import polars as pl
 
-        frame = pl.read_csv(
-            block,
-            has_header=False,
-            schema=dict.fromkeys(self.columns, pl.String),
-            separator=self._delimiter,
-            quote_char=self._dialect.quote,
-        )
+        try:
+            frame = pl.read_csv(
+                block,
+                has_header=False,
+                schema=dict.fromkeys(self.columns, pl.String),
+                separator=self._delimiter,
+                quote_char=self._dialect.quote,
+            )
+        except pl.exceptions.PolarsError:
+            return None  # a line is too long
         longest = frame.select(pl.max_horizontal(pl.all().str.len_bytes().max())).item()
         if (longest or 0) > csv.field_size_limit():
             return None

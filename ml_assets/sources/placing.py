@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from ml_assets.core.partitioning import EPOCH, Calendar, in_utc, placed
+from ml_assets.core.quoting import quoted
 from ml_assets.core.statement import check_select
 from ml_assets.core.validation import cast_column
 from ml_assets.sources.reading import Part, Reader, Reading, SourceError
@@ -68,7 +69,8 @@ def placed_frames(
             counted += frame.height
             rows = frame.with_columns(starts.cast(pl.Datetime("us")).alias(PARTITION))
             if parts is not None:
-                rows = rows.filter(pl.col(PARTITION).is_between(parts[0].start, parts[-1].end, closed="left"))
+                inside = rows[PARTITION].is_between(parts[0].start, parts[-1].end, closed="left")
+                rows = rows if inside.all() else rows.filter(inside)
         if rows.height or not frame.height:
             yield rows
 
@@ -81,6 +83,15 @@ def moments(frame: pl.DataFrame, time: str, calendar: Calendar, cursor: duckdb.D
     """
     import polars as pl
 
+    # Mostly it is a column as it stands: no SQL is run for that.
+    column = next((name for name in frame.columns if time == quoted(name)), None)
+    found = _computed(frame, time, cursor) if column is None else frame[column]
+    if found.dtype == pl.String:
+        found = cast_column(found, pl.Datetime("us", "UTC"), calendar.timezone)
+    return in_utc(found, calendar.timezone)
+
+
+def _computed(frame: pl.DataFrame, time: str, cursor: duckdb.DuckDBPyConnection) -> pl.Series:
     sql = f"SELECT TRY({time}) AS moment FROM raw"
     check_select(sql, where="source.time", allowed=["raw"])
     cursor.register("_frame", frame)
@@ -96,6 +107,4 @@ def moments(frame: pl.DataFrame, time: str, calendar: Calendar, cursor: duckdb.D
         raise SourceError(
             f"source.time: {time!r} yields {len(found)} values for {frame.height} rows: expected one each"
         )
-    if found.dtype == pl.String:
-        found = cast_column(found, pl.Datetime("us", "UTC"), calendar.timezone)
-    return in_utc(found, calendar.timezone)
+    return found

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from small_market import JUDGED, JUDGING, PREPARING, Market, Row, open_market, sales
+from small_market import CLEAN, JUDGED, JUDGING, PREPARING, Market, Row, open_market, sales
+
+from ml_assets.assets import common, validated
+from ml_assets.assets.common import register_blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import polars as pl
+
+    from ml_assets.project import Project
+
 MONTHS = ("2024-01", "2024-02", "2024-03")
+FATES = ("raw", "validated", "quarantine", "duplicates")
 WRITTEN = (*PREPARING, *JUDGING[:3])
 
 
@@ -115,3 +123,78 @@ def test_a_month_that_has_lost_all_its_rows_to_quarantine_keeps_no_old_ones(scor
     }
     assert scored.table("features", MONTHS[0]).height == others > 0
     assert scored.decision(MONTHS[2]).action == "hold"
+
+
+def untidy() -> list[Row]:
+    """Rows of all months as one file would have them: bad ones, and copies of rows and of keys near and far."""
+    rows = [row for month in MONTHS for row in messy(month)]
+    return [*rows, *rows[3:9], {**rows[20], "price": "1"}, {**rows[40], "area": "none"}, {**rows[7], "contract": ""}]
+
+
+def judged(market: Market, files: int, keys: list[str]) -> tuple[list[pl.DataFrame], object]:
+    """The tables that the rows in some files make, and what the run tells of them."""
+    rows = untidy()
+    for number in range(files):
+        market.write(f"part{number}", rows[number * len(rows) // files : (number + 1) * len(rows) // files])
+    register_blocks(market.instance, market.project, keys)
+    run = market.materialize(JUDGED, keys[0], keys[-1])
+    counts = {key: {name: market.metadata("validated", key)[f"{name}_rows"] for name in FATES} for key in keys}
+    checks = [market.check(name, run) for name in ("contract__unique", "area__cast", "rows__accounted_for")]
+    return [market.table(name) for name in JUDGED], (counts, [(one.passed, one.metadata) for one in checks])
+
+
+@pytest.mark.parametrize("files", [1, 5])
+@pytest.mark.parametrize(
+    ("partitions", "keys"),
+    [({"grain": "none"}, ["all"]), ({"grain": "block", "rows": 90}, ["block-000001", "block-000002", "block-000003"])],
+    ids=["none", "block"],
+)
+def test_a_large_partition_judged_in_slices_gives_what_it_gives_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partitions: dict[str, Any], keys: list[str], files: int
+) -> None:
+    declared: dict[str, Any] = {
+        "source": {"files": "sales/*.csv"},
+        "partitions": {"start": "", "time": "", **partitions},
+        "validation": {"quarantine_limit": 1},
+    }
+    at_once = judged(open_market(tmp_path / "whole", **declared), files, keys)
+    heights: list[int] = []
+    judge = validated.judge_rows
+
+    def watched(project: Project, raw: pl.DataFrame, *arguments: Any, **named: Any) -> validated.Judged:
+        heights.append(raw.height)
+        return judge(project, raw, *arguments, **named)
+
+    monkeypatch.setattr(validated, "judge_rows", watched)
+    monkeypatch.setattr(validated, "LARGE", 50)
+    for module in (common, validated):
+        monkeypatch.setattr(module, "PIECE", 40)
+    in_slices = judged(open_market(tmp_path / "sliced", **declared), files, keys)
+
+    assert max(heights) <= 40
+    assert sum(heights) == at_once[0][0].height
+    for one, other in zip(at_once[0], in_slices[0], strict=True):
+        assert one.equals(other)
+        assert one.height > 0
+    assert at_once[1] == in_slices[1]
+
+
+@pytest.mark.parametrize(
+    ("clean", "schema"),
+    [
+        (CLEAN.replace("trim(town)", "last_value(trim(town)) OVER (ORDER BY _row RANGE 0 PRECEDING)"), None),
+        (CLEAN, "checked_flat_schema:CheckedFlat"),
+    ],
+    ids=["a window in clean.sql", "a check of the team's own"],
+)
+def test_a_large_partition_is_judged_at_once_where_its_rows_may_look_at_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean: str, schema: str | None
+) -> None:
+    monkeypatch.setattr(validated, "LARGE", 10)
+    monkeypatch.setattr(validated, "slices_of", None)
+    more = {"schema": schema} if schema else {}
+    market = open_market(tmp_path, clean=clean, **more)
+    market.write(MONTHS[0], sales(MONTHS[0]))
+    market.materialize(JUDGED, MONTHS[0])
+
+    assert market.table("validated").height == 60

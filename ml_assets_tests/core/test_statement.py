@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ml_assets.core.statement import is_row_wise
+from ml_assets.core.statement import is_row_wise, passed_on
 
 ROW_WISE, NOT = True, False
 
@@ -57,3 +57,34 @@ ROW_WISE, NOT = True, False
 )
 def test_a_statement_is_row_wise_only_where_no_row_can_see_another(*, expected: bool, sql: str) -> None:
     assert is_row_wise(sql, table="raw", kept=("_partition", "_source", "_row")) is expected
+
+
+@pytest.mark.parametrize(
+    ("expected", "sql"),
+    [
+        (["a", "b", None], "SELECT a, raw.b AS c, trim(b) AS d FROM raw"),
+        (["a", "a"], "SELECT r.a, a AS again FROM raw AS r"),
+        (['"odd" name'], 'SELECT """odd"" name" FROM raw'),
+        ([None, None], "SELECT A, missing FROM raw"),
+        ([None, "a"], "SELECT s.a, a FROM raw"),
+        (["b", "b"], "SELECT b AS a, b FROM raw AS a"),
+        ([], "SELECT * FROM raw"),
+        ([], "SELECT raw.* FROM raw"),
+        ([], "SELECT a, * EXCLUDE (a) FROM raw"),
+        ([], "SELECT COLUMNS('a|b') FROM raw"),
+        ([], "FROM raw"),
+        ([], "SELECT a FROM raw WHERE a > 1"),
+        ([], "SELECT DISTINCT a FROM raw"),
+        ([], "SELECT a FROM raw ORDER BY a"),
+        ([], "SELECT a FROM raw LIMIT 1"),
+        ([], "SELECT raw.a FROM raw, other"),
+        ([], "SELECT raw.a FROM raw JOIN other USING (a)"),
+        ([], "WITH raw AS (SELECT 1 AS a) SELECT a FROM raw"),
+        ([], "SELECT a FROM (SELECT b AS a FROM raw) AS raw"),
+        ([], "SELECT a FROM raw AS raw (b, a)"),
+        ([], "SELECT a FROM raw UNION ALL SELECT a FROM raw"),
+        ([], "SELECT a FROM other"),
+    ],
+)
+def test_a_column_is_passed_on_only_where_it_is_the_inputs_own(expected: list[str | None], sql: str) -> None:
+    assert passed_on(sql, table="raw", columns=["a", "b", '"odd" name']) == expected

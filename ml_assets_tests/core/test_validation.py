@@ -12,7 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_assets.core.validation import FileFailure, Verdict, cast_column, judge, outline, reasons_in_words
+from ml_assets.core.repetition import fingerprints, is_repeated
+from ml_assets.core.validation import (
+    FileFailure,
+    Verdict,
+    cast_column,
+    is_row_by_row,
+    judge,
+    outline,
+    reasons_in_words,
+    unique_keys,
+)
 
 JANUARY, FEBRUARY, MARCH = datetime(2024, 1, 1), datetime(2024, 2, 1), datetime(2024, 3, 1)  # noqa: DTZ001 - naive UTC
 ENDS = {JANUARY: FEBRUARY, FEBRUARY: MARCH, MARCH: datetime(2024, 4, 1)}  # noqa: DTZ001
@@ -369,6 +379,65 @@ rows_of_any_sort = st.lists(
     ),
     max_size=14,
 )
+
+
+@given(rows=rows_of_any_sort, cut=st.integers(0, 14))
+@settings(max_examples=60, deadline=None)
+def test_slices_are_judged_as_the_whole_where_it_is_told_which_keys_are_repeated(
+    rows: list[dict[str, Any]], cut: int
+) -> None:
+    rows = [{**row, "_partition": JANUARY} for row in rows]
+    whole, slices = frame(rows), [frame(rows[:cut]), frame(rows[cut:])]
+    parts = [unique_keys(one, Sale) for one in slices]
+    prints = {check: pl.concat([fingerprints(part[check]) for part in parts]) for check in parts[0]}
+    complete = {
+        check: pl.concat([part[check].select(pl.all_horizontal(pl.all().is_not_null())) for part in parts]).to_series()
+        for check in prints
+    }
+    repeated = {check: is_repeated(prints[check], complete[check]) for check in prints}
+
+    expected = reasons(judge(whole, Sale, time="day", carried=LINEAGE))
+    found = {}
+    for at, one in ((0, slices[0]), (min(cut, len(rows)), slices[1])):
+        known = {check: flags[at : at + one.height] for check, flags in repeated.items()}
+        verdict = judge(one, Sale, time="day", carried=LINEAGE, repeated=known)
+        found |= {index + at: many for index, many in reasons(verdict).items()}
+    assert found == expected
+
+
+class ByRow(pa.DataFrameModel):
+    """Checks that pandera brings, and one that is asked value by value."""
+
+    a: str = pa.Field(unique=True, isin=["x", "y"], str_length={"max_value": 3})
+    b: float = pa.Field(ge=0, lt=9, nullable=True)
+
+    @pa.check("b", element_wise=True)
+    def whole(cls, value: float) -> bool:  # noqa: N805 - pandera's way
+        return value == round(value)
+
+
+class AllValues(pa.DataFrameModel):
+    """A check that pandera brings, on the column as a whole."""
+
+    a: str = pa.Field(unique_values_eq=["x", "y"])
+
+
+class OfTheirOwn(pa.DataFrameModel):
+    """A check called as one of pandera's."""
+
+    a: float
+
+    @pa.check("a", name="isin")
+    def not_far(cls, data: Any) -> pl.LazyFrame:  # noqa: N805 - pandera's way
+        return data.lazyframe.select(pl.col("a") < 9 * pl.col("a").mean())
+
+
+@pytest.mark.parametrize(("model", "expected"), [(ByRow, True), (AllValues, False), (OfTheirOwn, False), (Sale, False)])
+def test_only_checks_that_are_known_to_look_at_one_row_are_taken_for_such(
+    model: type[pa.DataFrameModel],
+    expected: bool,  # noqa: FBT001
+) -> None:
+    assert is_row_by_row(model) is expected
 
 
 @given(rows=rows_of_any_sort)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -9,9 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_lake import COMMIT, as_days, day, days, held, new_table, rows_of, write
 
-from ml_assets.lake.connection import Lake, LakeError, columns_of, table_exists
+from ml_assets.lake import tables
+from ml_assets.lake.connection import Lake, LakeError, columns_of, create_schema, table_exists
 from ml_assets.lake.sql import Table, Window, literal, quoted
-from ml_assets.lake.tables import LakeSchemaError, Spool, WindowWriter, read, replace_window, run_select, window_of
+from ml_assets.lake.tables import (
+    LakeSchemaError,
+    Spool,
+    WindowWriter,
+    read,
+    read_unchanged,
+    replace_window,
+    run_select,
+    slices_of,
+    window_of,
+)
+from ml_assets.lake.upkeep import compact
 
 HOSTILE = [
     'a "quoted" name',
@@ -413,3 +427,88 @@ def test_pieces_whose_columns_differ_in_case_are_one_table() -> None:
         for town in ("Town", "town"):
             spool.add(pl.DataFrame({town: [town], "n": [1]}))
         assert cursor.execute('SELECT * FROM "incoming rows" ORDER BY ALL').fetchall() == [("Town", 1), ("town", 1)]
+
+
+# ---- slices, and reading without DuckDB
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.sets(st.integers(1, 40), max_size=25)), max_size=6))
+def test_slices_of_a_window_hold_each_row_once_in_order_and_no_more_than_asked(
+    lake: Lake, sources: list[tuple[str, set[int]]]
+) -> None:
+    table = new_table()
+    places = sorted({(source, number) for source, numbers in sources for number in numbers})
+    lines = [(day(30), source, number) for source, number in places] + [(day(32), "a", 1)]
+    schema = {"_partition": pl.Datetime("us"), "_source": pl.String, "_row": pl.Int64}
+    replace_window(lake, {table: pl.DataFrame(lines, schema=schema, orient="row")}, None, COMMIT)
+    with lake.reader() as cursor:
+        slices = slices_of(cursor, table, days(30, 31), 10)
+        frames = [read(cursor, table, one) for one in slices]
+        again = [read_unchanged(cursor, table, one) for one in slices]
+
+    assert [row[1:] for frame in frames for row in frame.rows()] == places
+    assert all(0 < frame.height <= 10 for frame in frames)
+    assert len(slices) <= len(places) // 5 + 5, "neighbours that fit together are one slice"
+    assert all(one.equals(other) for one, other in zip(frames, again, strict=True))
+
+
+def test_a_table_is_the_same_read_from_its_files_whatever_became_of_them(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, window, ways = new_table(), days(29, 33), []
+    by_duckdb = tables.read
+
+    def counted(*arguments: Any) -> pl.DataFrame:
+        ways.append("DuckDB")
+        return by_duckdb(*arguments)
+
+    def same() -> str:
+        ways.clear()
+        with lake.transaction(COMMIT) as transaction:
+            monkeypatch.setattr(tables, "read", counted)
+            found = read_unchanged(transaction.cursor, table, window)
+            monkeypatch.undo()
+            expected = read(transaction.cursor, table, window)
+        assert found.schema == expected.schema
+        assert found.sort(pl.all()).equals(expected.sort(pl.all()))
+        assert found.height > 0
+        return "".join(ways) or "polars"
+
+    write(lake, table, {28: [7], 29: [1, 2], 31: [3], 33: [8]})
+    assert same() == "polars"
+    write(lake, table, {30: [4]})
+    assert same() == "polars", "a day that was not there is a file more"
+    write(lake, table, {29: [5]})
+    assert same() == "DuckDB", "rows of a file are deleted"
+    frame = rows_of({31: [6]}).with_columns(note=pl.lit("new"))
+    replace_window(lake, {table: frame}, days(29, 33), COMMIT)
+    assert same() == "DuckDB", "files differ in their columns"
+    replace_window(lake, {table: frame}, None, COMMIT)
+    assert same() == "polars", "all is new"
+    for number in (29, 30, 32):
+        replace_window(
+            lake, {table: frame.with_columns(_partition=pl.lit(day(number)))}, days(number, number + 1), COMMIT
+        )
+    compact(lake, keep=timedelta(0), protected=())
+    same()
+
+
+def test_types_that_are_others_in_parquet_are_read_by_duckdb(lake: Lake) -> None:
+    table = new_table()
+    with lake.transaction(COMMIT) as transaction:
+        create_schema(transaction.cursor, table.project)
+        transaction.rows(
+            f"CREATE TABLE {table.path} AS SELECT TIMESTAMP '2024-01-02' AS _partition, CAST(7 AS HUGEINT) AS x, "
+            "TIME '12:00' AS t, CAST(1 AS DECIMAL(5, 2)) AS d, [1, 2] AS l"
+        )
+    with lake.reader() as cursor:
+        found, expected = (way(cursor, table, days(0, 2)) for way in (read_unchanged, read))
+
+    assert found.schema == expected.schema
+    assert found.rows() == expected.rows() != []
+
+
+def test_a_table_that_is_not_there_has_no_files_either(lake: Lake) -> None:
+    with lake.reader() as cursor, pytest.raises(LakeError, match="the lake holds no table"):
+        read_unchanged(cursor, new_table(), days(0, 1))

@@ -1,0 +1,105 @@
+"""The platform's side of the `model` row, and the other: the same rows read and fitted, and nothing else.
+
+    python -m benchmarks.platform_model DATA HOME prepare|ours|bare
+
+`prepare` fills a home with all months and chooses a training set of nearly all rows. `ours` materializes the asset
+`model` on it: read and compared with what was recorded, fitted, profiled, saved, registered, in one Dagster run. `bare`
+reads the same rows and fits the same pipeline. Both print one line of JSON; imports of what reads and fits count, those
+of Dagster do not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+FIRST, LAST, MONTHS = "2017-01", "2024-10", 94
+
+
+def main(data: str, home: str, what: str) -> None:
+    """Do one of the three."""
+    os.environ |= {"ML_ASSETS_HOME": home, "ML_ASSETS_DATA": str(Path(data).parent)}
+    report = {"prepare": prepare, "ours": ours, "bare": bare}[what]()
+    sys.stdout.write(json.dumps(report) + "\n")
+
+
+def definitions() -> tuple[Any, Any, Any]:
+    """The shipped project with a window of all months, its definitions, and the instance."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    from ml_assets.component import build_definitions  # noqa: PLC0415
+    from ml_assets.demo import PROJECT  # noqa: PLC0415
+    from ml_assets.projects import load_project  # noqa: PLC0415
+    from ml_assets.runs import open_instance  # noqa: PLC0415
+
+    project = load_project(PROJECT)
+    project = replace(project, training=project.training.model_copy(update={"window": MONTHS}))
+    return project, build_definitions(project), open_instance()
+
+
+def prepare() -> dict[str, Any]:
+    """Fill the home."""
+    from ml_assets.runs import PREPARING, materialize_range  # noqa: PLC0415
+
+    project, defs, instance = definitions()
+    materialize_range(instance, defs, project.name, PREPARING, first=FIRST, last=LAST)
+    _materialize(project, defs, instance, "training_set")
+    return {}
+
+
+def ours() -> dict[str, Any]:
+    """Materialize `model`."""
+    from ml_assets.assets.common import registry  # noqa: PLC0415
+
+    project, defs, instance = definitions()
+    began = time.perf_counter()
+    _materialize(project, defs, instance, "model")
+    seconds = time.perf_counter() - began
+    version = registry().newest(project.name, "")
+    fitted = sum(version.reference["bins"].values())
+    return {"seconds": seconds, "rows": version.training_set.rows, "rows_fitted": fitted}
+
+
+def bare() -> dict[str, Any]:
+    """Read and fit."""
+    from ml_assets.assets.common import registry  # noqa: PLC0415
+    from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
+
+    project, _, _ = definitions()
+    chosen = registry().training_set(project.name, "")
+    with shared_lake().lake.reader() as cursor:
+        began = time.perf_counter()
+        from sklearn.compose import ColumnTransformer
+        from sklearn.ensemble import HistGradientBoostingRegressor
+        from sklearn.pipeline import Pipeline
+        from sklearn.preprocessing import OrdinalEncoder
+
+        window = project.window(chosen.train[0], chosen.test[-1])
+        table = project.table("features").at(chosen.snapshot)
+        rows = cursor.execute(f"FROM {table} WHERE {window.condition()}").df()
+    train = rows[rows["_partition"] <= project.start_of(chosen.train[-1])]
+    categories = ["town", "flat_type", "flat_model"]
+    numbers = ["floor_area_sqm", "storey", "lease_commence_year", "remaining_lease_months"]
+    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=float("nan"))
+    columns = ColumnTransformer([("categories", encoder, categories), ("numbers", "passthrough", numbers)])
+    estimator = HistGradientBoostingRegressor(**project.training.parameters, random_state=project.training.seed)
+    pipeline = Pipeline([("columns", columns), ("estimator", estimator)])
+    pipeline.fit(train[[*categories, *numbers]], train[project.target].to_numpy())
+    return {"seconds": time.perf_counter() - began, "rows": len(rows), "rows_fitted": len(train)}
+
+
+def _materialize(project: Any, defs: Any, instance: Any, name: str) -> None:
+    import dagster as dg  # noqa: PLC0415
+
+    job = defs.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey([project.name, name])])
+    if not result.success:
+        raise RuntimeError(name)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

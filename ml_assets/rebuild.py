@@ -385,7 +385,7 @@ def _apart(registry: Registry, version: Version, rows: pl.DataFrame, trained: Tr
 
 def _notes(version: Version) -> Iterator[str]:
     """What is another today than when the version was made."""
-    made, now = version.packages, packages()
+    made, now = version.packages, packages(version.estimator)
     for name in sorted({*made, *now}):
         if made.get(name) != now.get(name):
             yield f"{name} is {now.get(name, 'not installed')}, was {made.get(name, 'not noted')}"
@@ -396,8 +396,7 @@ def _notes(version: Version) -> Iterator[str]:
     if "code" in version.hashes and version.hashes["code"] != code_hash():
         commit = git_commit(settings.project_root())
         was = version.hashes.get("git", "")
-        yield "the code of ml-assets has changed" + (
-            f": commit {commit[:12]}, was {was[:12]}" if commit and was else ""
-        )
+        apart = bool(commit and was) and commit[:12] != was[:12]
+        yield "the code of ml-assets has changed" + (f": commit {commit[:12]}, was {was[:12]}" if apart else "")
     if not version.sources:
         yield "the record is from before it kept SQL, schema, threads and predictions: today's declaration was used"

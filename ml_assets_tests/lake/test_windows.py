@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_lake import COMMIT, as_days, day, days, held, new_table, rows_of, write
+from writing_tables import replace_window
 
 from ml_assets.lake import tables
 from ml_assets.lake.connection import Lake, LakeError, columns_of, create_schema, table_exists
@@ -20,7 +21,6 @@ from ml_assets.lake.tables import (
     WindowWriter,
     read,
     read_unchanged,
-    replace_window,
     run_select,
     slices_of,
     window_of,
@@ -512,3 +512,22 @@ def test_types_that_are_others_in_parquet_are_read_by_duckdb(lake: Lake) -> None
 def test_a_table_that_is_not_there_has_no_files_either(lake: Lake) -> None:
     with lake.reader() as cursor, pytest.raises(LakeError, match="the lake holds no table"):
         read_unchanged(cursor, new_table(), days(0, 1))
+
+
+ANYHOW = st.lists(
+    st.tuples(
+        st.sampled_from([day(1), day(2), day(2), None]),
+        st.sampled_from(["a", "b", None]),
+        st.sampled_from([1, 2, None]),
+    ),
+    max_size=5,
+)
+
+
+@given(ANYHOW)
+def test_rows_are_put_in_order_wherever_they_are_not(lines: list[tuple[Any, ...]]) -> None:
+    schema = {"_partition": pl.Datetime("us"), "_source": pl.String, "_row": pl.Int64}
+    for each in (lines, sorted(lines, key=lambda line: [(value is None, value) for value in line])):
+        rows = pl.DataFrame(each, schema=schema, orient="row").with_row_index("x")
+        found = tables._in_order(rows)
+        assert found.equals(rows.sort("_partition", "_source", "_row", nulls_last=True, maintain_order=True))

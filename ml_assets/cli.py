@@ -34,6 +34,8 @@ app.add_typer(audit_app, name="audit")
 app.command()(approve)
 app.command()(decline)
 app.command()(version_commands.rebuild)
+for command in (version_commands.export, version_commands.log, version_commands.card):
+    models_app.command()(command)
 
 
 @app.command()

@@ -33,6 +33,7 @@ from ml_assets.declared.monitoring import Monitoring, Retraining
 from ml_assets.declared.promotion import Promotion
 from ml_assets.declared.rows import Partitions, Validation
 from ml_assets.declared.sources import Reference, Source
+from ml_assets.declared.tracking import Tracking
 from ml_assets.lake.resource import shared_lake
 from ml_assets.project import NAME, Project
 from ml_assets.scaffold.scaffolder import ModelProjectScaffolder
@@ -78,6 +79,7 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
     promotion: Promotion = Field(default=Promotion(), description="When a challenger takes over from the champion.")
     monitoring: Monitoring = Field(default=Monitoring(), description="When a statistic raises an alarm.")
     retraining: Retraining = Field(default=Retraining(), description="When a model is trained again.")
+    tracking: Tracking = Field(default=Tracking(), description="Where versions are told of, beside the registry.")
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The project's assets, checks, jobs, schedule and sensor."""
@@ -128,6 +130,7 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
             task=self.task,
             positive=_label(self.positive),
             references=self.references,
+            tracking=self.tracking,
             evaluation=self.evaluation,
             leakage=self.leakage,
             promotion=self.promotion,

@@ -18,6 +18,7 @@ from ml_assets import settings
 from ml_assets.core.tasks import METRICS, Task, watched_metrics
 from ml_assets.declared.evaluation import Evaluation
 from ml_assets.declared.promotion import Promotion
+from ml_assets.declared.tracking import Tracking
 from ml_assets.lake.sql import Table, Window
 from ml_assets.sources.functions import FunctionReader
 
@@ -62,6 +63,7 @@ class Project:
         task: what the target is predicted as.
         positive: the label, as text, that counts as positive in a binary task; None where the labels tell.
         references: tables that features.sql may read beside `validated`, by name.
+        tracking: where versions are told of.
         leakage: what is not known at prediction, and which findings of the leakage gate are let pass.
     """
 
@@ -84,6 +86,7 @@ class Project:
     task: Task = "regression"
     positive: str | None = None
     references: Mapping[str, Reference] = field(default_factory=dict)
+    tracking: Tracking = field(default_factory=Tracking)
     leakage: Leakage = field(default_factory=_nothing_declared)
     evaluation: Evaluation = field(default_factory=Evaluation)
     promotion: Promotion = field(default_factory=Promotion)

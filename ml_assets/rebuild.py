@@ -52,6 +52,7 @@ REFUSALS = (
     SchemaError,
     SqlError,
     SqlFailure,
+    duckdb.Error,
 )
 
 
@@ -222,10 +223,10 @@ def _raw(cursor: duckdb.DuckDBPyConnection, project: Project, version: Version) 
         return Finding("raw", "unknown", "the record is from before it told what raw held")
     if version.packages.get("duckdb") != packages()["duckdb"]:
         return Finding("raw", "unknown", "another DuckDB hashes rows otherwise")
-    found = contents(cursor, project, _keys(chosen), chosen.snapshot)
+    found = contents(cursor, project, chosen.keys, chosen.snapshot)
     if found["raw"] != recorded["raw"]:
         return Finding("raw", "differs", f"it held {recorded['raw']} and holds {found['raw']} (rows, sum of hashes)")
-    return Finding("raw", "same", f"{found['raw'].partition(',')[0]}, as snapshot {chosen.snapshot} holds them")
+    return Finding("raw", "same", f"{int(found['raw'].split()[0]):,} rows, as snapshot {chosen.snapshot} holds them")
 
 
 def _validated(cursor: duckdb.DuckDBPyConnection, project: Project, version: Version) -> Finding:
@@ -300,10 +301,6 @@ def _compared(
     return Finding(asset, "same", words)
 
 
-def _keys(chosen: TrainingSet) -> tuple[str, ...]:
-    return tuple(sorted({*chosen.train, *chosen.test, *chosen.holdout}))
-
-
 def _pieces(
     cursor: duckdb.DuckDBPyConnection, project: Project, table: str, chosen: TrainingSet
 ) -> Iterator[list[str]]:
@@ -312,7 +309,7 @@ def _pieces(
     counts = dict(cursor.execute(f"SELECT {PARTITION}, count(*) FROM {at} GROUP BY ALL").fetchall())
     piece: list[str] = []
     held = 0
-    for key in sorted(_keys(chosen), key=project.start_of):
+    for key in sorted(chosen.keys, key=project.start_of):
         rows = counts.get(project.start_of(key), 0)
         if piece and held + rows > PIECE:
             yield piece
@@ -388,7 +385,7 @@ def _apart(registry: Registry, version: Version, rows: pl.DataFrame, trained: Tr
 
 def _notes(version: Version) -> Iterator[str]:
     """What is another today than when the version was made."""
-    made, now = version.packages, packages()
+    made, now = version.packages, packages(version.estimator)
     for name in sorted({*made, *now}):
         if made.get(name) != now.get(name):
             yield f"{name} is {now.get(name, 'not installed')}, was {made.get(name, 'not noted')}"
@@ -399,8 +396,7 @@ def _notes(version: Version) -> Iterator[str]:
     if "code" in version.hashes and version.hashes["code"] != code_hash():
         commit = git_commit(settings.project_root())
         was = version.hashes.get("git", "")
-        yield "the code of ml-assets has changed" + (
-            f": commit {commit[:12]}, was {was[:12]}" if commit and was else ""
-        )
+        apart = bool(commit and was) and commit[:12] != was[:12]
+        yield "the code of ml-assets has changed" + (f": commit {commit[:12]}, was {was[:12]}" if apart else "")
     if not version.sources:
         yield "the record is from before it kept SQL, schema, threads and predictions: today's declaration was used"

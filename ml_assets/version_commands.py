@@ -1,17 +1,20 @@
-"""Commands about one version, `PROJECT@N`: `ml-assets rebuild`."""
+"""Commands that make something of a version, `PROJECT@N`: again, or in another form."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from ml_assets.lake.connection import Lake
     from ml_assets.project import Project
     from ml_assets.registry.models import Registry, Version
 
 Versions_ = Annotated[str, typer.Argument(metavar="PROJECT[@N]", help="A version, or all of a project.")]
+Version_ = Annotated[str, typer.Argument(metavar="PROJECT@N", help="A version.")]
 
 
 def rebuild(
@@ -36,6 +39,56 @@ def rebuild(
             differing += 1
     if differing:
         raise typer.Exit(1)
+
+
+def export(
+    name: Version_,
+    onnx: Annotated[Path, typer.Option("--onnx", metavar="FILE", help="The ONNX file to write.")],
+) -> None:
+    """Write a version as ONNX, if that says the same as the version on real rows."""
+    from ml_assets.assets.publishing import export_onnx, in_words  # noqa: PLC0415
+    from ml_assets.registry.export import ExportRefusedError  # noqa: PLC0415
+    from ml_assets.registry.models import RegistryError  # noqa: PLC0415
+
+    project, lake, version = _one(name)
+    try:
+        exported = export_onnx(project, lake, version)
+    except (ExportRefusedError, RegistryError) as error:
+        raise ValueError(str(error)) from error
+    onnx.write_bytes(exported.content)
+    typer.echo(f"{onnx}: {in_words(exported)}; SHA-256 {exported.sha256}")
+
+
+def log(name: Versions_) -> None:
+    """Tell the declared MLflow server of versions, or bring what it knows of them up to date."""
+    from ml_assets.assets.publishing import log as run  # noqa: PLC0415
+    from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
+    from ml_assets.projects import load_project  # noqa: PLC0415
+    from ml_assets.registry.tracking import TrackingError  # noqa: PLC0415
+
+    for version in versions_of(name)[1]:
+        try:
+            told = run(load_project(version.project), shared_lake().lake, version)
+        except TrackingError as error:
+            raise ValueError(str(error)) from error
+        typer.echo(f"{version.project}@{version.number} is MLflow's run {told}")
+
+
+def card(name: Version_) -> None:
+    """Write a version's card beside it as Markdown, and print it."""
+    from ml_assets.assets.publishing import make_card  # noqa: PLC0415
+
+    typer.echo(make_card(*_one(name)), nl=False)
+
+
+def _one(name: str) -> tuple[Project, Lake, Version]:
+    from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
+    from ml_assets.projects import load_project  # noqa: PLC0415
+
+    if "@" not in name:
+        raise ValueError(f"{name!r} names no version. Expected PROJECT@N, such as house_prices@3")
+    (version,) = versions_of(name)[1]
+    return load_project(version.project), shared_lake().lake, version
 
 
 def versions_of(name: str) -> tuple[Registry, list[Version]]:

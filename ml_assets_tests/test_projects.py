@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -99,3 +101,22 @@ def test_the_command_line_prints_the_sentence_and_no_traceback(tmp_path: Path) -
     assert done.returncode == 1
     assert done.stderr.startswith(f"ml-assets: {tmp_path}/tea/defs.yaml:2: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["flight_delays", "house_prices", "sms_spam"])
+def test_a_declaration_comes_back_from_a_record_but_for_where_its_rows_came_from(name: str) -> None:
+    from ml_assets.assets.provenance import sources
+    from ml_assets.component import recorded_project
+
+    project = load_project(name)
+    recorded = sources(project)
+    again = recorded_project(name, json.loads(json.dumps(recorded)))
+
+    assert recorded["declaration"]["source"].keys() == {"ignore_in_duplicates"}
+    assert again.source.ignore_in_duplicates == project.source.ignore_in_duplicates
+    assert list(again.references) == list(project.references)
+    assert again.sql_hash == project.sql_hash
+    apart = {"source", "references", "clean_path", "features_path"}
+    for one in fields(project):
+        if one.name not in apart:
+            assert getattr(again, one.name) == getattr(project, one.name), one.name

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ml_assets import settings
 from ml_assets.assets.common import ledger, registry, require_registered
 from ml_assets.assets.promotion import failed_gates, from_now_on, judge
+from ml_assets.assets.publishing import publish
 from ml_assets.lake.connection import Commit, columns_of
 from ml_assets.registry.ledger import Draft, before_champion, current_champion, last_verdict, stages, waiting
 
@@ -84,7 +85,7 @@ def approve(project: Project, lake: Lake, number: int | None, person: Person, *,
     written: list[Entry] = []
     while not written:  # another act has overtaken this one: look again
         written = _approve(project, lake, number, person, run_id)
-    return written[0]
+    return _published(project, lake, written[0])
 
 
 def _approve(project: Project, lake: Lake, number: int | None, person: Person, run_id: str) -> list[Entry]:
@@ -116,7 +117,7 @@ def decline(project: Project, lake: Lake, number: int | None, person: Person, *,
         return [Draft(project.name, "rejected", reason, facts, version=verdict.version, action="decline")]
 
     (entry,) = ledger(lake).append(Commit(project.name, "decline", run_id), act)
-    return entry
+    return _published(project, lake, entry)
 
 
 def promote(project: Project, lake: Lake, number: int, person: Person) -> Entry:
@@ -142,7 +143,7 @@ def promote(project: Project, lake: Lake, number: int, person: Person) -> Entry:
         return [from_now_on(project, version, draft, entries)]
 
     (entry,) = book.append(Commit(project.name, "promote"), act)
-    return entry
+    return _published(project, lake, entry)
 
 
 def roll_back(project: Project, lake: Lake, number: int | None, person: Person) -> Entry:
@@ -176,6 +177,12 @@ def roll_back(project: Project, lake: Lake, number: int | None, person: Person) 
         return [from_now_on(project, version, draft, entries)]
 
     (entry,) = book.append(Commit(project.name, "rollback"), act)
+    return _published(project, lake, entry)
+
+
+def _published(project: Project, lake: Lake, entry: Entry) -> Entry:
+    """The entry, once the version's ONNX file, card and place in MLflow say so too."""
+    publish(project, lake, registry().version(project.name, entry.version))
     return entry
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.assets.model import recipe_of
 from ml_assets.assets.rows import rows_held_out, rows_to_learn
 from ml_assets.core.evaluation import row_losses
 from ml_assets.core.tasks import as_actual
-from ml_assets.core.training import TrainingError, Words, build_pipeline, fit, predict
+from ml_assets.core.training import TrainingError, fit, predict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,15 +100,14 @@ def fitted(
     Raises:
         TrainingError: if the rows hold too little to learn from.
     """
-    version, training = case.version, case.project.training
+    version = case.version
     labels = frame[version.target].n_unique()
     if frame.height < FEWEST_ROWS or (version.classes and labels < len(version.classes)):
         raise TrainingError(f"{frame.height} training rows with {labels} different targets are too few")
-    words = Words(counts=training.text_features == "counts", stop_words=training.stop_words)
-    kinds, task = version.features, version.task
-    pipeline = build_pipeline(estimator, parameters, kinds, version.seed, task=task, words=words)
-    fit(pipeline, frame, kinds, version.target, task=task, classes=version.classes)
-    return lambda rows: predict(pipeline, rows, kinds, task)
+    recipe = recipe_of(case.project, version.features, version.classes)
+    pipeline = replace(recipe, estimator=estimator, parameters=parameters, seed=version.seed).pipeline()
+    fit(pipeline, frame, recipe.kinds, version.target, task=recipe.task, classes=recipe.classes)
+    return lambda rows: predict(pipeline, rows, recipe.kinds, recipe.task)
 
 
 def drawn(frame: pl.DataFrame, rows: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:

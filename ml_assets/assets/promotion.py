@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ml_assets.assets.common import commit_of, data_origin, ledger, registration, registry, require_registered, spec
+from ml_assets.assets.publishing import publish
 from ml_assets.assets.rows import learnt_from, read_partitions, rows_held_out, training_rows
 from ml_assets.core.evaluation import SIGNIFICANCE, Comparison, check_gate, compare
 from ml_assets.core.tasks import align, as_actual, title_of
@@ -64,6 +65,7 @@ def build_champion(project: Project) -> dg.AssetsDefinition:
                 "reason": verdict.reason,
                 "champion": serving if serving is not None else "none",
                 "evidence": dg.MetadataValue.json(verdict.facts),
+                **publish(project, lake.lake, version),
                 **({"to_do": how_to_approve(project.name, version.number)} if verdict.kind == "awaiting" else {}),
                 **data_origin(project, lake.lake),
             },

@@ -55,6 +55,7 @@ def sources(project: Project) -> dict[str, Any]:
 
 def environment() -> dict[str, str]:
     """What the last bits of a sum may hang on: Python, the machine, and the library that multiplies matrices."""
+    import scipy.linalg  # noqa: F401, PLC0415 - brings a library of its own, known only once it is loaded
     from threadpoolctl import threadpool_info  # noqa: PLC0415
 
     blas = {

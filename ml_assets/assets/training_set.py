@@ -57,7 +57,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             parts: dict[str, Any] = {name: tuple(map(project.key_of, starts)) for name, starts in asdict(split).items()}
             keys = [key for part in parts.values() for key in part]
             rows = read_partitions(lake.lake, project, keys, snapshot)
-            held = contents(cursor, project, keys, snapshot)
+            held = contents(cursor, project, sorted({*keys}), snapshot)
         chosen = TrainingSet(
             snapshot=snapshot,
             **parts,

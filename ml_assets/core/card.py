@@ -151,27 +151,39 @@ def _metrics(subject: Subject) -> Iterator[Section]:
     ]
     lines = ("On rows that it has learnt from, and on those held out, which it has not.",)
     yield Section("Metrics", lines, ("metric", "train", "test", "interval of test"), tuple(rows))
-    gates = [
-        (gate["demand"], _figure(gate["value"]), "passed" if gate["passed"] else "not passed")
-        for gate in stored["gates"]
-    ]
+    gates = [(gate["demand"], _figure(gate["value"]), _passed(gate)) for gate in stored["gates"]]
     if gates:
         yield Section("Gates", (), ("gate", "reached", "verdict"), tuple(gates))
     else:
         yield Section("Gates", ("None is declared.",))
-    for title, tables in (("Slices", stored.get("slices")), ("Baselines", stored.get("baselines"))):
-        if tables:
-            yield _table(title, tables)
+    watched = stored.get("watched", "")
+    if baselines := stored.get("baselines"):
+        columns = ("baseline", watched, "beaten", "p")
+        yield Section("Baselines", (), columns, tuple(_baseline(one, watched) for one in baselines))
+    if slices := stored.get("slices"):
+        columns = ("slice", "rows", watched, "interval")
+        yield Section("Slices", (), columns, tuple(_slice(one, watched) for one in slices))
+    if stored.get("fit"):
+        yield Section("Fit", tuple(one["said"] for one in stored["fit"]))
 
 
-def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Section:
-    """A table of whatever the evaluation tells of each slice or baseline: plain values, one column each."""
-    plain = [
-        {name: value for name, value in row.items() if isinstance(value, (str, int, float, bool)) or value is None}
-        for row in rows
-    ]
-    columns = tuple(dict.fromkeys(name for row in plain for name in row))
-    return Section(title, (), columns, tuple(tuple(_figure(row.get(name)) for name in columns) for row in plain))
+def _passed(gate: Mapping[str, Any]) -> str:
+    if gate.get("waiver"):
+        return f"waived: {gate['waiver']}"
+    return "passed" if gate["passed"] else "not passed"
+
+
+def _baseline(one: Mapping[str, Any], watched: str) -> tuple[str, ...]:
+    """A rung of the ladder: its title, its error, and whether the version beats it by more than noise."""
+    if "left_out" in one:
+        return one["title"], one["left_out"], "", ""
+    beaten = "yes" if one["beaten"] else "no"
+    return one["title"], _figure(one["metrics"].get(watched)), beaten, f"{one['p_value']:.2g}"
+
+
+def _slice(one: Mapping[str, Any], watched: str) -> tuple[str, ...]:
+    interval = _interval(one["intervals"].get(watched))
+    return one["title"], _figure(one["rows"]), _figure(one["metrics"].get(watched)), interval
 
 
 def _history(subject: Subject) -> Section:
@@ -195,7 +207,7 @@ def _limits(subject: Subject) -> Section:
     record = subject.record
     chosen, kinds = record["training_set"], record["features"]
     lines = [
-        f"It has learnt from nothing after {chosen['train'][-1]}, and was judged on {_range(chosen['test'])} only."
+        f"It has learnt nothing later than {chosen['train'][-1]}, and was judged on {_range(chosen['test'])} only."
     ]
     if "category" in kinds.values():
         lines.append("A category that it has never seen is to it one that is missing, or none at all.")
@@ -236,8 +248,5 @@ def _figure(value: Any) -> str:
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
 
 
-def _interval(bounds: Any) -> str:
-    """Two bounds, however they are held: a pair, or `low` and `high`."""
-    if isinstance(bounds, dict):
-        bounds = (bounds.get("low"), bounds.get("high"))
+def _interval(bounds: Sequence[float] | None) -> str:
     return " … ".join(map(_figure, bounds)) if bounds else "\N{EN DASH}"

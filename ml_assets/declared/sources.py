@@ -78,7 +78,7 @@ class Database(dg.Model, dg.Resolvable):
     @field_validator("url_env")
     @classmethod
     def _is_a_variable(cls, value: str | None) -> str | None:
-        return value if value is None else _variable("url_env", value)
+        return value if value is None else variable_name("url_env", value)
 
     @field_validator("zone")
     @classmethod
@@ -161,7 +161,7 @@ class Auth(dg.Model, dg.Resolvable):
     @field_validator("secret_env", "user_env")
     @classmethod
     def _is_a_variable(cls, value: str | None) -> str | None:
-        return value if value is None else _variable("auth", value)
+        return value if value is None else variable_name("auth", value)
 
     @model_validator(mode="after")
     def _has_a_user(self) -> Self:
@@ -356,7 +356,12 @@ def _under_the_data_folder(field: str, value: str) -> str:
     return value
 
 
-def _variable(field: str, value: str) -> str:
+def variable_name(field: str, value: str) -> str:
+    """The name of an environment variable.
+
+    Raises:
+        ValueError: if it is none; the message does not repeat it.
+    """
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
         # Not repeated here: it may be the secret itself.
         raise ValueError(f"{field}: it must be the NAME of an environment variable, such as SALES_DB, not its value")

@@ -108,6 +108,11 @@ class TrainingSet:
         """The findings of the leakage gate that were let pass, each with the written reason."""
         return {each["name"]: each["waived"] for each in self.leakage if each["waived"]}
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The partitions that any of its rows stand in, in their order."""
+        return tuple(sorted({*self.train, *self.test, *self.holdout}))
+
 
 @dataclass(frozen=True)
 class Version:

@@ -335,3 +335,56 @@ assert rebuilt.same, rebuilt.report()
 """
     environment = {**os.environ, "PYTHONHASHSEED": seed, "ML_ASSETS_HOME": str(settled.folder / "home")}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+# -------------------------------------------------------------------------------------------------- the command
+
+
+def command(market: Market, *arguments: str) -> Any:
+    from typer.testing import CliRunner
+
+    from ml_assets.cli import app
+    from ml_assets.lake.resource import shared_lake
+
+    shared_lake.cache_clear()
+    with market.settings():
+        try:
+            return CliRunner().invoke(app, arguments)
+        finally:
+            shared_lake.cache_clear()
+
+
+def test_the_command_tells_of_each_asset_and_of_all_versions(story: Story) -> None:
+    one, every = command(story.market, "rebuild", f"{NAME}@2"), command(story.market, "rebuild", NAME)
+
+    assert (one.exit_code, every.exit_code) == (0, 0), every.output
+    assert [line.split()[:2] for line in one.output.splitlines()[1:6]] == [[asset, "same"] for asset in ASSETS]
+    assert every.output.count("every bit is the same") == 3
+
+
+def test_the_command_fails_on_a_tampered_model_file_and_restores_it(settled: Market, tmp_path: Path) -> None:
+    shutil.copytree(settled.folder, tmp_path / "copy")
+    market = open_market(tmp_path / "copy")
+    path = market.registry.folder / NAME / "1" / "model.skops"
+    path.write_bytes(b"harm")
+
+    found = command(market, "rebuild", f"{NAME}@1")
+    assert found.exit_code == 1
+    assert "model.skops: its SHA-256 is" in found.output
+    path.unlink()
+    restored = command(market, "rebuild", f"{NAME}@1", "--restore")
+    assert restored.exit_code == 0
+    assert "the model file is restored, bit for bit" in restored.output
+    assert command(market, "rebuild", f"{NAME}@1").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("flats@9", "flats has no version 9. It has: 1"),
+        ("other", "other has no version yet"),
+        ("../flats@1", "names no version. Expected PROJECT@N"),
+    ],
+)
+def test_the_command_says_which_versions_there_are(settled: Market, name: str, words: str) -> None:
+    assert words in str(command(settled, "rebuild", name).exception)

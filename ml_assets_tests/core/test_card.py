@@ -24,7 +24,13 @@ EVALUATION: dict[str, Any] = {
     "metrics": {"train": {"mae": 90.0}, "test": {"mae": 123.4}},
     "intervals": {"mae": [100.0, 150.0]},
     "gates": [{"demand": "mae <= 100", "value": 123.4, "passed": False}],
-    "slices": [{"title": "town = EAST", "rows": 40, "mae": 99.5, "curve": [1, 2]}],
+    "watched": "mae",
+    "slices": [{"title": "town = EAST", "rows": 40, "metrics": {"mae": 99.5}, "intervals": {"mae": (90.0, 110.0)}}],
+    "baselines": [
+        {"title": "always the mean", "metrics": {"mae": 500.0}, "beaten": True, "p_value": 0.001},
+        {"title": "the last value", "left_out": "no time"},
+    ],
+    "fit": [{"said": "It fits its training rows better than others."}],
 }
 HISTORY = [{"at": "2024-04-02T08:00:00.000+00:00", "kind": "rejected", "reason": "gate mae <= 100: it reached 123.4"}]
 
@@ -45,7 +51,10 @@ def test_a_card_tells_purpose_data_metrics_limits_and_how_to_rebuild() -> None:
         "# Model card of houses@3", "What a house sells for.", "| Owned by | team:housing |", "| Stage | rejected |",
         "| Snapshot of the lake | 17 |", "| Learnt from | 2024-01 … 2024-02 |", "| Rows | 12,345 |",
         "| mae | 90 | 123.4 | 100 … 150 |", "| mae \\<= 100 | 123.4 | not passed |",
-        "| title | rows | mae |", "| town = EAST | 40 | 99.5 |", "| 2024-04-02 08:00 UTC | rejected |",
+        "| slice | rows | mae | interval |", "| town = EAST | 40 | 99.5 | 90 … 110 |",
+        "| always the mean | 500 | yes | 0.001 |",
+        "| the last value | no time |", "## Fit\n\nIt fits its training rows better",
+        "| 2024-04-02 08:00 UTC | rejected |",
         "| price_per_room | from the target | known beforehand |",
         "It has learnt nothing later than 2024-02, and was judged on 2024-03 only.", "It does not serve",
         "It has not reached what was demanded: mae \\<= 100.", "    ml-assets rebuild houses@3", "| Commit | c0ffee |",

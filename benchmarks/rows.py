@@ -257,6 +257,21 @@ def model() -> Comparison:
         )  # fmt: skip
 
 
+@row(
+    "retraining", target="<= 4 x", unit="s", ours="a whole retraining with every check, 190 k rows",
+    other="the same rows read and fitted",
+)  # fmt: skip
+def retraining() -> Comparison:
+    """To trust a version costs a few times its fit: the leakage gate, baselines, intervals, the champion's test."""
+    with workspace() as folder:
+        script = ("-m", "benchmarks.platform_model", str(data_folder()), str(folder / "home"))
+        python(*script, "prepare")
+        return alternate(
+            lambda: python(*script, "retraining"), lambda: python(*script, "bare"), repeats=5, figure="reported",
+            same_work=("rows", "rows_fitted"),
+        )  # fmt: skip
+
+
 @row("search", target="<= 1.1 x", unit="s", ours="9 trials on 3 folds of 60 k rows", other="GridSearchCV, all cores")
 def search() -> Comparison:
     """A search that keeps every fit, so that it survives being killed, costs no more than scikit-learn's own."""

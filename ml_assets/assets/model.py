@@ -19,11 +19,8 @@ from ml_assets.core.tasks import as_actual, as_number, classes_of
 from ml_assets.core.training import Recipe, Words, packages, predict, train
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
-from ml_assets.registry.models import TrainingSet
-
-if TYPE_CHECKING:
-    import polars as pl
 from ml_assets.registry.ledger import current_champion
+from ml_assets.registry.models import TrainingSet
 
 if TYPE_CHECKING:
     import polars as pl

@@ -412,7 +412,7 @@ def _tells_all(learnt: pl.Series, told: pl.Series, asked: pl.Series, actual: pl.
         return f"tells the label of {recall:.1%} of new rows, over all labels" if recall >= NEARLY_EACH_LABEL else ""
     usable = np.isfinite(truth)
     share = told_by_tree(task, first[np.isfinite(known)], known[np.isfinite(known)], then[usable], truth[usable])
-    slope, by_line = _line(first, known, then, truth)
+    slope, by_line = told_by_line(first, known, then, truth)
     same = abs(slope - 1) <= SAME_UNIT and by_line >= NEARLY_THE_SAME
     if same:
         return f"is the target with some noise: it tells {by_line:.2%} of its spread in new rows, in the same unit"
@@ -459,8 +459,16 @@ def told_by_tree(task: Task, learnt: Values, told: Values, asked: Values, actual
     return float(recall_score(actual, said, average="macro", labels=labels, zero_division=0))
 
 
-def _line(learnt: Values, told: Values, asked: Values, actual: Values) -> tuple[float, float]:
-    """The slope of the straight line through one column and the target, and its R² in new rows; 0 and 0 without one."""
+def told_by_line(learnt: Values, told: Values, asked: Values, actual: Values) -> tuple[float, float]:
+    """What a straight line through one column and the target tells in rows that it has not seen.
+
+    Args:
+        learnt, told: values of the column and the target, shape (n,). Rows where one is missing are left out.
+        asked, actual: the same of new rows, shape (m,).
+
+    Returns:
+        Its slope, and R² in the new rows; 0 and 0 without a line, or where most new rows lack the column.
+    """
     import numpy as np  # noqa: PLC0415
 
     seen, new = np.isfinite(learnt) & np.isfinite(told), np.isfinite(asked) & np.isfinite(actual)

@@ -11,9 +11,10 @@ from ml_assets.core.partitioning import FORMATS, Calendar
 from ml_assets.core.quoting import literal, quoted
 from ml_assets.core.statement import nearest
 from ml_assets.core.tasks import YES
-from ml_assets.scaffold.formats import Format, guess_format
+from ml_assets.scaffold.formats import Format, decimal_sign, guess_format, may_be_thousands
 from ml_assets.scaffold.looking import DUCKDB_TYPES
 from ml_assets.scaffold.names import identifier, identifiers
+from ml_assets.sources.reading import MALFORMED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +36,8 @@ ENOUGH = 200
 # Share of rows that may go to the quarantine before a column is rather left as text.
 LOST = 0.08
 WORDS = 4
+# Values of a column that are named where they go to the quarantine, and letters of each.
+NAMED, SHORT = 3, 24
 _KEY = re.compile(r"(^|_)(id|key|nr|no|number|code|uuid|guid|index|identifier|pk|rowid)$|^unnamed|^column_1$")
 _LATER = re.compile(
     r"(^|_)(after|outcome|outcomes|result|results|predicted|prediction|actual|closed|resolved|resolution|final)(_|$)"
@@ -48,17 +51,17 @@ COOLDOWNS = {"hour": 24, "day": 7, "week": 3, "month": 3, "block": 3, "none": 0}
 
 @dataclass(frozen=True)
 class Facts:
-    """Counts over all rows of a column, read as guessed.
+    """Counts of a column, read as guessed: over all rows until they are typed, then without those of the quarantine.
 
     Attributes:
-        rows: of the table.
+        rows: counted ones.
         present: rows with a value.
         distinct: different values.
         folded: different values whatever their letter case; text only.
         least, most: the range; of text, of its length.
         words: mean number of words; text only.
-        lost: values that do not read.
-        not_whole: values that are no whole number.
+        lost: values of all rows that do not read.
+        not_whole: values of all rows that are no whole number.
     """
 
     rows: int
@@ -134,6 +137,7 @@ class Guess:
         questions: what to ask.
         warnings: what to look at.
         skipped: columns that clean.sql does not mention → why.
+        quarantine: how many rows go there, and why.
         filter: why rows without a target are left out of the features; empty where all have one.
         median: rows of the median partition.
     """
@@ -151,6 +155,7 @@ class Guess:
     questions: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    quarantine: list[str] = field(default_factory=list)
     filter: str = ""
     median: int = 0
 
@@ -215,31 +220,35 @@ def find(columns: Sequence[Column], name: str, option: str) -> Column:
 
 
 def _columns(table: Table) -> tuple[list[Column], dict[str, str], list[str]]:
-    found, skipped, questions = [], {}, []
-    for raw, name in zip(table.columns, identifiers(table.columns), strict=True):
-        if raw in table.lacking:
-            skipped[raw] = f"{table.lacking[raw]} of {table.origin.files} files lack it"
-            continue
-        values, padded, blank = table.values(raw)
-        form = guess_format(name, values)
+    skipped = {raw: f"{lacking} of {table.origin.files} files lack it" for raw, lacking in table.lacking.items()}
+    found: list[Column] = []
+    questions: list[str] = []
+    names = dict(zip(table.columns, identifiers(table.columns), strict=True))
+    values, forms, blanks = {}, {}, {}
+    for raw in (raw for raw in table.columns if raw not in skipped):
+        values[raw], padded, blank = table.values(raw)
+        blanks[raw] = {"padded": padded, "blank": blank}
+        forms[raw] = guess_format(names[raw], values[raw])
+    # A file has one decimal sign: what is 46.774 by itself is told by its neighbours.
+    decimal = decimal_sign((form, values[raw]) for raw, form in forms.items())
+    for raw, first in forms.items():
+        unsure = bool(decimal) and may_be_thousands(first, values[raw])
+        form = guess_format(names[raw], values[raw], decimal) if unsure else first
         if form.other and _runs_better(table, raw, form.other, form.sql):
-            first = "day" if "month first" in form.reason else "month"
-            reason = re.sub(r"(day|month) first", f"{first} first", form.reason)
+            part = "day" if "month first" in form.reason else "month"
+            reason = re.sub(r"(day|month) first", f"{part} first", form.reason)
             form = replace(
                 form,
                 sql=form.other,
                 reason=reason,
                 question=form.question.replace(
-                    "the month first" if first == "day" else "the day first", f"the {first} first"
+                    "the month first" if part == "day" else "the day first", f"the {part} first"
                 ),
             )
-        column = Column(raw, name, form, "")
-        _clean(column, padded=padded, blank=blank)
+        column = Column(raw, names[raw], form, "")
+        _clean(column, **blanks[raw])
         if form.question:
             questions.append(f"{raw}: {form.question}")
-        if form.odd:
-            listed = ", ".join(form.odd[:3])
-            column.notes.append(f"{listed} will not read, and go to the quarantine")
         found.append(column)
     return found, skipped, questions
 
@@ -267,10 +276,8 @@ def _clean(column: Column, *, padded: bool, blank: bool) -> None:
         sql = f"nullif({sql}, {literal(nulls[0])})"
     elif nulls:
         sql = f"CASE WHEN {sql} IN ({', '.join(map(literal, nulls))}) THEN NULL ELSE {sql} END"
-    if column.form.nulls:
-        listed = ", ".join(column.form.nulls)
-        why = column.form.why_nulls
-        column.notes.append(f"{listed} {why}." if why.startswith("means") else f"{why[:1].upper()}{why[1:]}.")
+    if column.form.why_nulls:
+        column.notes.append(f"{column.form.why_nulls}.")
     if column.form.reason:
         column.notes.append(column.form.reason)
     column.base = sql
@@ -295,7 +302,9 @@ def _type(table: Table, found: Guess) -> None:
             column.form = replace(column.form, sql="lower({})")
             column.notes.append(f"In lower case: {column.facts.distinct} spellings are {column.facts.folded} values.")
             column.facts = _facts(table, column)
+        _tell_lost(table, found, column)
     make_typed(table, found.columns)
+    _count_again(table, found)
 
 
 def _as_text(table: Table, found: Guess, column: Column) -> None:
@@ -307,29 +316,74 @@ def _as_text(table: Table, found: Guess, column: Column) -> None:
     column.facts = _facts(table, column)
 
 
+def _tell_lost(table: Table, found: Guess, column: Column) -> None:
+    """Name the values that will not read, in the comment of their column and for the screen."""
+    if not column.facts.lost:
+        return
+    worst = table.all(
+        f"SELECT {column.base} AS x, count(*) FROM raw WHERE {_lost(column)} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 4"
+    )
+    told = ", ".join(f"'{_short(text)}'" + (f" ({times:,})" if len(worst) > 1 else "") for text, times in worst[:NAMED])
+    told += " and others" if len(worst) > NAMED else ""
+    lost = _rows(column.facts.lost)
+    column.notes.append(f"{lost} will not read, and {'goes' if lost == '1 row' else 'go'} to the quarantine: {told}")
+    found.quarantine.append(f"{lost}: {column.name} does not read: {told}")
+
+
+def _rows(number: int) -> str:
+    return "1 row" if number == 1 else f"{number:,} rows"
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"
+
+
+def _lost(column: Column) -> str:
+    return f"{column.sql} IS NOT NULL AND TRY_CAST({column.sql} AS {DUCKDB_TYPES[column.form.type]}) IS NULL"
+
+
 def make_typed(table: Table, columns: Sequence[Column]) -> None:
-    """The table `typed`: every column of clean.sql in its type."""
+    """The table `typed`: every column of clean.sql in its type, without the rows that go to the quarantine."""
     listed = ", ".join(
         f"TRY_CAST({column.sql} AS {DUCKDB_TYPES[column.form.type]}) AS {quoted(column.name)}" for column in columns
     )
-    table.cursor.execute(f"CREATE OR REPLACE TABLE typed AS SELECT {listed}, _source, _row FROM raw")
+    bad = [f"{MALFORMED} IS NOT NULL", *(_lost(column) for column in columns if column.form.type != "str")]
+    table.cursor.execute(
+        f"CREATE OR REPLACE TABLE typed AS SELECT {listed}, _source, _row FROM raw WHERE NOT ({' OR '.join(bad)})"
+    )
+
+
+def _count_again(table: Table, found: Guess) -> None:
+    """Facts of the rows that pass: what one line of totals says is true of no other."""
+    for column in found.columns:
+        counts = table.one(f"SELECT {_counts(column)} FROM (SELECT {quoted(column.name)} AS v FROM typed)")
+        column.facts = _as_facts(*counts, column.facts.lost, column.facts.not_whole)
 
 
 def _facts(table: Table, column: Column) -> Facts:
     kind = DUCKDB_TYPES[column.form.type]
-    text = column.form.type == "str"
     values = f"SELECT CAST({column.sql} AS VARCHAR) AS x, TRY_CAST({column.sql} AS {kind}) AS v FROM raw"
-    extent = "min(length(v)), max(length(v))" if text else "min(v), max(v)"
-    lower = "count(DISTINCT lower(v))" if text else "0"
-    words = "avg(length(v) - length(replace(v, ' ', '')) + 1)" if text else "0"
     sql = (
-        f"SELECT count(*), count(v), count(DISTINCT v), {lower}, {extent}, {words}, "
-        "count(*) FILTER (x IS NOT NULL AND v IS NULL), "
+        f"SELECT {_counts(column)}, count(*) FILTER (x IS NOT NULL AND v IS NULL), "
         r"count(*) FILTER (v IS NOT NULL AND NOT regexp_full_match(trim(x), '[+-]?\d{1,18}')) "
         f"FROM ({values})"
     )
-    rows, present, distinct, folded, least, most, mean, lost, not_whole = table.one(sql)
-    return Facts(rows, present, distinct, folded, least, most, float(mean or 0), lost, not_whole)
+    return _as_facts(*table.one(sql))
+
+
+def _counts(column: Column) -> str:
+    """SQL of what is counted of its values `v`."""
+    text = column.form.type == "str"
+    extent = "min(length(v)), max(length(v))" if text else "min(v), max(v)"
+    lower = "count(DISTINCT lower(v))" if text else "0"
+    words = "avg(length(v) - length(replace(v, ' ', '')) + 1)" if text else "0"
+    return f"count(*), count(v), count(DISTINCT v), {lower}, {extent}, {words}"
+
+
+def _as_facts(rows: int, *counts: Any) -> Facts:
+    present, distinct, folded, least, most, words, lost, not_whole = counts
+    return Facts(rows, present, distinct, folded, least, most, float(words or 0), lost, not_whole)
 
 
 # ---------------------------------------------------------------------------------------------------------- time
@@ -451,6 +505,7 @@ def _take_time(table: Table, found: Guess, column: Column, reason: str) -> None:
         found.columns.insert(0, column)
         column.facts = _facts(table, column)
         make_typed(table, found.columns)
+        _count_again(table, found)
     found.time = column
     found.reasons["time"] = reason
     plain = column.sql in {column.name, quoted(column.name)}
@@ -527,8 +582,28 @@ def _choose_partitions(table: Table, found: Guess, wanted: Grain | None) -> None
     found.partitions, found.median = spreads[grain].held, int(spreads[grain].median)
     found.reasons["grain"] = reason
     found.reasons["start"] = f"The first row is of {low}."
+    _drop_misplaced(table, found, low, high)
     if grain == "hour" or found.time.form.type == "datetime":
         found.questions.append(f"In which time zone is {found.time.name}? It is taken for UTC: see partitions.timezone")
+
+
+def _drop_misplaced(table: Table, found: Guess, low: datetime, high: datetime) -> None:
+    """Take out of `typed` what no partition holds: its rows go to the quarantine, or are mistaken."""
+    called = found.time.name if found.time else ""
+    name = quoted(called)
+    rules = {
+        f"{called} is missing": f"{name} IS NULL",
+        f"{called} is far before or after all others": f"{name} NOT BETWEEN '{low}' AND '{high}'",
+    }
+    if table.origin.pattern:
+        grain = found.calendar.grain
+        places = (f"date_trunc('{grain}', {moment})" for moment in (name, _file_time(table)))
+        rules[f"{called} is not in the partition that its file is named after"] = " <> ".join(places)
+    for words, rule in rules.items():
+        (rows,) = table.one(f"DELETE FROM typed WHERE {rule}")
+        if rows:
+            found.quarantine.append(f"{_rows(rows)}: {words}")
+    _count_again(table, found)
 
 
 def _extent(table: Table, found: Guess, column: str) -> tuple[datetime, datetime]:
@@ -635,7 +710,7 @@ def _choose_task(table: Table, found: Guess, wanted: Task | None) -> None:
         else:
             found.reasons["positive"] = f"The rarer of {' and '.join(sorted(labels))}."
             found.questions.append(f"Is {found.positive} what is to be found? It is the rarer label")
-    missing = target.facts.rows - target.facts.present - target.facts.lost
+    missing = target.facts.rows - target.facts.present
     if missing:
         found.filter = f"{missing:,} rows have no {target.name}: nothing can be learnt from them."
 
@@ -650,7 +725,7 @@ def _judge(column: Column, found: Guess, table: Table) -> None:  # noqa: C901 - 
         column.why.append(f"never missing in {facts.rows:,} rows")
     elif column is not found.time:
         column.checks.append("nullable=True")
-        missing = facts.rows - facts.present - facts.lost
+        missing = facts.rows - facts.present
         if missing:
             column.why.append(f"missing in {missing:,} of {facts.rows:,} rows")
     if column.is_number:

@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.core.evaluation import measure
+from ml_assets.core.leakage import NEARLY_ALL, as_codes, told_by_line, told_by_tree
 from ml_assets.core.partitioning import placed
 from ml_assets.core.quoting import quoted
 from ml_assets.core.splitting import split_by_time, split_rows
@@ -268,15 +269,8 @@ def _suspect(table: Table, found: Guess) -> None:
 
 def _too_good(task: Task, rows: pl.DataFrame, column: Column, actual: Any, usable: Any) -> str:
     import numpy as np  # noqa: PLC0415
-    import polars as pl
 
-    values = rows[column.name]
-    if values.dtype == pl.String:
-        codes = values.rank("dense").to_numpy().astype(float)
-    elif values.dtype.is_temporal():
-        codes = values.cast(pl.Datetime("us")).dt.epoch("s").to_numpy().astype(float)
-    else:
-        codes = values.cast(pl.Float64).to_numpy().astype(float)
+    codes = as_codes(rows[column.name])
     missing = np.isnan(codes)
     if (
         task != "regression"
@@ -292,22 +286,25 @@ def _too_good(task: Task, rows: pl.DataFrame, column: Column, actual: Any, usabl
 
 
 def _explained(task: Task, values: Any, actual: Any, usable: Any) -> float:
-    """What a small tree on one column tells of the target in rows that it has not seen: R², or the mean recall."""
-    import numpy as np  # noqa: PLC0415
-    from sklearn.metrics import recall_score
-    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+    """What one column tells of the target in rows not seen: R², in the target's unit or in ranks, or the mean recall.
 
-    inputs, outputs = values[usable].reshape(-1, 1), actual[usable]
+    A tree alone is blind where a few rows make most of the spread: then the line, or the order of the rows, tells.
+    """
+    import numpy as np  # noqa: PLC0415
+    import polars as pl
+
+    inputs, outputs = values[usable], actual[usable]
     odd = np.arange(len(outputs)) % 2 == 1
-    if task == "regression":
-        tree = DecisionTreeRegressor(max_leaf_nodes=128, min_samples_leaf=3, random_state=0)
-        return float(tree.fit(inputs[odd], outputs[odd]).score(inputs[~odd], outputs[~odd]))
-    labels, times = np.unique(outputs[~odd], return_counts=True)
-    if len(labels) < 2 or len(np.unique(outputs[odd])) < 2 or times.min() < 5:  # noqa: PLR2004
-        return 0.0
-    tree = DecisionTreeClassifier(max_leaf_nodes=128, min_samples_leaf=3, class_weight="balanced", random_state=0)
-    said = tree.fit(inputs[odd], outputs[odd]).predict(inputs[~odd])
-    return float(recall_score(outputs[~odd], said, average="macro", labels=labels, zero_division=0))
+
+    def halves(x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
+        return x[odd], y[odd], x[~odd], y[~odd]
+
+    share = told_by_tree(task, *halves(inputs, outputs))
+    if task != "regression" or share >= TOO_GOOD:
+        return share
+    ranks = (pl.Series(x).rank().to_numpy() for x in (inputs, outputs))
+    straight = max(told_by_line(*halves(inputs, outputs))[1], told_by_line(*halves(*ranks))[1])
+    return straight if straight >= NEARLY_ALL else share
 
 
 def _sums(found: Guess, rows: pl.DataFrame) -> dict[str, str]:

@@ -20,7 +20,7 @@ import duckdb
 
 from ml_assets import settings
 from ml_assets.core.declaration import DeclarationError, Mistake
-from ml_assets.core.leakage import Script, Traced, trace, unknown_columns, unmatched_waiver
+from ml_assets.core.leakage_lineage import Script, Traced, trace, unknown_column, unmatched_waiver
 from ml_assets.core.lineage import column_lineage, required_columns
 from ml_assets.core.statement import SqlError, is_star, nearest, read_statement
 from ml_assets.core.training import ALLOWED, EXTRAS, is_allowed
@@ -147,21 +147,25 @@ def _check_leakage_section(
     }
     mistakes = []
     for number, name in enumerate(leakage.unknown_at_prediction):
-        if wrong := unknown_columns(name, columns, references):
-            path = ("leakage", "unknown_at_prediction", number)
-            mistakes.append(declaration.mistake(path, f"leakage.unknown_at_prediction: {wrong}"))
-    if leakage.waivers:
-        features = [name for name in returned if name not in {project.target, project.partitions.time, *LINEAGE}]
-        traced = trace_project(project, columns)
-        for number, waiver in enumerate(leakage.waivers):
-            if wrong := unmatched_waiver(waiver.finding, traced, features):
-                path = ("leakage", "waivers", number, "finding")
-                mistakes.append(declaration.mistake(path, f"leakage.waivers: {wrong}"))
+        if wrong := unknown_column(name, columns, references):
+            field = f"leakage.unknown_at_prediction: {wrong}"
+            mistakes.append(declaration.mistake(("leakage", "unknown_at_prediction", number), field))
+    traced = trace_project(project, columns)
+    features = [name for name in returned if name not in {project.target, project.partitions.time, *LINEAGE}]
+    for number, waiver in enumerate(leakage.waivers):
+        if wrong := unmatched_waiver(waiver.finding, traced, features):
+            field = f"leakage.waivers: {wrong}"
+            mistakes.append(declaration.mistake(("leakage", "waivers", number, "finding"), field))
     return mistakes
 
 
 def trace_project(project: Project, columns: Sequence[str]) -> Traced:
-    """Which features the SQL shows to be computed from what is not known at prediction; `columns` are of `validated`."""
+    """Which features the SQL shows to be computed from what is not known at prediction.
+
+    Args:
+        project: the project.
+        columns: of `validated`.
+    """
     return trace(
         Script(project.clean_sql, project.clean_path),
         Script(project.features_sql, project.features_path),

@@ -338,3 +338,58 @@ def test_the_place_of_a_value_is_that_of_the_nearest_one_that_is_there() -> None
     assert str(declaration.mistake(("gates", 0, "at_least"), "x")) == "defs.yaml, line 19, column 7: x"
     assert str(declaration.mistake(("gates", 7), "x")) == "defs.yaml, line 19, column 5: x"
     assert str(declaration.mistake((), "x")) == "defs.yaml, line 3, column 3: x"
+
+
+LEAKAGE = """\
+  leakage:
+    unknown_at_prediction: [area]
+    waivers:
+      - finding: lineage:size
+        reason: The size is known from the plan.
+"""
+
+
+def test_a_leak_is_told_with_its_place_in_the_file_and_keeps_no_graph_from_loading(folder: Folder) -> None:
+    text = FEATURES.replace("year(month) AS year", "price / area AS unit_price")
+    folder.write(features=text)
+
+    (mistake,) = folder.check()
+    line, column = place(text, "price / area")
+    assert mistake.startswith(
+        f"sql/features.sql, line {line}, column {column}: the feature unit_price (`price / area`)"
+    )
+    assert "waive `lineage:unit_price` with a reason" in mistake
+    with without_warnings_of_dagster_itself():
+        assert folder.tree().build_defs().resolve_job_def("flats_retrain")
+
+
+def test_a_waived_leak_is_no_mistake_and_one_without_a_reason_is_none(folder: Folder) -> None:
+    features = FEATURES.replace("town, area,", "town, area * 2 AS size,")
+    folder.write(yaml=YAML + LEAKAGE, features=features)
+    assert folder.check() == []
+
+    folder.write(yaml=YAML + LEAKAGE.replace("The size is known from the plan.", "known"), features=features)
+    (mistake,) = folder.check()
+    assert "leakage.waivers.0.reason: 'known': reason: write a sentence that says why this is no leakage" in mistake
+
+
+def test_a_name_under_leakage_that_names_nothing_is_refused_when_the_graph_is_loaded(folder: Folder) -> None:
+    text = YAML + LEAKAGE.replace("[area]", "[area, prize]").replace("lineage:size", "lineage:szie")
+    folder.write(yaml=text, features=FEATURES.replace("town, area,", "town, area * 2 AS size,"))
+
+    told = folder.check()
+    file = f"{folder.name}/flats/defs.yaml"
+    for mistake, at, said in zip(
+        told,
+        ("prize]", "lineage:szie"),
+        (
+            "leakage.unknown_at_prediction: 'prize' is no column of the schema or of a reference; did you mean price?",
+            "leakage.waivers: 'lineage:szie' waives nothing: there is no such finding; did you mean lineage:size?",
+        ),
+        strict=True,
+    ):
+        line, column = place(text, at)
+        assert mistake == f"{file}, line {line}, column {column}: {said}"
+    with without_warnings_of_dagster_itself(), pytest.raises(Exception, match="Error") as refused:
+        folder.tree().build_defs()
+    assert "did you mean lineage:size?" in "".join(_messages(refused.value))

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from ml_assets.declared.sources import Database, Http
 from ml_assets.sources import http
-from ml_assets.sources.databases import Postgres, Sqlite
+from ml_assets.sources.postgres import Postgres
+from ml_assets.sources.sqlite import Sqlite
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ml_assets import settings
-from ml_assets.assets.common import ledger, registry
-from ml_assets.assets.promotion import failed_gates, from_now_on, judge, require_registered
-from ml_assets.lake.connection import Commit
+from ml_assets.assets.common import ledger, registry, require_registered
+from ml_assets.assets.promotion import failed_gates, from_now_on, judge
+from ml_assets.lake.connection import Commit, columns_of
 from ml_assets.registry.ledger import Draft, before_champion, current_champion, last_verdict, stages, waiting
 
 if TYPE_CHECKING:
@@ -90,14 +90,15 @@ def approve(project: Project, lake: Lake, number: int | None, person: Person, *,
 def _approve(project: Project, lake: Lake, number: int | None, person: Person, run_id: str) -> list[Entry]:
     entries = ledger(lake).entries(project.name)
     verdict = _waiting(project, entries, number)
-    version, champion = _usable(project, entries, verdict.version), current_champion(entries)
+    version, champion = _usable(project, lake, entries, verdict.version), current_champion(entries)
     if verdict.facts["against"] == (champion or 0):
         draft = Draft(project.name, "promoted", verdict.reason, verdict.facts, version=version.number)
     else:
         draft = judge(project, lake, version, champion)
         draft = replace(draft, reason=f"judged again, since version {champion} serves by now: {draft.reason}")
     reason = f"approved by {person.by}: {person.why}; {draft.reason}"
-    draft = replace(draft, reason=reason, action="approve", evidence={**draft.evidence, **person.evidence})
+    evidence = {**draft.evidence, **person.evidence, "trained_by": _trainer(entries, version.number)}
+    draft = replace(draft, reason=reason, action="approve", evidence=evidence)
 
     def unless_overtaken(now: Sequence[Entry]) -> list[Draft]:
         unchanged = last_verdict(now, version.number) == verdict and current_champion(now) == champion
@@ -122,11 +123,11 @@ def promote(project: Project, lake: Lake, number: int, person: Person) -> Entry:
     """Make a version champion that has never served, whatever its verdict was; gates that it fails are in the record.
 
     Raises:
-        ActError: if it serves, has served, or was trained for another task.
+        ActError: if it serves, has served, or was trained for another task or other features.
         RegistryError: if there is no such version, or its files are not those that were registered.
     """
     book = ledger(lake)
-    version = _usable(project, book.entries(project.name), number)
+    version = _usable(project, lake, book.entries(project.name), number)
     stored = registry().evaluation(project.name, number) or {"gates": [], "metrics": {"test": {}}}
     facts = {"gates": stored["gates"], "test": stored["metrics"]["test"], **person.evidence}
     failed = failed_gates(stored["gates"])
@@ -158,7 +159,7 @@ def roll_back(project: Project, lake: Lake, number: int | None, person: Person) 
     wanted = before_champion(entries) if number is None else number
     if wanted is None:
         raise ActError(f"{project.name}: no version has served before the champion")
-    version, seen = _usable(project, entries, wanted), current_champion(entries)
+    version, seen = _usable(project, lake, entries, wanted), current_champion(entries)
 
     def act(entries: Sequence[Entry]) -> list[Draft]:
         found, champion = stages(entries), current_champion(entries)
@@ -178,6 +179,12 @@ def roll_back(project: Project, lake: Lake, number: int | None, person: Person) 
     return entry
 
 
+def _trainer(entries: Sequence[Entry], number: int) -> str:
+    """Who had a version trained: an approval by somebody else counts for more."""
+    kept = (one.facts.get("by", "") for one in entries if (one.kind, one.version) == ("registered", number))
+    return str(next(kept, ""))
+
+
 def _waiting(project: Project, entries: Sequence[Entry], number: int | None) -> Entry:
     """The verdict on the version that waits."""
     stage, waits = stages(entries), waiting(entries)
@@ -190,8 +197,8 @@ def _waiting(project: Project, entries: Sequence[Entry], number: int | None) -> 
     return verdict
 
 
-def _usable(project: Project, entries: Sequence[Entry], number: int) -> Version:
-    """A version that can serve: its files are those that were registered, and its task is the project's."""
+def _usable(project: Project, lake: Lake, entries: Sequence[Entry], number: int) -> Version:
+    """A version that can serve: its files are those that were registered, its task and features are the project's."""
     version = registry().version(project.name, number)
     require_registered(entries, version)
     registry().load(version)
@@ -199,5 +206,12 @@ def _usable(project: Project, entries: Sequence[Entry], number: int) -> Version:
         raise ActError(
             f"{project.name} version {number} was trained for {version.task}, and the project's task is now "
             f"{project.task}"
+        )
+    with lake.reader() as cursor:
+        missing = sorted(version.features.keys() - columns_of(cursor, project.table("features")).keys())
+    if missing:
+        raise ActError(
+            f"{project.name} version {number} needs the feature {missing[0]!r}, which the table features lacks. "
+            "Remedy: return it in features.sql and materialize features again"
         )
     return version

@@ -18,7 +18,7 @@ from ml_assets.lake.sql import Table, Window, quoted
 from ml_assets.lake.tables import LINEAGE, PARTITION, run_select
 from ml_assets.project import Project, digest
 from ml_assets.registry.ledger import Draft, Ledger
-from ml_assets.registry.models import Registry
+from ml_assets.registry.models import Registry, RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ml_assets.core.lineage import ColumnRef
     from ml_assets.lake.connection import Lake
+    from ml_assets.registry.ledger import Entry
     from ml_assets.registry.models import Version
 
 DECISION_TAG = "ml_assets/decision"
@@ -179,6 +180,21 @@ def registration(version: Version, by: str) -> Draft:
         evidence["leakage_waived"] = version.training_set.waived
     reason = f"trained through {version.training_set.train[-1]}"
     return Draft(version.project, "registered", reason, evidence, version=version.number)
+
+
+def require_registered(entries: Sequence[Entry], version: Version) -> None:
+    """Refuse a version whose folder is not the one that the ledger has heard of.
+
+    Raises:
+        RegistryError: if its record or the hash of its model file is another.
+    """
+    told = next((one.facts for one in entries if (one.kind, one.version) == ("registered", version.number)), {})
+    record = registry().record_hash(version.project, version.number)
+    if told.get("artefact", version.artefact) != version.artefact or told.get("record", record) != record:
+        raise RegistryError(
+            f"{version.project} version {version.number}: its version.json is not the one that the ledger names: it "
+            "was changed. Remedy: restore the folder from a backup; `ml-assets audit verify` tells what else differs"
+        )
 
 
 def launched_by(run: dg.DagsterRun) -> str:

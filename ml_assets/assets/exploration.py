@@ -10,7 +10,8 @@ import duckdb
 
 from ml_assets.assets.common import data_origin, spec
 from ml_assets.assets.showing import as_pictures
-from ml_assets.core.exploration import Column, Exploration, Group, explore, summarize
+from ml_assets.core.columns import Column, summarize
+from ml_assets.core.exploration import Exploration, Group, explore
 from ml_assets.core.lineage import column_lineage
 from ml_assets.core.pictures import pictures
 from ml_assets.core.showing import escaped, markdown_table

@@ -4,7 +4,7 @@ Blocking checks of `training_set`. What they find is kept with the training set,
 and from there stands in the record of the version; a waiver, with its reason, stands in the ledger too.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -102,7 +102,7 @@ class Leaks:
         for each in findings:
             cells = (each.name, each.words, each.place, each.remedy, self.reasons.get(each.name, "no"))
             # What stands in the SQL or a file must not become a picture or a link on somebody's screen.
-            shown = (cell.replace("|", "/").replace("`", "'").replace("\n", " ") for cell in cells)
+            shown = (cell.replace("|", "\\|").replace("`", "'").replace("\n", " ") for cell in cells)
             lines.append("| " + " | ".join(f"`{cell}`" if cell else "" for cell in shown) + " |")
         return "\n".join(lines)
 
@@ -122,7 +122,8 @@ def look_for_leakage(
         project: the project.
         lake: where its rows are.
         chosen: the training set; `validated` and `raw` are read as its snapshot saw them.
-        train, test: the rows to learn from and those held out.
+        train: the rows to learn from.
+        test: the rows held out.
     """
     found: dict[str, Sequence[Finding]] = {}
     facts: dict[str, dict[str, Any]] = {}
@@ -137,16 +138,19 @@ def look_for_leakage(
         began = perf_counter()
         kinds = current_kinds(cursor, project)
         clock = _Clock(cursor, project, chosen.snapshot, traced.hidden)
-        judged = [name for name in kinds if name not in traced.accused]
-        found[by_clock] = clock.findings(_sample((*chosen.train, *chosen.test)), judged)
+        # A leak is told once: what lineage blocks is not looked at again. What is waived may leak in another way.
+        reasons = project.leakage.reasons
+        blocked = {feature for feature, finding in traced.accused.items() if finding not in reasons}
+        judged = [name for name in kinds if name not in blocked]
+        found[by_clock] = clock.findings(_sample((*chosen.train, *chosen.test)), judged, shown=set(traced.accused))
         facts[by_clock] = {"seconds": perf_counter() - began, **clock.facts}
 
     began = perf_counter()
-    accused = {finding.name.partition(":")[2] for finding in found[by_clock]}
-    spared = {*traced.accused, *traced.older, *accused}
+    ahead = {finding.name.partition(":")[2] for finding in found[by_clock] if finding.name not in reasons}
+    spared = {*blocked, *ahead, *traced.older}
     found[numbers] = by_numbers(train, test, kinds, target=project.target, task=project.task, spared=spared)
     facts[numbers] = {"seconds": perf_counter() - began, "rows": train.height + test.height}
-    return Leaks(found, project.leakage.reasons, facts)
+    return Leaks(found, reasons, facts)
 
 
 def refuse_leakage(project: Project, training_set: TrainingSet) -> None:
@@ -184,11 +188,16 @@ class _Clock:
         self._clean = not is_row_wise(project.clean_sql, table="raw", where=project.clean_path, kept=LINEAGE)
         self.facts: dict[str, Any] = {}
 
-    def findings(self, keys: Sequence[str], names: Sequence[str]) -> list[Finding]:
+    def findings(self, keys: Sequence[str], names: Sequence[str], shown: Collection[str]) -> list[Finding]:
         """The features, among some, that are others when computed from what was known at a moment.
 
         Each partition is cut at a quarter, a half and three quarters of its moments. Where one differs, it is computed
         again with nothing hidden, and a second time from the same rows, to tell why.
+
+        Args:
+            keys: the partitions.
+            names: the features.
+            shown: those of them of which lineage has shown that they hold what is hidden: they may not look ahead.
         """
         import polars as pl
 
@@ -207,10 +216,11 @@ class _Clock:
             changed = changed_features(before, after, left)
             if changed:
                 again = changed_features(before, self._features(whole), list(changed))
-                only_deleted = changed_features(before, self._features(self._known(parts, cut, ())), list(changed))
+                ahead = changed_features(before, self._features(self._known(parts, cut, ())), list(changed))
                 found |= {
-                    name: self._finding(name, place, in_order=name not in again, ahead=name in only_deleted)
+                    name: self._finding(name, place, in_order=name not in again, ahead=name in ahead)
                     for name, place in changed.items()
+                    if name in ahead or name not in shown
                 }
         return list(found.values())
 
@@ -228,7 +238,7 @@ class _Clock:
         self,
         parts: "Sequence[tuple[pl.DataFrame, pl.Series]]",
         cut: Sequence[Any],
-        hidden: Sequence[str] | frozenset[str],
+        hidden: Collection[str],
     ) -> "pl.DataFrame":
         import polars as pl
 

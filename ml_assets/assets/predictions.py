@@ -13,6 +13,7 @@ from ml_assets.assets.common import (
     in_pieces,
     ledger,
     registry,
+    require_registered,
     span_of,
     spec,
 )
@@ -57,6 +58,8 @@ def build_predictions(project: Project) -> dg.AssetsDefinition:
         versions = {
             number: registry().version(project.name, number) for number in set(champions.values()) if number is not None
         }
+        for version in versions.values():
+            require_registered(entries, version)
         table, profile = project.table("predictions"), project.table("prediction_profile")
         with lake.lake.transaction(commit_of(context, project, "predictions")) as transaction:
             cursor, source = transaction.cursor, project.table("features")

@@ -23,8 +23,8 @@ class TrainingDataError(Exception):
     """The rows of a training set are not those that were recorded."""
 
 
-def read_partitions(lake: Lake, project: Project, keys: Sequence[str], snapshot: int) -> pl.DataFrame:
-    """Rows of `features` in some partitions, as a snapshot of the lake saw them, in the order of their lineage."""
+def read_partitions(lake: Lake, project: Project, keys: Sequence[str], snapshot: int | None = None) -> pl.DataFrame:
+    """Rows of `features` in some partitions, now or as a snapshot of the lake saw them, in the order of lineage."""
     with lake.reader() as cursor:
         rows = read(cursor, project.table("features"), project.window(min(keys), max(keys)), snapshot)
     return of_partitions(project, rows, keys)
@@ -103,7 +103,15 @@ def learnt_from(lake: Lake, project: Project, version: Version, rows: pl.DataFra
     """Which rows the version has learnt from, whatever has become of them since.
 
     A row is known by its values, because one that comes late moves the others to other lines of the file; one whose
-    values were corrected is known by its place. So a late row may judge the model, a moved or corrected one may not.
+    values were corrected, so that they stand nowhere now, is known by its place. So a late row may judge the model, a
+    moved or corrected one may not. Rows of partitions that it has not learnt from are new, also where a correction of
+    their time has brought them there.
+
+    Args:
+        lake: holds what the version has learnt from, and what has become of it.
+        project: the project.
+        version: the version.
+        rows: of `features`, of any partitions: what is said of a row does not depend on the others.
     """
     import polars as pl
 
@@ -117,13 +125,21 @@ def learnt_from(lake: Lake, project: Project, version: Version, rows: pl.DataFra
     # Rows of equal values are told apart by counting them.
     copy = pl.int_range(pl.len()).over(values).alias("_copy")
     new, old = rows.with_columns(copy), learnt.cast({name: rows.schema[name] for name in values}).with_columns(copy)
-    corrected = old.join(new, on=[*values, "_copy"], how="anti", nulls_equal=True)
+    given = set(rows["_partition"].unique())
+    others = [key for key in training_set.train if project.start_of(key) not in given]
+    now = new.select(*values, "_copy")
+    if others:
+        elsewhere = (
+            read_partitions(lake, project, others).select(values).cast({name: now.schema[name] for name in values})
+        )
+        now = pl.concat([now, elsewhere.with_columns(copy)])
+    corrected = old.join(now, on=[*values, "_copy"], how="anti", nulls_equal=True)
     known = pl.lit(value=True).alias("_known")
     same = new.join(
         old.select(*values, "_copy", known), on=[*values, "_copy"], how="left", nulls_equal=True, maintain_order="left"
     )
     replaced = new.join(corrected.select(*place, known), on=place, how="left", maintain_order="left")
-    return same["_known"].fill_null(value=False) | replaced["_known"].fill_null(value=False)
+    return trained & (same["_known"].fill_null(value=False) | replaced["_known"].fill_null(value=False))
 
 
 def content_hash(rows: pl.DataFrame) -> str:

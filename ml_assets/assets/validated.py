@@ -236,7 +236,7 @@ def judge_piece(project: Project, cursor: duckdb.DuckDBPyConnection, piece: Span
     seen = look_through(project, cursor, slices)
     if len(seen.first) != rows:
         raise AccountingError(
-            f"{project.name}, {piece.keys[0]}: {rows} raw rows were cut into slices of {len(seen.first)} together"
+            f"{project.name}, {piece.keys[0]}: {len(seen.first)} of {rows} raw rows are in slices; nothing was written"
         )
     at = 0
     for one in slices:
@@ -403,8 +403,10 @@ def _one_for_each(project: Project, raw: "pl.DataFrame", cleaned: "pl.DataFrame"
     missing = [name for name in LINEAGE if name not in cleaned.columns]
     if missing:
         raise AccountingError(f"{where} does not return {missing[0]!r}. Remedy: select {', '.join(LINEAGE)} in it")
-    cleaned = cleaned.sort(LINEAGE)
     lineage = list(LINEAGE)
+    if cleaned.select(lineage).equals(raw.select(lineage)):
+        return cleaned
+    cleaned = cleaned.sort(LINEAGE)
     if not cleaned.select(lineage).equals(raw.select(lineage)):
         lost = raw.join(cleaned, on=lineage, how="anti")
         doubled = cleaned.filter(cleaned.select(lineage).is_duplicated())

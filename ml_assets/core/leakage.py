@@ -1,8 +1,9 @@
 """Leakage: what a model could learn from that is not known when it predicts.
 
-Three ways of finding it, each blind where another sees (docs/leakage.md): by lineage, read off the SQL; by the clock, by
-computing features again from what was known at a moment; by the numbers, off the rows a model learns from. They find
-suspicions, not proofs: a finding has a name, and is let pass by that name and a written reason only.
+Three ways of finding it, each blind where another sees (docs/leakage.md): by lineage, read off the SQL
+(`leakage_lineage`); by the clock, computing features again from what was known at a moment; by the numbers, in the rows
+a model learns from. They find suspicions, not proofs: a finding has a name, and is let pass by that name and a written
+reason only.
 
 Source: Kaufman, Rosset, Perlich, Stitelman, "Leakage in Data Mining", ACM TKDD 6 (2012), whose "no time machine"
 requirement the clock tests; Kapoor, Narayanan, "Leakage and the reproducibility crisis", Patterns 4 (2023).
@@ -13,23 +14,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.core.lineage import ColumnRef, column_lineage, required_columns
-from ml_assets.core.statement import Statement, nearest, read_statement
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     import numpy as np
     import polars as pl
     from numpy.typing import NDArray
-    from sqlglot import exp
 
     from ml_assets.core.tasks import Task
 
     Values = NDArray[np.float64]
 
 LINEAGE = ("_partition", "_source", "_row")
-# Ways that find what only the rows show.
+# Ways that find what only the rows show of a feature.
 OF_A_FEATURE = ("clock", "alone", "identifier")
 BOTH_SIDES = "rows:both_sides"
 
@@ -83,212 +80,6 @@ class Finding:
         return f"{where}{self.words}. Remedy: {self.remedy}, or waive `{self.name}` with a reason (leakage.waivers)"
 
 
-# ------------------------------------------------------------------------------------------------------- by lineage
-
-
-@dataclass(frozen=True)
-class Script:
-    """A statement and its file."""
-
-    sql: str
-    path: str
-
-
-@dataclass(frozen=True)
-class Traced:
-    """What the SQL shows.
-
-    Attributes:
-        findings: features, or columns of `validated`, computed from what is not known at prediction.
-        accused: the features that these findings are about.
-        hidden: the columns of `validated` that are not known at prediction.
-        older: features that hold such columns, but of earlier rows only: the clock judges them.
-    """
-
-    findings: tuple[Finding, ...]
-    accused: frozenset[str]
-    hidden: frozenset[str]
-    older: frozenset[str]
-
-
-def trace(
-    clean: Script,
-    features: Script,
-    *,
-    target: str,
-    time: str | None,
-    unknown: Sequence[str],
-    columns: Sequence[str],
-    references: Collection[str] = (),
-) -> Traced:
-    """Which features are computed from the target, from what it is computed from, or from what was declared unknown.
-
-    Through every CTE, subquery, join and window of both statements. A value of an earlier row (`lag`, a frame that ends
-    before the current row) is not the row's own: the clock judges it. Two columns of `validated` that clean.sql
-    computes from the same raw column are one: where one is not known, the other is not.
-
-    Args:
-        clean, features: the statements.
-        target: the column of features.sql that is predicted.
-        time: the column that holds a row's time: it is known by its nature.
-        unknown: columns of `validated`, or of a reference as `weather.temp`.
-        columns: of `validated`.
-        references: names of the tables that features.sql reads beside it.
-
-    Raises:
-        SqlError: as `column_lineage`.
-    """
-    inputs: dict[str, Sequence[str]] = {"validated": [*columns, *(one for one in LINEAGE if one not in columns)]}
-    asked = {
-        name: sorted(required_columns(features.sql, name, others=inputs, where=features.path)) for name in references
-    }
-    known = inputs | asked
-    every = column_lineage(features.sql, known, where=features.path)
-    own = column_lineage(features.sql, known, where=features.path, without={"earlier"})
-    present = column_lineage(features.sql, known, where=features.path, without={"earlier", "later"})
-
-    spelled = {name.lower(): ref for name, ref in _references(inputs | asked).items()}
-    declared = frozenset(spelled[name.lower()] for name in unknown if name.lower() in spelled)
-    told_by = {ref for ref in present[target] if ref.column not in {*LINEAGE, time}}
-    of_target = (told_by & declared) or told_by
-    secret = frozenset(of_target | declared)
-    # In clean.sql: what else is made of the raw columns behind them.
-    made_of = _raw_columns(clean, columns)
-    raw = {name for ref in secret if ref.table == "validated" for name in _behind(ref.column, made_of)}
-    kin = {
-        name: made_of[name.lower()] & raw
-        for name in columns
-        if ColumnRef("validated", name) not in secret and name != time and made_of.get(name.lower(), set()) & raw
-    }
-
-    judged = [name for name in own if name not in {target, time, *LINEAGE}]
-    statement = read_statement(features.sql, features.path)
-    findings, accused = [], set()
-    for name in judged:
-        if found := own[name] & secret:
-            accused.add(name)
-            why = _why(found, of_target, declared, target)
-            remedy = f"compute it from what is known when a prediction is made, or leave it out of {features.path}"
-            if found & of_target and not declared & of_target and len(of_target) > 1:
-                remedy += "; if only some columns of the target are unknown then, name those in unknown_at_prediction"
-            node = _origin(statement, name)
-            words = f"the feature {name} (`{_shown(statement, node)}`) is computed from {why}"
-            findings.append(Finding(f"lineage:{name}", words, remedy, features.path, *statement.place(node)))
-    cleaning = read_statement(clean.sql, clean.path)
-    for name, sources in kin.items():
-        users = [each for each in judged if ColumnRef("validated", name) in own[each] and each not in accused]
-        if users:
-            accused.update(users)
-            node = _origin(cleaning, name)
-            same = {ref for ref in secret if ref.table == "validated" and _behind(ref.column, made_of) & sources}
-            words = (
-                f"{name} (`{_shown(cleaning, node)}`), from which {', '.join(users)} comes, is made of the raw column "
-                f"{', '.join(sorted(sources))}, like {_why(same, of_target, declared, target)}"
-            )
-            remedy = f"compute it from what is known, or leave {', '.join(users)} out of {features.path}"
-            findings.append(Finding(f"lineage:{name}", words, remedy, clean.path, *cleaning.place(node)))
-    hidden = frozenset(ref.column for ref in secret if ref.table == "validated")
-    older = frozenset(name for name in judged if name not in accused and every[name] & secret)
-    return Traced(tuple(findings), frozenset(accused), hidden, older)
-
-
-def unknown_columns(name: str, columns: Sequence[str], references: Mapping[str, Sequence[str]]) -> str:
-    """What is wrong with a name that was declared unknown at prediction; "" where it is a column.
-
-    Args:
-        name: as declared.
-        columns: of `validated`.
-        references: the columns that features.sql asks of each reference.
-    """
-    known = [*columns, *(f"{table}.{column}" for table, names in references.items() for column in names)]
-    if name.lower() in {each.lower() for each in known}:
-        return ""
-    return f"{name!r} is no column of the schema or of a reference; {nearest(name, known)}"
-
-
-def unmatched_waiver(name: str, traced: Traced, features: Sequence[str]) -> str:
-    """What is wrong with a waiver that can match nothing; "" where it can.
-
-    What lineage finds is known without data: of that, a waiver must name a finding. Of the other ways it must name a
-    feature, for what they find hangs on the rows.
-    """
-    possible = [finding.name for finding in traced.findings] + [BOTH_SIDES]
-    possible += [f"{way}:{feature}" for way in OF_A_FEATURE for feature in features]
-    return "" if name in possible else f"{name!r} waives nothing: there is no such finding; {nearest(name, possible)}"
-
-
-def _references(inputs: Mapping[str, Sequence[str]]) -> dict[str, ColumnRef]:
-    """How a column is written in a declaration: plain if it is of `validated`, else with its table."""
-    return {
-        column if table == "validated" else f"{table}.{column}": ColumnRef(table, column)
-        for table, columns in inputs.items()
-        for column in columns
-    }
-
-
-def _raw_columns(clean: Script, columns: Sequence[str]) -> dict[str, set[str]]:
-    """Column of `validated`, lower case → the raw columns behind its value."""
-    # What a star brings is not known without rows: then a column has the name it has in raw.
-    mentioned = required_columns(clean.sql, "raw", where=clean.path)
-    spelled = {name.lower(): name for name in (*columns, *mentioned, *LINEAGE, "_ingested_at")}
-    found = column_lineage(clean.sql, {"raw": list(spelled.values())}, where=clean.path, without={"earlier"})
-    return {
-        name.lower(): {ref.column for ref in refs if ref.column not in {*LINEAGE, "_ingested_at"}}
-        for name, refs in found.items()
-    }
-
-
-def _behind(column: str, made_of: Mapping[str, set[str]]) -> set[str]:
-    """The raw columns that a secret one comes from: the one of its name where there is one, else all."""
-    sources = made_of.get(column.lower(), set())
-    return {name for name in sources if name.lower() == column.lower()} or sources
-
-
-def _written(ref: ColumnRef) -> str:
-    return ref.column if ref.table == "validated" else f"{ref.table}.{ref.column}"
-
-
-def _why(
-    found: Collection[ColumnRef], of_target: Collection[ColumnRef], declared: Collection[ColumnRef], target: str
-) -> str:
-    """The columns that are not known, and why each is not."""
-    reasons = []
-    if told := sorted(_written(ref) for ref in found if ref in of_target and ref not in declared):
-        made = "which is the target" if told == [target] else f"from which the target {target} is computed"
-        reasons.append(f"{', '.join(told)}, {made}")
-    if told := sorted(_written(ref) for ref in found if ref in declared):
-        reasons.append(f"{', '.join(told)}, declared unknown at prediction")
-    return "; and ".join(reasons)
-
-
-def _origin(statement: Statement, name: str) -> exp.Expr:
-    """The expression that makes an output column: followed through CTEs and subqueries that only pass it on."""
-    from sqlglot import exp
-
-    item: exp.Expr = statement.tree
-    selects = list(statement.tree.find_all(exp.Select, bfs=True))
-    for _ in selects:
-        made = [
-            each
-            for select in selects
-            for each in select.expressions
-            if each.alias_or_name.lower() == name.lower() and each is not item
-        ]
-        if not made:
-            break
-        item = next((each for each in made if each.unalias().key != "column"), made[0])
-        passed_on = item.unalias()
-        if passed_on.key != "column" or passed_on.name.lower() == name.lower():
-            break
-        name = passed_on.name
-    return item
-
-
-def _shown(statement: Statement, node: exp.Expr) -> str:
-    text = node.unalias().sql("duckdb") if node is not statement.tree else statement.text(node)
-    return text if len(text) <= 80 else f"{text[:79]}…"  # noqa: PLR2004 - what fits in a message
-
-
 # ------------------------------------------------------------------------------------------------------ by the clock
 
 
@@ -325,15 +116,24 @@ def as_known_at(rows: pl.DataFrame, moments: pl.Series, cut: Any, hidden: Collec
 
     kept = rows.filter(moments <= cut)
     now = (moments == cut).filter(moments <= cut)
-    changed = []
-    for name in hidden:
-        values = rows[name]
-        if name in kept.columns and values.drop_nulls().n_unique() > 1 and not values.dtype.is_nested():
-            lower = kept[name] <= values.drop_nulls().sort()[(values.len() - values.null_count() - 1) // 2]
-            ends = pl.lit(values.max(), dtype=values.dtype), pl.lit(values.min(), dtype=values.dtype)
-            far = pl.select(pl.when(lower).then(ends[0]).otherwise(ends[1])).to_series()
-            changed.append(pl.when(now & kept[name].is_not_null()).then(far).otherwise(kept[name]).alias(name))
-    return kept.with_columns(changed)
+    return kept.with_columns(
+        pl.when(now).then(_far_from(kept[name], rows[name].drop_nulls())).otherwise(kept[name]).alias(name)
+        for name in hidden
+        if name in rows.columns and not rows.schema[name].is_nested()
+    )
+
+
+def _far_from(values: pl.Series, known: pl.Series) -> pl.Series:
+    """For each value another of its column: the greatest for one of the lower half, the least for one of the upper."""
+    import polars as pl
+
+    order = pl.Int8 if values.dtype == pl.Boolean else values.dtype
+    numbers, ends = values.cast(order), known.cast(order).sort()
+    if not len(ends):
+        return values
+    lower = (numbers <= ends[(len(ends) - 1) // 2]) & (numbers != ends[-1])
+    far = pl.when(lower).then(pl.lit(ends[-1], dtype=order)).otherwise(pl.lit(ends[0], dtype=order))
+    return pl.select(pl.when(values.is_not_null()).then(far.cast(values.dtype))).to_series()
 
 
 def changed_features(before: pl.DataFrame, after: pl.DataFrame, names: Sequence[str]) -> dict[str, tuple[str, int]]:
@@ -368,7 +168,8 @@ def by_numbers(
     """What the rows show: a feature that alone tells the target or names rows, rows on both sides of the split.
 
     Args:
-        train, test: the rows a model learns from and those that judge it.
+        train: the rows a model learns from.
+        test: those that judge it.
         kinds: feature → `number`, `category`, `date` or `text`.
         target: its name.
         task: what it is predicted as.
@@ -436,8 +237,10 @@ def told_by_tree(task: Task, learnt: Values, told: Values, asked: Values, actual
 
     Args:
         task: `regression`, or a classification.
-        learnt, told: values of the column and the target, shape (n,). A missing value is NaN, and a value like others.
-        asked, actual: the same of new rows, shape (m,).
+        learnt: values of the column, shape (n,). A missing value is NaN, and a value like others.
+        told: the target, shape (n,), as a number.
+        asked: the column in new rows, shape (m,).
+        actual: the target there, shape (m,).
 
     Returns:
         R² for a regression, else the mean recall over the labels of the new rows; 0 where they cannot be told.
@@ -463,8 +266,10 @@ def told_by_line(learnt: Values, told: Values, asked: Values, actual: Values) ->
     """What a straight line through one column and the target tells in rows that it has not seen.
 
     Args:
-        learnt, told: values of the column and the target, shape (n,). Rows where one is missing are left out.
-        asked, actual: the same of new rows, shape (m,).
+        learnt: values of the column, shape (n,). Rows where one of the two is missing are left out.
+        told: the target of these rows.
+        asked: values of the column in new rows, shape (m,).
+        actual: the target of the new rows.
 
     Returns:
         Its slope, and R² in the new rows; 0 and 0 without a line, or where most new rows lack the column.
@@ -490,11 +295,10 @@ def _as_identifier(values: pl.Series, kind: str) -> str:
     if kind == "category":
         return f"has {distinct:,} different texts in {there.len():,} rows: it names rows"
     lowest, highest = there.min(), there.max()
-    if values.dtype.is_integer() and isinstance(lowest, int) and isinstance(highest, int):
-        # Dense and each once: counted, not measured.
-        if highest - lowest < 2 * there.len():
-            return f"runs from {lowest} to {highest}, each number once: it counts rows"
-    return ""
+    if not (isinstance(lowest, int) and isinstance(highest, int)) or highest - lowest >= 2 * there.len():
+        return ""
+    # Dense and each once: counted, not measured.
+    return f"runs from {lowest} to {highest}, each number once: it counts rows"
 
 
 def _on_both_sides(train: pl.DataFrame, test: pl.DataFrame, columns: list[str]) -> list[Finding]:

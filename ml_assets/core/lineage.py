@@ -71,7 +71,7 @@ def required_columns(
 
 
 def column_lineage(
-    sql: str, inputs: Mapping[str, Sequence[str]], *, where: str = "SQL", without: Collection[OtherRows] = ()
+    sql: str, inputs: Mapping[str, Sequence[str] | None], *, where: str = "SQL", without: Collection[OtherRows] = ()
 ) -> dict[str, frozenset[ColumnRef]]:
     """The input columns that each output column of a SELECT is computed from.
 
@@ -81,7 +81,8 @@ def column_lineage(
 
     Args:
         sql: One SELECT, DuckDB dialect.
-        inputs: The columns of every table it may read, by the table's name.
+        inputs: The columns of every table it may read, by the table's name; None where they are not known: then those
+            that only a star or a `COLUMNS` pattern brings are left out of the result.
         where: The file's name, for the message.
         without: What a window takes from such rows only, never from the current one, is left out: `earlier` leaves
             out `lag(x)` and frames that end before the current row, `later` `lead(x)` and frames that begin after it.

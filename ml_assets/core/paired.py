@@ -75,8 +75,9 @@ def chance_of_no_gain(gains: Values, groups: Codes) -> float:
 
 
 def worst_mean(gains: Values, partitions: Codes) -> float:
-    """The smallest mean gain of a partition."""
+    """The smallest mean gain of a partition; one with less than half its even share of the rows has no say."""
     import numpy as np  # noqa: PLC0415
 
     _, code, counts = np.unique(partitions, return_inverse=True, return_counts=True)
-    return float((np.bincount(code, weights=gains) / counts).min())
+    heard = 2 * counts * len(counts) >= len(code)
+    return float((np.bincount(code, weights=gains) / counts)[heard].min())

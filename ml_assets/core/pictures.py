@@ -27,7 +27,8 @@ from ml_assets.core.drawing import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ml_assets.core.exploration import Column, Exploration, Group
+    from ml_assets.core.columns import Column
+    from ml_assets.core.exploration import Exploration, Group
 
 COLUMNS = 12
 ASSOCIATIONS = 20

@@ -120,14 +120,15 @@ def is_row_by_row(model: type[DataFrameModel]) -> bool:
 
 
 def unique_keys(rows: pl.DataFrame, model: type[DataFrameModel], timezone: str = "UTC") -> dict[str, pl.DataFrame]:
-    """What a schema wants to be unique, cast to its types: check → the key's columns, null where one does not cast."""
+    """What a schema wants to be unique, cast to its types: check → the key's columns, null where one does not cast.
+
+    Raises:
+        FileFailure: if a column is missing, or of a type that is not read as the schema's.
+    """
     schema = model.to_schema()
     names = {key: check.name for key, check in _checks(schema).items()}
-    types = {name: column.dtype.type for name, column in schema.columns.items()}
-    return {
-        check: cast_columns(rows, {name: types[name] for name in parts}, timezone)
-        for check, _, parts in _unique(schema, names)
-    }
+    _refuse_missing_columns(rows, schema, model)
+    return {check: _cast_columns_of(rows, schema, parts, timezone) for check, _, parts in _unique(schema, names)}
 
 
 def judge(
@@ -163,12 +164,7 @@ def judge(
     names = {key: check.name for key, check in _checks(schema).items()}
     if time and time not in schema.columns:
         raise FileFailure(f"the schema {model.__name__} has no column {time!r}, which holds the row's time")
-    missing = [name for name in schema.columns if name not in rows.columns]
-    if missing:
-        raise FileFailure(
-            f"the schema {model.__name__} has the column {missing[0]!r}, which clean.sql does not return. "
-            f"It returns: {', '.join(name for name in rows.columns if not name.startswith('_'))}"
-        )
+    _refuse_missing_columns(rows, schema, model)
     cast, reasons = _cast(rows, schema, names, timezone)
     reasons += _line_reasons(rows, cast, time, timezone)
     reasons += _uniqueness_reasons(cast, rows, schema, names, repeated)
@@ -193,6 +189,15 @@ def judge(
     return Verdict(cast.with_columns(rows.select(carried)).filter(ok), failed, failures)
 
 
+def _refuse_missing_columns(rows: pl.DataFrame, schema: DataFrameSchema, model: type[DataFrameModel]) -> None:
+    missing = [name for name in schema.columns if name not in rows.columns]
+    if missing:
+        raise FileFailure(
+            f"the schema {model.__name__} has the column {missing[0]!r}, which clean.sql does not return. "
+            f"It returns: {', '.join(name for name in rows.columns if not name.startswith('_'))}"
+        )
+
+
 def _REASON(pl: Any) -> Any:  # noqa: N802 - a constant that needs polars
     return pl.Struct({"check": pl.String, "column": pl.String, "value": pl.String})
 
@@ -201,28 +206,35 @@ def _cast(
     rows: pl.DataFrame, schema: DataFrameSchema, names: CheckNames, timezone: str
 ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """The schema's columns in its types, null where a value does not cast, and a reason for each of those."""
-    import polars as pl
-
-    types = {name: column.dtype.type for name, column in schema.columns.items()}
-    old = rows.select(list(types))
-    try:
-        cast = cast_columns(old, types, timezone)
-    except pl.exceptions.InvalidOperationError:
-        for name, dtype in types.items():
-            try:
-                cast_column(old[name], dtype, timezone)
-            except pl.exceptions.InvalidOperationError as error:
-                raise FileFailure(
-                    f"schema {schema.name}, {name}: {old[name].dtype} is not read as {schema.columns[name].dtype}: "
-                    f"{str(error).splitlines()[0]}. Remedy: convert the column in clean.sql"
-                ) from error
-        raise
+    columns = list(schema.columns)
+    old, cast = rows.select(columns), _cast_columns_of(rows, schema, columns, timezone)
     reasons = []
-    for name in types:
+    for name in columns:
         lost = _lost(old[name], cast[name])
         if len(lost):
             reasons.append(_reasons(lost, names[name, "cast"], name, old[name].gather(lost)))
     return cast, reasons
+
+
+def _cast_columns_of(
+    rows: pl.DataFrame, schema: DataFrameSchema, columns: Sequence[str], timezone: str
+) -> pl.DataFrame:
+    """Some of the schema's columns in its types, null where a value does not cast."""
+    import polars as pl
+
+    types = {name: schema.columns[name].dtype.type for name in columns}
+    try:
+        return cast_columns(rows, types, timezone)
+    except pl.exceptions.InvalidOperationError:
+        for name, dtype in types.items():
+            try:
+                cast_column(rows[name], dtype, timezone)
+            except pl.exceptions.InvalidOperationError as error:
+                raise FileFailure(
+                    f"schema {schema.name}, {name}: {rows[name].dtype} is not read as {schema.columns[name].dtype}: "
+                    f"{str(error).splitlines()[0]}. Remedy: convert the column in clean.sql"
+                ) from error
+        raise
 
 
 def cast_column(values: pl.Series, dtype: Any, timezone: str = "UTC") -> pl.Series:

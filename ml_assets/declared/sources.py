@@ -13,8 +13,10 @@ from pydantic import ConfigDict, Field, PositiveInt, field_validator, model_vali
 
 from ml_assets import settings
 from ml_assets.sources import http
-from ml_assets.sources.databases import DatabaseReader, Postgres, Sqlite
+from ml_assets.sources.databases import DatabaseReader
 from ml_assets.sources.http import HttpReader
+from ml_assets.sources.postgres import Postgres
+from ml_assets.sources.sqlite import Sqlite
 
 if TYPE_CHECKING:
     from datetime import datetime

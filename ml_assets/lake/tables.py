@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
-from ml_assets.lake.connection import Commit, Lake, LakeError, Transaction, columns_of, create_schema
+from ml_assets.lake.connection import LakeError, Transaction, columns_of, create_schema
 from ml_assets.lake.sql import Slice, Table, Window, literal, quoted
 
 if TYPE_CHECKING:
@@ -38,29 +38,18 @@ class LakeSchemaError(LakeError):
     """The columns of a write do not fit the table that is there."""
 
 
-def replace_window(lake: Lake, tables: Mapping[Table, pl.DataFrame], window: Window | None, commit: Commit) -> int:
-    """Replace a window's rows in one or more tables, in one transaction.
+def replace_rows(transaction: Transaction, table: Table, rows: pl.DataFrame, window: Window | None) -> None:
+    """Replace a window's rows of one table inside an open transaction.
 
     Args:
-        lake: where to.
-        tables: the new rows; each frame has a `_partition` column, all values of which lie in the window.
+        transaction: it is all written by its end, or nothing is.
+        table: the table.
+        rows: the new rows, with a `_partition` column, all values of which lie in the window.
         window: which partitions are replaced; None replaces the whole table.
-        commit: who writes.
-
-    Returns:
-        The snapshot id that holds the new version.
 
     Raises:
         LakeSchemaError: if a column's type changed in a way that is not a widening.
     """
-    with lake.transaction(commit) as transaction:
-        for table, rows in tables.items():
-            replace_rows(transaction, table, rows, window)
-    return transaction.snapshot
-
-
-def replace_rows(transaction: Transaction, table: Table, rows: pl.DataFrame, window: Window | None) -> None:
-    """Replace a window's rows of one table inside an open transaction. See `replace_window`."""
     cursor = transaction.cursor
     cursor.register("incoming", rows)
     try:
@@ -177,7 +166,7 @@ def _folder_of_pieces(cursor: duckdb.DuckDBPyConnection) -> Path:
 
 
 class WindowWriter:
-    """Replaces a window of a table by rows that come in pieces, inside one open transaction. See `replace_window`.
+    """Replaces a window of a table by rows that come in pieces, inside one open transaction. See `replace_rows`.
 
     A context manager: at its end all pieces are in the table, if there was one, even without rows.
 

@@ -204,7 +204,9 @@ def current_champion(entries: Sequence[Entry]) -> int | None:
 
 def verdict_of(entries: Sequence[Entry], run_id: str) -> Entry | None:
     """The verdict that a run came to, whatever other runs have written since; None where it came to none."""
-    return next((one for one in entries if one.run_id == run_id and one.kind in VERDICTS and not one.action), None)
+    return next(
+        (one for one in entries if one.run_id == run_id and one.kind in VERDICTS and one.action != "supersede"), None
+    )
 
 
 def last_verdict(entries: Sequence[Entry], version: int) -> Entry | None:

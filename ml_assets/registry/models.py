@@ -20,6 +20,7 @@ from ml_assets.core.training import predict
 from ml_assets.registry.artefact import settle
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
 
     import polars as pl
@@ -254,11 +255,8 @@ class Registry:
         Raises:
             RegistryError: if the file is not the one that was registered, or holds a type that is not trusted.
         """
-        path = self._file(version.project, version.number, MODEL)
-        if not path.is_file():
-            raise RegistryError(f"{path}: the model file is missing. Remedy: restore it from a backup, or train again")
+        path, state = self._model_file(version)
         # A file that was touched since it was loaded is read and hashed again; to ask costs microseconds.
-        state = path.stat()
         return _load(
             path, version.artefact, version.allowed, (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
         )
@@ -333,8 +331,12 @@ class Registry:
         return {name: _sha256(file) if file.is_file() else "" for name, file in files.items()}
 
     def size(self, version: Version) -> int:
-        """Bytes of a version's model file."""
-        return self._file(version.project, version.number, MODEL).stat().st_size
+        """Bytes of a version's model file.
+
+        Raises:
+            RegistryError: if it is gone.
+        """
+        return self._model_file(version)[1].st_size
 
     def snapshots(self) -> set[int]:
         """The lake snapshots that versions were trained on, or are about to be: upkeep spares them."""
@@ -370,6 +372,14 @@ class Registry:
             if path.is_file():
                 return TrainingSet.of(json.loads(path.read_text(encoding="utf-8")))
         raise RegistryError(f"{project} has no training set yet. Remedy: materialize {project}/training_set")
+
+    def _model_file(self, version: Version) -> tuple[Path, os.stat_result]:
+        path = self._file(version.project, version.number, MODEL)
+        try:
+            return path, path.stat()
+        except FileNotFoundError as error:
+            message = f"{path}: the model file is missing. Remedy: restore it from a backup, or train again"
+            raise RegistryError(message) from error
 
     def _file(self, project: str, number: int, name: str) -> Path:
         return self.folder / project / str(int(number)) / name

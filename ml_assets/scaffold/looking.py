@@ -20,9 +20,11 @@ from ml_assets.lake.connection import DUCKDB_SETTINGS
 from ml_assets.lake.sql import quoted
 from ml_assets.scaffold.dialects import Dialect, guess_dialect
 from ml_assets.sources import delimited
-from ml_assets.sources.databases import DatabaseReader, Postgres, Sqlite
+from ml_assets.sources.databases import DatabaseReader
 from ml_assets.sources.files import FORMATS, FileReader
+from ml_assets.sources.postgres import Postgres
 from ml_assets.sources.reading import MALFORMED, RESERVED, Part, Reading, SourceError
+from ml_assets.sources.sqlite import Sqlite
 from ml_assets.sources.storage import COMPRESSIONS, OBJECT_STORE, Digested, Folder, ObjectStore, decompressed
 
 if TYPE_CHECKING:

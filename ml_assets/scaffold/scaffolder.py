@@ -14,7 +14,7 @@ from ml_assets.core.tasks import Task
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ml_assets.scaffold.guessing import Guess
+    from ml_assets.scaffold.guesses import Guess
     from ml_assets.scaffold.looking import Table
     from ml_assets.scaffold.packages import Place
     from ml_assets.scaffold.trial import Trial

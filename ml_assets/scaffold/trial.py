@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ml_assets.core.tasks import Task
-    from ml_assets.scaffold.guessing import Column, Guess
+    from ml_assets.scaffold.guesses import Column, Guess
     from ml_assets.scaffold.looking import Table
 
 # Rows of a trial: enough for a gate, and some seconds at most.

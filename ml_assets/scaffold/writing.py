@@ -12,7 +12,7 @@ import yaml
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ml_assets.scaffold.guessing import Column, Guess
+    from ml_assets.scaffold.guesses import Column, Guess
     from ml_assets.scaffold.looking import Table
     from ml_assets.scaffold.trial import Trial
 

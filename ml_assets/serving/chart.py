@@ -62,12 +62,11 @@ def series_of(state: State, warning: str | None) -> Series:
         reference = None if partition.error is None else state.reference(partition.version)
         limit = None if reference is None else settled.tolerance * reference
         points.append((partition.start, partition.error, limit))
-    promotions = [one.verdict for one in state.versions if one.verdict and one.verdict.kind == "promoted"]
     return Series(
         state.project.watched,
         tuple(points),
         tuple(one.start for one in state.partitions if one.error is not None and one.asks_retraining),
-        tuple((state.project.start_of(entry.partition), entry.version) for entry in promotions),
+        tuple((state.project.start_of(entry.partition), entry.version) for entry in state.promotions),
         warning,
     )
 

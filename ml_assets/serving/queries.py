@@ -84,12 +84,14 @@ class State:
         project: its declaration.
         partitions: those that hold rows, oldest first.
         versions: its versions, oldest first.
+        promotions: the entries by which versions came to serve, oldest first; one that served twice has two.
         warning: what must be said of where its rows came from; None where all are real.
     """
 
     project: Project
     partitions: tuple[Partition, ...] = ()
     versions: tuple[ModelVersion, ...] = ()
+    promotions: tuple[Entry, ...] = ()
     warning: str | None = None
 
     @property
@@ -111,6 +113,11 @@ class State:
     def champion(self) -> ModelVersion | None:
         """The version that serves."""
         return next((version for version in reversed(self.versions) if version.stage == "champion"), None)
+
+    @property
+    def waiting(self) -> ModelVersion | None:
+        """The version that waits for a person."""
+        return next((version for version in self.versions if version.stage == "awaiting"), None)
 
     def reference(self, version: int | None) -> float | None:
         """The watched error that a version had on its test rows, or None."""
@@ -146,7 +153,8 @@ def read_state(cursor: duckdb.DuckDBPyConnection | None, registry: Registry, pro
         return State(project)
     entries = read_entries(cursor, project.name)
     partitions, versions = _partitions(cursor, project, entries), _versions(registry, project, entries)
-    return State(project, partitions, versions, origin_warning(cursor, project.name))
+    promotions = tuple(entry for entry in entries if entry.kind == "promoted")
+    return State(project, partitions, versions, promotions, origin_warning(cursor, project.name))
 
 
 def read_statistics(

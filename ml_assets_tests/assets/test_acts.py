@@ -15,6 +15,7 @@ from ml_assets.assets import promotion
 from ml_assets.assets.acts import ActError, Person, approve, decline, promote, roll_back
 from ml_assets.lake.connection import Commit
 from ml_assets.lake.resource import shared_lake
+from ml_assets.registry.audit import verify
 from ml_assets.registry.ledger import LEDGER, champion_at, current_champion, stages
 from ml_assets.registry.models import RegistryError
 
@@ -83,6 +84,7 @@ def test_an_approval_promotes_with_who_why_and_the_comparison_it_rests_on(carefu
         "by": "Anna", "why": "looked at the slices", "login": "anna",
     }  # fmt: skip
     assert entry.facts["comparison"] == careful.ledger("awaiting")[1].facts["comparison"]
+    assert entry.facts["trained_by"] == "somebody in Dagster's UI"
     assert entry.reason.startswith("approved by Anna: looked at the slices; MAPE ")
     assert stages(careful.ledger()) == {1: "retired", 2: "champion"}
     with pytest.raises(ActError, match=r"flats: version 2 is champion; no version waits for approval"):
@@ -231,6 +233,15 @@ def test_a_version_whose_files_were_changed_never_takes_over(taken: Market) -> N
     assert current_champion(taken.ledger()) == 2
 
 
+def test_a_version_whose_features_are_no_longer_made_never_takes_over(taken: Market, tmp_path: Path) -> None:
+    shutil.copytree(taken.folder / "home", tmp_path / "home")
+    market = open_market(tmp_path)
+    with market.lake.transaction(Commit(NAME, "test")) as transaction:
+        transaction.cursor.execute(f"ALTER TABLE {market.project.table('features').path} DROP COLUMN area")
+    with pytest.raises(ActError, match="version 1 needs the feature 'area', which the table features lacks"):
+        act(market, roll_back, 1, ANNA)
+
+
 def test_going_back_reinstates_the_one_before_and_takes_nothing_from_what_was_decided(tmp_path: Path) -> None:
     market = doubled(tmp_path)
     market.retrain(through="2024-02")
@@ -284,6 +295,23 @@ def test_a_challenger_is_judged_against_the_champion_of_then_though_somebody_wen
     assert seen == [(2, "rejected"), (1, "promoted")]
     assert stages(market.ledger()) == {1: "retired", 2: "retired", 3: "champion"}
     assert market.ledger("promoted")[-1].facts["against"] == 1
+
+
+def test_a_version_whose_training_was_killed_before_the_ledger_heard_of_it_is_registered_with_its_verdict(
+    waited: Market, tmp_path: Path
+) -> None:
+    shutil.copytree(waited.folder / "home", tmp_path / "home")
+    market = open_market(tmp_path)
+    folder = market.registry.folder / NAME
+    shutil.copytree(folder / "2", folder / "3")
+    record = folder / "3" / "version.json"
+    record.write_text(record.read_text().replace('"number": 2', '"number": 3').replace('"run_id": "', '"run_id": "x'))
+    market.rerun("evaluation", "champion")
+
+    assert stages(market.ledger())[3] == "champion"
+    assert [entry.kind for entry in market.ledger() if entry.version == 3] == ["registered", "promoted"]
+    assert market.ledger("registered")[-1].facts["by"] == "nobody knows: its training was killed"
+    assert verify(market.lake, market.registry).findings == ()
 
 
 # ------------------------------------------------------------------------------------------ limits

@@ -47,17 +47,20 @@ def asked_after(market: Market, run_id: str) -> list[dg.RunRequest]:
     return asked if isinstance(asked, list) else []
 
 
-def looked(market: Market) -> tuple[list[str], list[dict[str, object]]]:
-    """What a look has refreshed, and the observations that it left, in their order."""
-    run = market.run_job(LOOK)
-    events = market.instance.all_logs(run, of_type=dg.DagsterEventType.ASSET_OBSERVATION)
+def observed(market: Market, run_id: str) -> list[dict[str, object]]:
+    """What a run of the look has left at `raw`, in its order."""
+    events = market.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION)
     seen = [entry.get_dagster_event().asset_observation_data.asset_observation for entry in events]
     assert {one.asset_key for one in seen} <= {market.key("raw")}
+    return [{name: value.value for name, value in one.metadata.items()} for one in seen]
+
+
+def looked(market: Market) -> tuple[list[str], list[dict[str, object]]]:
+    """Which partitions a look has refreshed, and what it has observed."""
+    run = market.run_job(LOOK)
     asked = asked_after(market, run)
-    assert {request.job_name for request in asked} <= {None, f"{NAME}_refresh"}
     assert len({request.run_key for request in asked}) == len(asked)
-    metadata = [{name: value.value for name, value in one.metadata.items()} for one in seen]
-    return [str(request.partition_key) for request in asked], metadata
+    return [str(request.partition_key) for request in asked], observed(market, run)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +103,7 @@ def test_new_is_what_has_ended_and_has_its_file_and_is_not_there(
     assert [one.key for one in found] == outcome
 
 
-def test_new_and_late_months_are_observed_with_their_numbers_and_each_is_asked_for_once(tmp_path: Path) -> None:
+def test_new_and_late_months_are_observed_with_their_numbers_and_each_is_refreshed_once(tmp_path: Path) -> None:
     market = open_market(tmp_path)
     for month in ("2024-01", "2024-02", "2024-03"):
         market.write(month, sales(month))
@@ -110,30 +113,16 @@ def test_new_and_late_months_are_observed_with_their_numbers_and_each_is_asked_f
 
     run = market.run_job(LOOK)
 
+    assert observed(market, run) == [
+        {"found": "2024-02: 60 rows, now 97", "rows_in_lake": 60, "rows_in_source": 97},
+        {"found": "2024-03: new"},
+    ]
     asked, again = asked_after(market, run), asked_after(market, run)
     assert [request.partition_key for request in asked] == ["2024-02", "2024-03"]
     # Dagster launches a run key once: a sensor that is killed and asks again changes nothing.
     assert [one.run_key for one in asked] == [one.run_key for one in again]
-    _, seen = looked(market)
-    assert seen == [
-        {"found": "2024-02: 60 rows, now 97", "rows_in_lake": 60, "rows_in_source": 97},
-        {"found": "2024-03: new"},
-    ]
-
-
-def test_what_a_look_has_found_is_refreshed_and_not_found_again(tmp_path: Path) -> None:
-    market = open_market(tmp_path)
-    for month in ("2024-01", "2024-02", "2024-03"):
-        market.write(month, sales(month))
-    market.materialize(PREPARING, "2024-01", "2024-02")
-    decide(market, "2024-01", "2024-02")
-    market.write("2024-02", sales("2024-02", rows=97))
-
-    keys, _ = looked(market)
-    for key in keys:
-        market.refresh(key)
-
-    assert keys == ["2024-02", "2024-03"]
+    for request in asked:
+        market.refresh(str(request.partition_key))
     assert market.decision("2024-03").standing == "live"
     assert looked(market) == ([], [])
 

@@ -52,6 +52,7 @@ CHECKS = {
         "price__cast", "price__not_null", "price__greater_than",
         "rows__well_formed", "rows__in_partition", "rows__accounted_for", "rows__quarantine_share",
     },
+    "training_set": {"no_leak_by_lineage", "no_leak_by_clock", "no_leak_by_numbers"},
     "evaluation": {"gate__mape_0", "gate__r2_1"},
 }  # fmt: skip
 BLOCKING = {"rows__accounted_for", "rows__quarantine_share"}
@@ -115,6 +116,8 @@ def test_every_demand_of_the_schema_and_every_gate_is_an_asset_check(declared: M
 
     assets = declared.defs.resolve_assets_def(dg.AssetKey([NAME, "validated"]))
     assert {spec.name for spec in assets.check_specs if spec.blocking} == BLOCKING
+    assets = declared.defs.resolve_assets_def(dg.AssetKey([NAME, "training_set"]))
+    assert {spec.name for spec in assets.check_specs if spec.blocking} == CHECKS["training_set"]
     assert all(spec.description for spec in assets.check_specs)
 
 

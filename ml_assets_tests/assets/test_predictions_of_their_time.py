@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -153,6 +154,33 @@ def test_a_corrected_row_was_seen_as_it_was_before(trained: Market) -> None:
     rows[5]["price"] = "1"
 
     assert unseen(scored(trained, rows)) == []
+
+
+@pytest.fixture(scope="module")
+def one_file(tmp_path_factory: pytest.TempPathFactory) -> Market:
+    """A champion that has learnt from February and March, both of one file."""
+    source = {"files": "sales/all.csv", "time": "month || '-01'"}
+    market = open_market(
+        tmp_path_factory.mktemp("one"), source=source, training={"window": 3, "test": 1}, retraining={"minimum_rows": 1}
+    )
+    market.write("all", [row for month in ("2024-02", "2024-03", "2024-04") for row in sales(month)])
+    market.materialize(PREPARING, "2024-02", "2024-04")
+    market.retrain()
+    return market
+
+
+@pytest.mark.parametrize(("first", "last"), [("2024-02", "2024-05"), ("2024-03", "2024-05"), ("2024-04", "2024-05")])
+def test_a_file_in_another_order_changes_nothing_of_what_was_seen(one_file: Market, first: str, last: str) -> None:
+    rows = [row for month in ("2024-02", "2024-03", "2024-04", "2024-05") for row in sales(month)]
+    random.Random(0).shuffle(rows)
+    one_file.write("all", rows)
+    one_file.materialize((*PREPARING, "predictions"), first, last)
+
+    seen = {
+        month: set(one_file.table("predictions", month)["in_sample"]) for month in ("2024-03", "2024-04", "2024-05")
+    }
+    assert (seen["2024-04"], seen["2024-05"]) == ({False}, {False})
+    assert first == "2024-04" or seen["2024-03"] == {True}
 
 
 def test_a_late_row_with_the_values_of_one_that_was_seen_is_a_row_of_its_own(trained: Market) -> None:

@@ -25,7 +25,7 @@ class Watch:
         self.market, self.cursor = market, cursor
 
     def tick(self, *, keep: bool = True) -> list[dg.RunRequest]:
-        (sensor,) = self.market.defs.sensors
+        sensor = next(one for one in self.market.defs.sensors or () if one.name == f"{NAME}_retraining")
         with (
             self.market.settings(),
             dg.build_sensor_context(self.market.instance, cursor=self.cursor, definitions=self.market.defs) as context,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -256,6 +258,21 @@ def test_a_parquet_file_by_day(scaffold: Scaffold) -> None:
     assert (found.project.partitions.grain, found.project.partitions.time) == ("day", "sold_at")
     assert quarantined(found.market) == 0
     assert found.market.table("features").height == 2400
+
+
+def test_a_table_of_a_database_becomes_a_project(scaffold: Scaffold, tmp_path: Path) -> None:
+    made = random.Random(2)
+    rows = [(n, area := made.uniform(30, 150), 2000 * area + made.gauss(0, 4000)) for n in range(400)]
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as database, database:
+        database.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, area REAL, price REAL)")
+        database.executemany("INSERT INTO orders VALUES (?, ?, ?)", rows)
+    whole = (tmp_path / "shop.db").read_bytes()
+
+    found = scaffold(whole, "price", file="shop.db", **{"from": "sqlite:shop.db#orders"})
+
+    assert "table: orders" in found.text("defs.yaml")
+    assert found.market.table("raw").height == 400
+    assert [one.kind for one in found.market.ledger("promoted")] == ["promoted"]
 
 
 def test_nothing_is_written_over(scaffold: Scaffold, tmp_path: Path) -> None:

@@ -123,3 +123,4 @@ def test_what_does_not_vary_shows_nothing(gains: list[float]) -> None:
 
 def test_the_worst_partition_is_that_of_the_smallest_mean() -> None:
     assert worst_mean(np.array([1.0, 3.0, -1.0, 0.0]), np.array([5, 5, 9, 9])) == -0.5
+    assert worst_mean(np.array([*[1.0] * 9, -1.0]), np.array([*[5] * 9, 9])) == 1.0, "one row of ten has no say"

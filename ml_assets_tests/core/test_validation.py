@@ -405,6 +405,13 @@ def test_slices_are_judged_as_the_whole_where_it_is_told_which_keys_are_repeated
     assert found == expected
 
 
+def test_a_key_that_is_missing_or_never_casts_fails_the_file_before_rows_are_judged() -> None:
+    with pytest.raises(FileFailure, match=r"has the column 'contract', which clean\.sql does not"):
+        unique_keys(frame([sale()]).drop("contract"), Sale)
+    with pytest.raises(FileFailure, match=r"area: List\(Int64\) is not read as .*Remedy: convert the column"):
+        unique_keys(frame([sale()]).with_columns(area=pl.lit([1], pl.List(pl.Int64))), Sale)
+
+
 class ByRow(pa.DataFrameModel):
     """Checks that pandera brings, and one that is asked value by value."""
 

@@ -21,8 +21,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 FIRST, LAST = "2020-06", "2021-03"
 COMMAND = f"""
 
+from ml_assets.projects import load_project
 from ml_assets.runs import JUDGING, PREPARING, load_definitions, materialize_range, open_instance, run_job
-instance, defs = open_instance(), load_definitions()
+instance, defs = open_instance(), load_definitions(load_project("house_prices"))
 print("loaded", flush=True)
 materialize_range(instance, defs, "house_prices", PREPARING, first="{FIRST}", last="{LAST}")
 print("prepared", flush=True)
@@ -62,10 +63,17 @@ def counted(home: Path, name: str) -> dict[str, int]:
         return dict(cursor.execute(sql).fetchall())
 
 
-def test_killed_at_random_moments_it_loses_and_doubles_nothing(tmp_path: Path, data: Path) -> None:
+def runs_of(home: Path, status: dg.DagsterRunStatus) -> set[str]:
+    """The runs that have a status, as they stand: nobody is asked to look after them."""
+    instance = dg.DagsterInstance.from_config(str(home / "dagster"))
+    return {one.run_id for one in instance.get_runs(dg.RunsFilter(statuses=[status]))}
+
+
+def test_killed_at_random_moments_it_loses_and_doubles_nothing_and_holds_no_place(tmp_path: Path, data: Path) -> None:
     home = tmp_path / "home"
     expected = records(data)
     moments = random.Random(20261122)
+    killed: set[str] = set()
     for wait_for, spread in (("loaded", 3.0), ("loaded", 5.0), ("prepared", 6.0), ("trained", 5.0)):
         process = start(COMMAND, home, data)
         assert process.stdout is not None
@@ -75,12 +83,20 @@ def test_killed_at_random_moments_it_loses_and_doubles_nothing(tmp_path: Path, d
         time.sleep(moments.uniform(0, spread))
         process.send_signal(signal.SIGKILL)
         process.communicate()
+        left = runs_of(home, dg.DagsterRunStatus.STARTED)
+        assert len(left) <= 1
+        # Those of the process before have been failed by this one, before it began.
+        assert not left & killed
+        killed |= left
         # Whatever is there is whole: a partition is all there or not at all, and what was made from it fits it.
         raw = counted(home, "raw")
         assert raw == {key: expected[key] for key in raw}
         features, predictions = counted(home, "features"), counted(home, "predictions")
         assert predictions == {key: features[key] for key in predictions}
     run(COMMAND, home, data)
+    assert killed
+    assert killed <= runs_of(home, dg.DagsterRunStatus.FAILURE)
+    assert not runs_of(home, dg.DagsterRunStatus.STARTED)
     raw = counted(home, "raw")
     assert raw == expected
     validated, quarantine = counted(home, "validated"), counted(home, "quarantine")
@@ -93,19 +109,3 @@ def test_killed_at_random_moments_it_loses_and_doubles_nothing(tmp_path: Path, d
     assert live == ["2021-04"]
     # Versions that a kill left behind are candidates, and exactly one serves.
     assert list(stages(entries).values()).count("champion") == 1
-
-
-def test_runs_that_were_killed_are_failed_and_hold_no_place(tmp_path: Path, data: Path) -> None:
-    home = tmp_path / "home"
-    process = start(COMMAND, home, data)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("loaded"):
-            break
-    time.sleep(2)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    instance = dg.DagsterInstance.from_config(str(home / "dagster"))
-    assert [one.status for one in instance.get_runs()] == [dg.DagsterRunStatus.STARTED]
-    run("from ml_assets.runs import open_instance; open_instance()", home, data)
-    assert [one.status for one in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]

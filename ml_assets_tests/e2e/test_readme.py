@@ -14,7 +14,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"(?:^    .*\n?)+", README, re.MULTILINE)
+# `make test` has run these by themselves before it runs any test.
+MADE = {
+    line.strip().replace("$(BIN)", ".venv/bin").removesuffix(" > /dev/null")
+    for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
+}
 COMMANDS = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if ".venv/bin/" in line]
+COMMANDS = [command for command in COMMANDS if command not in MADE]
 SNIPPET = next(block for block in BLOCKS if "import" in block)
 
 

@@ -21,6 +21,7 @@ import pytest
 from playing import DAGSTER_PORT, DEMO, REPORTS_PORT, ROOT, environment, run
 from playwright.sync_api import Locator, Page, sync_playwright
 
+from ml_assets.assets.exploration import TITLES
 from ml_assets.lake.connection import Lake
 from ml_assets.registry.ledger import Ledger, stages
 from ml_assets.registry.models import Registry
@@ -205,24 +206,25 @@ def explored(played: tuple[Path, str], data: Path) -> None:
 @SKIP
 @pytest.mark.browser
 @pytest.mark.usefixtures("explored")
-@SKIP
-@pytest.mark.browser
 def test_the_pictures_of_the_exploration_show_in_dagster_and_its_page_opens_from_there(page: Page) -> None:
     page.goto(f"{DAGSTER}/assets/house_prices/exploration")
     link = page.locator(f'a[href="{REPORTS}/projects/house_prices/exploration"]').first
     link.wait_for(timeout=60_000)
-    # What is long stands behind a click.
-    page.get_by_text("[Show Markdown]").first.click()
-    picture = page.locator('img[src^="data:image/png;base64,"]').first
-    picture.wait_for(timeout=60_000)
-    assert _is_drawn(picture)
-    page.keyboard.press("Escape")
+    for name in TITLES:
+        # What is long stands behind a click.
+        page.locator("tr", has_text=f"picture_{name}").get_by_text("[Show Markdown]").click()
+        picture = page.locator('img[src^="data:image/png;base64,"]')
+        picture.wait_for(timeout=60_000)
+        assert picture.get_attribute("alt") == TITLES[name]
+        assert _is_drawn(picture)
+        page.keyboard.press("Escape")
+        picture.wait_for(state="detached")
     with page.context.expect_page() as opened:
         link.click()
     shown = opened.value
     shown.wait_for_load_state()
     pictures = shown.locator("main img").all()
-    assert len(pictures) == 6
+    assert len(pictures) == len(TITLES)
     assert all(map(_is_drawn, pictures))
     shown.close()
 

@@ -14,10 +14,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+from writing_tables import replace_window
 
 from ml_assets.lake.connection import Commit, Lake, create_schema
 from ml_assets.lake.sql import Table, Window
-from ml_assets.lake.tables import read, replace_rows, replace_window
+from ml_assets.lake.tables import read, replace_rows
 from ml_assets.lake.upkeep import compact
 from ml_assets.registry.ledger import Draft, Ledger
 

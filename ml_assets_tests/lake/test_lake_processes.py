@@ -31,9 +31,9 @@ from small_lake import (
     write,
     write_pairs,
 )
+from writing_tables import replace_window
 
 from ml_assets.lake.connection import Lake
-from ml_assets.lake.tables import replace_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,11 +4,11 @@ import dagster as dg
 import pytest
 from dagster_duckdb import DuckDBResource
 from small_lake import COMMIT, as_days, day, days, held, rows_of, write
+from writing_tables import replace_window
 
 from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource, open_lake, shared_lake
 from ml_assets.lake.sql import Table
-from ml_assets.lake.tables import replace_window
 
 
 def test_an_asset_of_a_teams_own_reads_the_lake_as_it_reads_duckdb(lake: Lake, table: Table) -> None:

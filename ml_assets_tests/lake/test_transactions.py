@@ -22,11 +22,12 @@ from small_lake import (
     rows_of,
     write,
 )
+from writing_tables import replace_window
 
 from ml_assets.lake import connection
 from ml_assets.lake.connection import Commit, Lake, create_schema, load_extension, table_exists
 from ml_assets.lake.sql import Table
-from ml_assets.lake.tables import replace_rows, replace_window
+from ml_assets.lake.tables import replace_rows
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])

@@ -8,9 +8,10 @@ from datetime import timedelta
 import duckdb
 import pytest
 from small_lake import COMMIT, LEFT, RIGHT, as_days, data_files, day, days, held, rows_of, write
+from writing_tables import replace_window
 
 from ml_assets.lake.connection import Lake
-from ml_assets.lake.tables import PIECES, replace_rows, replace_window
+from ml_assets.lake.tables import PIECES, replace_rows
 from ml_assets.lake.upkeep import Upkeep, compact
 
 NOW, HOUR, YEAR = timedelta(0), timedelta(hours=1), timedelta(days=365)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_lake import COMMIT, as_days, day, days, held, new_table, rows_of, write
+from writing_tables import replace_window
 
 from ml_assets.lake import tables
 from ml_assets.lake.connection import Lake, LakeError, columns_of, create_schema, table_exists
@@ -20,7 +21,6 @@ from ml_assets.lake.tables import (
     WindowWriter,
     read,
     read_unchanged,
-    replace_window,
     run_select,
     slices_of,
     window_of,

@@ -9,7 +9,10 @@ import pytest
 from shipped import LINEAGE, Shipped, data_or_skip, open_shipped
 
 from ml_assets.assets.common import run_sql
+from ml_assets.assets.leakage import look_for_leakage
 from ml_assets.lake.connection import DUCKDB_SETTINGS
+from ml_assets.lake.resource import open_lake
+from ml_assets.registry.models import TrainingSet
 from ml_assets.runs import PREPARING
 
 # Dagster's own reading of a defs.yaml.
@@ -66,6 +69,20 @@ def test_what_is_known_only_after_departure_is_no_feature(flights: Shipped) -> N
     of = {column: {dep.column_name for dep in deps} for column, deps in lineage.deps_by_column.items()}
     assert [column for column, inputs in of.items() if inputs & KNOWN_LATER] == ["late"]
     assert {dep.asset_key.path[-1] for dep in lineage.deps_by_column["temperature"]} == {"weather"}
+
+
+def test_the_leakage_gate_accuses_the_schedule_alone_which_is_waived_with_its_reason(flights: Shipped) -> None:
+    features, lake = flights.table("features"), open_lake(flights.home / "lake")
+    keys = tuple(flights.project.key_of(start) for start in features["_partition"].unique().sort())
+    with lake.reader() as cursor:
+        (snapshot,) = cursor.execute("SELECT id FROM lake.current_snapshot()").fetchall()[0]
+    chosen = TrainingSet(snapshot, keys[:5], keys[5:], features.height, "", "", 0, keys[-1])
+    newest = features["_partition"] == flights.project.start_of(LAST)
+    found = look_for_leakage(flights.project, lake, chosen, features.filter(~newest), features.filter(newest))
+
+    assert found.blocking == []
+    assert [finding.name for finding in found.findings] == ["lineage:scheduled_departure"]
+    assert "from which hour, weather_age comes" in found.findings[0].words
 
 
 def test_a_day_has_the_same_features_alone_and_in_a_range(flights: Shipped) -> None:

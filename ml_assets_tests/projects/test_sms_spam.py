@@ -71,6 +71,10 @@ def test_the_declared_model_passes_its_gates_by_far(sms: Shipped) -> None:
     assert sms.registry.version("sms_spam", 1).features["words"] == "text"
 
 
+def test_the_leakage_gate_accuses_nothing(sms: Shipped) -> None:
+    assert sms.registry.version("sms_spam", 1).training_set.leakage == ()
+
+
 def test_a_block_has_the_same_features_alone_and_in_a_range(sms: Shipped) -> None:
     before = sms.table("features")
     sms.materialize(PREPARING, "block-000005")

@@ -200,6 +200,19 @@ def test_a_changed_model_file_is_refused(registry: Registry, model: Pipeline) ->
         registry.load(version)
 
 
+def test_a_model_file_that_changes_after_it_was_loaded_is_noticed(registry: Registry, model: Pipeline) -> None:
+    version = registry.register(model, FIELDS)
+    path = registry.folder / "houses" / "1" / "model.skops"
+    registry.load(version)
+    content, times = path.read_bytes(), path.stat()
+    path.write_bytes(content[:-1] + b"x")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(RegistryError, match="it was changed"):
+        registry.load(version)
+    path.write_bytes(content)
+    assert registry.load(version) is registry.load(version)
+
+
 def test_a_missing_model_file_is_an_error_that_says_what_to_do(registry: Registry, model: Pipeline) -> None:
     version = registry.register(model, FIELDS)
     (registry.folder / "houses" / "1" / "model.skops").unlink()

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from ml_assets.scaffold.dialects import guess_dialect
 from ml_assets.scaffold.formats import Format
-from ml_assets.scaffold.guessing import Column, Facts, Spread, choose_grain, choose_task
+from ml_assets.scaffold.guesses import Column, Facts
+from ml_assets.scaffold.guessing import choose_task
 from ml_assets.scaffold.names import identifiers
+from ml_assets.scaffold.times import Spread, choose_grain
 
 
 @pytest.mark.parametrize(

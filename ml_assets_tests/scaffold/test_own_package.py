@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -74,19 +73,6 @@ def test_in_the_repository_a_project_stands_beside_the_shipped_ones(tmp_path: Pa
     assert "house_prices" in checked
     assert "sales" in checked
     assert "version 1 promoted" in run(copy, "ml_assets.cli", "backfill", "sales", path=copy)
-
-
-def test_a_table_of_a_database_becomes_a_project(tmp_path: Path) -> None:
-    folder = tmp_path / "base"
-    folder.mkdir()
-    made = random.Random(2)
-    rows = [(n, area := made.uniform(30, 150), 2000 * area + made.gauss(0, 4000)) for n in range(400)]
-    with sqlite3.connect(folder / "shop.db") as database:
-        database.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, area REAL, price REAL)")
-        database.executemany("INSERT INTO orders VALUES (?, ?, ?)", rows)
-    database.close()
-    run(folder, "ml_assets.cli", "new", "orders", "--from", "sqlite:shop.db#orders", "--target", "price")
-    assert "version 1 promoted" in run(folder, "ml_assets.cli", "backfill", "orders")
 
 
 def test_a_folder_with_a_pyproject_of_another_kind_is_told_what_to_add(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ import random
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from writing_tables import replace_window
+
 from ml_assets.core.training import build_pipeline, feature_kinds, fit
 from ml_assets.declared.modelling import Training
 from ml_assets.declared.monitoring import Monitoring, Retraining
 from ml_assets.declared.rows import Partitions, Validation
 from ml_assets.declared.sources import Source
 from ml_assets.lake.connection import Commit, Lake
-from ml_assets.lake.tables import replace_window
 from ml_assets.project import Project
 from ml_assets.registry.ledger import Draft, Ledger
 from ml_assets.registry.models import Registry, TrainingSet

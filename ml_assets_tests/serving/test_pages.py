@@ -10,9 +10,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from small_site import HOSTILE, HOSTILE_COLUMN, PROJECT, Browser, make_data
+from writing_tables import replace_window
 
 from ml_assets.lake.connection import Commit, Lake
-from ml_assets.lake.tables import replace_window
 from ml_assets.registry.alerts import Alert
 from ml_assets.serving import pages
 from ml_assets.serving.queries import State, read_state
@@ -106,6 +106,18 @@ def test_a_partition_older_than_what_its_version_learnt_from_is_hindsight(
 
     monkeypatch.setattr(pages, "read_state", read)
     assert "2024-01 32 0 2 1 hindsight" in text_of(client.get("/projects/houses").text)
+
+
+def test_a_version_that_waits_is_shown_with_what_to_do(client: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*arguments: Any) -> State:
+        state = read_state(*arguments)
+        return replace(state, versions=tuple(replace(one, stage="awaiting") for one in state.versions))
+
+    assert "Waiting for a person" not in client.get("/projects/houses").text
+    monkeypatch.setattr(pages, "read_state", read)
+    for path in ("/", "/projects/houses"):
+        text = text_of(client.get(path).text)
+        assert "version 1: the first version that passes. ml-assets approve houses@1 --why" in text
 
 
 def test_a_long_history_is_cut_with_a_link_to_all_of_it(client: Browser, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_assets.sources import databases
-from ml_assets.sources.databases import DatabaseReader, Postgres, Sqlite
+from ml_assets.sources import postgres as postgres_module
+from ml_assets.sources import sqlite as sqlite_module
+from ml_assets.sources.databases import DatabaseReader
+from ml_assets.sources.postgres import Postgres
 from ml_assets.sources.reading import Part, Reading, SourceError
+from ml_assets.sources.sqlite import Sqlite
 from ml_assets.sources.staging import Staged
 from ml_assets_tests.sources.postgres_server import PASSWORD, Server, new_server
 
@@ -358,7 +362,7 @@ def test_a_connection_closed_in_the_middle_is_made_again_and_no_row_is_lost_or_d
         table="sales",
         cursor="at",
     )
-    monkeypatch.setattr(databases, "FRAME", 10_000)
+    monkeypatch.setattr(postgres_module, "FRAME", 10_000)
     waits: list[float] = []
     monkeypatch.setattr(databases, "sleep", waits.append)
     frames, killed = [], 0
@@ -527,9 +531,9 @@ def test_an_index_of_sqlite_serves_the_window(sqlite: Callable[..., DatabaseRead
         cursor="at",
     )
     asked: list[object] = []
-    real = databases._moment
+    real = sqlite_module._moment
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(databases, "_moment", lambda value, zone: asked.append(value) or real(value, zone))
+        patch.setattr(sqlite_module, "_moment", lambda value, zone: asked.append(value) or real(value, zone))
         assert read(reader, days(100, 100))["id"].to_list() == ["99"]
     assert len(set(asked)) < 60
 

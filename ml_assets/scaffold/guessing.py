@@ -10,7 +10,13 @@ from ml_assets.core.quoting import literal, quoted
 from ml_assets.core.tasks import YES
 from ml_assets.scaffold.formats import Format, decimal_sign, guess_format, may_be_thousands
 from ml_assets.scaffold.guesses import ENOUGH, Column, Guess, facts_of, find, lost, make_typed, rows_of
-from ml_assets.scaffold.judging import judge, look_for_duplicates, order_database
+from ml_assets.scaffold.judging import (
+    judge,
+    look_for_duplicates,
+    look_for_names,
+    look_for_repeated_times,
+    order_database,
+)
 from ml_assets.scaffold.names import identifier, identifiers
 from ml_assets.scaffold.times import choose_partitions, choose_time
 
@@ -55,7 +61,9 @@ def guess(
     _choose_task(table, found, task)
     for column in found.columns:
         judge(column, found, table)
+    look_for_names(table, found)
     look_for_duplicates(table, found)
+    look_for_repeated_times(table, found)
     if "database" in table.origin.declared:
         order_database(table, found)
     return found

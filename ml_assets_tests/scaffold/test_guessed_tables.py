@@ -145,3 +145,66 @@ def test_a_growing_function_of_the_target_is_leakage(tried: Any) -> None:
         row["commission"] = round(row["sales"] * (0.7 + 0.05 * (number % 13)), 2)
     honest, _ = tried(rows, "sales")
     assert column_of(honest, "commission").left_out == ""
+
+
+def panel(waves: int = 6) -> list[dict[str, Any]]:
+    """The same people asked in every quarter, by one of three offices."""
+    made = random.Random(3)
+    return [
+        {
+            "person_id": f"R{person:05}",
+            "wave": f"202{wave // 4}Q{wave % 4 + 1}",
+            "office": made.choice(["North", "South", "West"]),
+            "office_id": made.randint(1, 25),
+            "asked": f"{START + timedelta(days=91 * wave + made.randint(0, 85)):%Y-%m-%d}",
+            "age": made.randint(18, 80),
+            "left": made.choice(["yes", "no", "no"]),
+        }
+        for wave in range(waves)
+        for person in range(250)
+    ]
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_who_a_row_is_of_is_no_feature_and_is_asked_about(guessed: Guessed, plain: bool) -> None:  # noqa: FBT001
+    rows = panel()
+    for row in rows:
+        row["person_id"] = int(row["person_id"][1:]) if plain else row["person_id"]
+    found = guessed(rows, "left")
+    assert (
+        "person_id is left out of features.sql: it names what a row is of: 250 of them, 6 rows each" in found.warnings
+    )
+    assert any("Do rows to come have a person_id" in question for question in found.questions)
+    # Few of them, with many rows each, may tell something.
+    assert column_of(found, "office_id").left_out == ""
+    assert any("Does office_id name" in question for question in found.questions)
+
+
+def test_a_word_for_a_time_is_no_feature(guessed: Guessed) -> None:
+    found = guessed(panel(), "left")
+    assert "its 6 values follow each other in time" in column_of(found, "wave").left_out
+    assert {one.name for one in found.features} == {"office", "office_id", "age"}
+
+
+def readings(meters: int) -> list[dict[str, Any]]:
+    made = random.Random(4)
+    return [
+        {"reading": number * meters + meter, "moment": f"{START + timedelta(hours=number):%Y-%m-%d %H:%M}",
+         "meter": f"M{meter}", "kw": round(made.uniform(1, 9), 3)}
+        for number in range(600) for meter in range(meters)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("meters", "key"), [(1, "moment"), (3, "moment and meter")])
+def test_two_readings_of_one_time_are_asked_about(guessed: Guessed, meters: int, key: str) -> None:
+    rows = readings(meters)
+    assert not any("correction" in question for question in guessed(rows, "kw").questions)
+    again = [row | {"reading": 10_000 + number, "kw": 9.5} for number, row in enumerate(rows[50:57])]
+    asked = [question for question in guessed([*rows, *again], "kw").questions if "correction" in question]
+    assert asked == [
+        f"7 rows have the same {key} as another, and differ otherwise: is one a correction of the other? All are kept"
+    ]
+
+
+def test_many_events_a_day_are_no_corrections(guessed: Guessed) -> None:
+    assert not any("correction" in question for question in guessed(orders(), "sales").questions)

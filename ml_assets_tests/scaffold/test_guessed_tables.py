@@ -134,6 +134,15 @@ def test_a_share_of_a_target_with_a_heavy_tail_is_leakage(tried: Any) -> None:
     assert column_of(found, "units").left_out == ""
 
 
+def test_boosted_trees_are_chosen_only_where_a_linear_model_is_worse(tried: Any) -> None:
+    made = random.Random(5)
+    rows = [{"a": made.uniform(1, 9), "b": made.uniform(1, 9)} for _ in range(500)]
+    straight = [row | {"y": 3 * row["a"] + row["b"] + made.gauss(0, 1)} for row in rows]
+    bent = [row | {"y": (30 if row["a"] > 5 > row["b"] else 10) + made.gauss(0, 1)} for row in rows]
+    assert tried(straight, "y")[1].estimator == "sklearn.linear_model.Ridge"
+    assert tried(bent, "y")[1].estimator == "sklearn.ensemble.HistGradientBoostingRegressor"
+
+
 def test_a_growing_function_of_the_target_is_leakage(tried: Any) -> None:
     rows = orders()
     for row in rows:

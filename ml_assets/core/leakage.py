@@ -184,7 +184,7 @@ def by_numbers(
         if kind in {"number", "category"} and (words := _as_identifier(train[name], kind)):
             remedy = "leave it out: what is true of one row is learnt by heart and true of no new one"
             findings.append(Finding(f"identifier:{name}", f"the feature {name} {words}", remedy))
-        elif words := _tells_all(learnt[name], learnt[target], judged[name], judged[target], task):
+        elif words := tells_all(learnt[name], learnt[target], judged[name], judged[target], task):
             remedy = "find out where its values come from; leave it out if they are not known before the target"
             findings.append(Finding(f"alone:{name}", f"the feature {name} alone {words}", remedy))
     return findings + _on_both_sides(train, test, [*kinds, target])
@@ -195,8 +195,16 @@ def _some(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.gather_every(-(-rows.height // ROWS)) if rows.height > ROWS else rows
 
 
-def _tells_all(learnt: pl.Series, told: pl.Series, asked: pl.Series, actual: pl.Series, task: Task) -> str:
-    """How well one feature alone tells the target of new rows, in words; "" where that is no suspicion."""
+def tells_all(learnt: pl.Series, told: pl.Series, asked: pl.Series, actual: pl.Series, task: Task) -> str:
+    """How well one feature alone tells the target of new rows, in words; "" where that is no suspicion.
+
+    Args:
+        learnt: the feature in rows to learn from, shape (n,).
+        told: the target of these rows.
+        asked: the feature in new rows, shape (m,).
+        actual: the target of the new rows.
+        task: what the target is predicted as.
+    """
     import numpy as np  # noqa: PLC0415
     import polars as pl
 

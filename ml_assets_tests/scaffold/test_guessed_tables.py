@@ -217,3 +217,12 @@ def test_two_readings_of_one_time_are_asked_about(guessed: Guessed, meters: int,
 
 def test_many_events_a_day_are_no_corrections(guessed: Guessed) -> None:
     assert not any("correction" in question for question in guessed(orders(), "sales").questions)
+
+
+def test_a_very_good_feature_is_asked_about_and_kept(tried: Any) -> None:
+    made = random.Random(6)
+    rows = [{"area": round(made.uniform(30, 150), 1), "town": made.choice("EW")} for _ in range(400)]
+    rows = [row | {"price": round(2000 * row["area"] + made.gauss(0, 4000))} for row in rows]
+    found, _ = tried(rows, "price")
+    assert column_of(found, "area").left_out == ""
+    assert any("Is area known when a prediction is made? It alone tells 99" in one for one in found.questions)

@@ -7,7 +7,7 @@ from datetime import date
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_assets.scaffold.formats import Format, decimal_sign, guess_format, may_be_thousands
@@ -126,6 +126,7 @@ def test_na_among_codes_of_two_letters_is_a_code() -> None:
     assert guess("NA", "Private", "State").nulls == ("NA",)
 
 
+@settings(deadline=None)
 @given(st.lists(st.dates(date(1970, 1, 1), date(2068, 12, 31)), min_size=2, max_size=9, unique=True))
 def test_every_date_of_a_known_pattern_reads_as_itself(days: list[date]) -> None:
     days = [*days, date(2020, 12, 25)]  # which leaves no doubt
@@ -135,6 +136,7 @@ def test_every_date_of_a_known_pattern_reads_as_itself(days: list[date]) -> None
             assert cleaned(form, day.strftime(pattern)) == day.isoformat()
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1000, 10**9), min_size=2, max_size=9, unique=True))
 def test_thousands_read_as_themselves(numbers: list[int]) -> None:
     form = guess(*(f"{number:,}" for number in [*numbers, 1_234_567]))

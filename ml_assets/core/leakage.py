@@ -184,7 +184,7 @@ def by_numbers(
         if kind in {"number", "category"} and (words := _as_identifier(train[name], kind)):
             remedy = "leave it out: what is true of one row is learnt by heart and true of no new one"
             findings.append(Finding(f"identifier:{name}", f"the feature {name} {words}", remedy))
-        elif words := _tells_all(learnt[name], learnt[target], judged[name], judged[target], task):
+        elif words := tells_all(learnt[name], learnt[target], judged[name], judged[target], task):
             remedy = "find out where its values come from; leave it out if they are not known before the target"
             findings.append(Finding(f"alone:{name}", f"the feature {name} alone {words}", remedy))
     return findings + _on_both_sides(train, test, [*kinds, target])
@@ -195,8 +195,16 @@ def _some(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.gather_every(-(-rows.height // ROWS)) if rows.height > ROWS else rows
 
 
-def _tells_all(learnt: pl.Series, told: pl.Series, asked: pl.Series, actual: pl.Series, task: Task) -> str:
-    """How well one feature alone tells the target of new rows, in words; "" where that is no suspicion."""
+def tells_all(learnt: pl.Series, told: pl.Series, asked: pl.Series, actual: pl.Series, task: Task) -> str:
+    """How well one feature alone tells the target of new rows, in words; "" where that is no suspicion.
+
+    Args:
+        learnt: the feature in rows to learn from, shape (n,).
+        told: the target of these rows.
+        asked: the feature in new rows, shape (m,).
+        actual: the target of the new rows.
+        task: what the target is predicted as.
+    """
     import numpy as np  # noqa: PLC0415
     import polars as pl
 
@@ -213,7 +221,7 @@ def _tells_all(learnt: pl.Series, told: pl.Series, asked: pl.Series, actual: pl.
         return f"tells the label of {recall:.1%} of new rows, over all labels" if recall >= NEARLY_EACH_LABEL else ""
     usable = np.isfinite(truth)
     share = told_by_tree(task, first[np.isfinite(known)], known[np.isfinite(known)], then[usable], truth[usable])
-    slope, by_line = _line(first, known, then, truth)
+    slope, by_line = told_by_line(first, known, then, truth)
     same = abs(slope - 1) <= SAME_UNIT and by_line >= NEARLY_THE_SAME
     if same:
         return f"is the target with some noise: it tells {by_line:.2%} of its spread in new rows, in the same unit"
@@ -262,8 +270,18 @@ def told_by_tree(task: Task, learnt: Values, told: Values, asked: Values, actual
     return float(recall_score(actual, said, average="macro", labels=labels, zero_division=0))
 
 
-def _line(learnt: Values, told: Values, asked: Values, actual: Values) -> tuple[float, float]:
-    """The slope of the straight line through one column and the target, and its R² in new rows; 0 and 0 without one."""
+def told_by_line(learnt: Values, told: Values, asked: Values, actual: Values) -> tuple[float, float]:
+    """What a straight line through one column and the target tells in rows that it has not seen.
+
+    Args:
+        learnt: values of the column, shape (n,). Rows where one of the two is missing are left out.
+        told: the target of these rows.
+        asked: values of the column in new rows, shape (m,).
+        actual: the target of the new rows.
+
+    Returns:
+        Its slope, and R² in the new rows; 0 and 0 without a line, or where most new rows lack the column.
+    """
     import numpy as np  # noqa: PLC0415
 
     seen, new = np.isfinite(learnt) & np.isfinite(told), np.isfinite(asked) & np.isfinite(actual)

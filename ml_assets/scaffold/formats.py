@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,15 +13,17 @@ from ml_assets.core.quoting import literal
 from ml_assets.core.validation import MOMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 Type = Literal["str", "int", "float", "bool", "date", "datetime"]
 # Share of a column's values that must read for it to be more than text; the others go to the quarantine.
 READS = 0.95
 # Words for a value that is missing; in a column of text only the first line is no word of its own.
-NULLS_OF_TEXT = frozenset(["na", "n/a", "#n/a", "nan", "null", "?", "(null)", "<na>", "\\n", "--", "n.a."])
+NULLS_OF_TEXT = frozenset(
+    ["na", "n/a", "#n/a", "nan", "null", "?", "(null)", "<na>", "\\n", "--", "n.a.", "k.a.", "k. a.", "keine angabe"]
+)
 NULLS = NULLS_OF_TEXT | {"none", "-", "—", ".", "..", "nil", "unknown", "missing", "not available", "no data", "-nan"}
-NULLS |= {"#value!", "#ref!", "#div/0!"}
+NULLS |= {"#value!", "#ref!", "#div/0!", "unbekannt", "inconnu", "desconocido", "onbekend", "n.d.", "n/d"}
 BOOLEANS = {
     "true": True, "t": True, "yes": True, "y": True, "on": True, "ja": True, "oui": True, "si": True, "sí": True,
     "wahr": True, "vrai": True, "false": False, "f": False, "no": False, "n": False, "off": False, "nein": False,
@@ -28,14 +31,17 @@ BOOLEANS = {
 }  # fmt: skip
 # Those that the schema reads by itself.
 PLAIN_BOOLEANS = frozenset({"true", "t", "yes", "y", "false", "f", "no", "n"})
-CURRENCIES = ("$", "€", "£", "¥", "₹", "USD", "EUR", "GBP", "CHF", "SGD", "Rs.", "Rs", "US$", "S$")
+CURRENCIES = (
+    "$", "€", "£", "¥", "₹", "US$", "S$", "A$", "C$", "R$", "HK$", "NZ$", "Rs.", "Rs", "kr", "kr.", "USD", "EUR", "GBP",
+    "CHF", "SGD", "SEK", "NOK", "DKK", "PLN", "JPY", "CNY", "INR", "AUD", "CAD",
+)  # fmt: skip
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d{0,17})")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 _ADORNED = re.compile(
     r"(?P<open>\()?(?P<sign>[+-]?) ?(?P<before>[^\d\s.,+()%-]{0,3}\.?) ?(?P<open2>\()?(?P<sign2>[+-]?)"
     r"(?P<body>\d[\d.,'\u2019\u00a0\u202f ]*|[.,]\d+|-)(?P<power>[eE][+-]?\d{1,3})? ?"
-    r"(?P<after>[^\d\s.,()][^\d,()]{0,11})?(?P<close>\))?"
+    r"(?P<after>[^\W\d_][^\d,()]{0,11}|[^\w\s.,()#*+/:;-][^\d,()]{0,11})?(?P<close>\))?"
 )
 _CLOCK = (
     r"(?P<clock>\d{1,2}(?P<colon>[:.])\d{2}((?P=colon)(?P<second>\d{2})(?P<fraction>\.\d{1,6})?)?"
@@ -57,6 +63,10 @@ _MOMENT = re.compile(MOMENT.replace("(?<", "(?P<"))
 # Seconds since 1970 of the years 2000 to 2036.
 _EPOCH = range(946_684_800, 2_082_758_400)
 _FEW = 2
+# A number that means a missing value comes again, and nines do where all others are this much less.
+FEWEST_CODES, NINES_BEYOND = 3, 20
+# Different numbers with a point, from which on three digits after each are no chance.
+ENOUGH_POINTED = 20
 
 
 @dataclass(frozen=True)
@@ -70,8 +80,7 @@ class Format:
         reason: why, in a sentence; empty for text and plain numbers.
         question: what it is unsure of.
         nulls: texts that stand for a missing value.
-        why_nulls: why they do.
-        odd: values that will not read, the most frequent first.
+        why_nulls: which they are, and why they do.
         clock: whether it is a time of day without a date.
         other: other reading of an ambiguous date: SQL as above, or empty.
         decimal: the decimal sign.
@@ -83,7 +92,6 @@ class Format:
     question: str = ""
     nulls: tuple[str, ...] = ()
     why_nulls: str = ""
-    odd: tuple[str, ...] = ()
     clock: bool = False
     other: str = ""
     decimal: str = "."
@@ -97,12 +105,13 @@ class _Read:
     odd: Counter[str]
 
 
-def guess_format(name: str, values: Mapping[str, int]) -> Format:
+def guess_format(name: str, values: Mapping[str, int], decimal: str = "") -> Format:
     """Guess how the values of a column read.
 
     Args:
         name: of the column; only a number that may be a moment is judged by it.
         values: text without blanks around it → how often it is there; not the empty one.
+        decimal: the decimal sign of the other columns, as `decimal_sign` tells it; empty where they do not.
     """
     counted = Counter(dict(values))
     coded = {text for text in counted if text.lower() in NULLS}
@@ -110,7 +119,7 @@ def guess_format(name: str, values: Mapping[str, int]) -> Format:
     if not rest:
         return Format(nulls=tuple(sorted(coded)))
     total = rest.total()
-    ways = (_booleans, _iso, _dates, partial(_epochs, name), _plain_numbers, _clocks, _adorned_numbers)
+    ways = (_booleans, _iso, _dates, partial(_epochs, name), _clocks, partial(_numbers, decimal=decimal))
     for way in ways:
         found = way(rest)
         if found is not None and found.odd.total() <= (1 - READS) * total:
@@ -119,12 +128,12 @@ def guess_format(name: str, values: Mapping[str, int]) -> Format:
     if sum(len(text) == _FEW for text in rest) > len(rest) / 2:
         # NA is a country, a continent and a state of mind among other codes of two letters.
         coded -= {text for text in coded if len(text) == _FEW}
-    return Format(nulls=tuple(sorted(coded)), why_nulls="means a missing value" if coded else "")
+    return Format(nulls=tuple(sorted(coded)), why_nulls=_missing(coded))
 
 
 def _with_nulls(found: _Read, coded: set[str], rest: Counter[str]) -> Format:
     form = found.format
-    why = "means a missing value" if coded else ""
+    why = _missing(coded)
     question = form.question
     nulls = set(coded)
     if form.type in {"int", "float"}:
@@ -132,8 +141,39 @@ def _with_nulls(found: _Read, coded: set[str], rest: Counter[str]) -> Format:
         nulls |= set(code)
         why = "; ".join(filter(None, [why, reason]))
         question = question or ask
-    odd = [text for text, _ in found.odd.most_common(5)]
-    return replace(form, question=question, nulls=tuple(sorted(nulls)), why_nulls=why, odd=tuple(odd))
+    return replace(form, question=question, nulls=tuple(sorted(nulls)), why_nulls=why)
+
+
+def _missing(coded: set[str]) -> str:
+    return f"{listed(coded)} {'means' if len(coded) == 1 else 'mean'} a missing value" if coded else ""
+
+
+def decimal_sign(columns: Iterable[tuple[Format, Mapping[str, int]]]) -> str:
+    """The decimal sign of a file, told by the columns that leave no doubt; empty where none does, or two contradict.
+
+    Args:
+        columns: how each is read, and its values.
+    """
+    signs = set()
+    for form, values in columns:
+        if form.decimal == "," and not form.question:
+            signs.add(",")
+        elif form.type == "float" and any("." in text and not _like_thousands(text, ".") for text in values):
+            signs.add(".")
+    return signs.pop() if len(signs) == 1 else ""
+
+
+def may_be_thousands(form: Format, values: Mapping[str, int]) -> bool:
+    """Whether the sign in a column's numbers may as well be the decimal one as one between thousands."""
+    if form.type not in {"int", "float"}:
+        return False
+    signed = [text for text in values if "." in text or "," in text]
+    return any(signed and all(_like_thousands(text, sign) for text in signed) for sign in ".,")
+
+
+def _like_thousands(text: str, sign: str) -> bool:
+    """Whether a number has one sign or more, and groups of three digits after each."""
+    return bool(re.search(rf"(?<![\d.,])[1-9]\d{{0,2}}(\{sign}\d{{3}})+(?![\d.,])", text))
 
 
 def coded_null(values: Mapping[str, int], form: Format) -> tuple[list[str], str, str]:
@@ -149,21 +189,28 @@ def coded_null(values: Mapping[str, int], form: Format) -> tuple[list[str], str,
         if number is not None:
             spelt.setdefault(number, []).append(text)
             times[number] += count
-    if len(times) < 4:  # noqa: PLR2004 - too few to tell what is far
-        return [], "", ""
     ordered = sorted(times)
+    if len(times) < 4:  # noqa: PLR2004 - too few to tell what is far, but for nines beyond a few small numbers
+        last = ordered[-1] if ordered else 0
+        nines = re.fullmatch(r"9{2,}", f"{last:.10g}") and len(ordered) > _FEW and ordered[0] >= 0
+        if not nines or times[last] < FEWEST_CODES or last < NINES_BEYOND * max(1, ordered[-2]):
+            return [], "", ""
+        why = f"{listed(spelt[last])} means a missing value: all others are {ordered[0]:g} or {ordered[1]:g}"
+        return spelt[last], why, f"Does {last:g} mean a missing value? It is taken for one"
     for value, rest in ((ordered[0], ordered[1:]), (ordered[-1], ordered[:-1])):
         spread = rest[-1] - rest[0]
         gap = min(abs(value - rest[0]), abs(value - rest[-1]))
         known = bool(re.fullmatch(r"-?9{2,}(\.0*|\.9+)?|-1(\.0*)?|-[12]00(\.0*)?", f"{value:.10g}"))
         alone_below = value < 0 <= rest[0]
-        often = times[value] >= max(3, 0.0002 * times.total())
+        often = times[value] >= max(FEWEST_CODES, 0.0002 * times.total())
         if not often or not spread:
             continue
         if known and (gap > spread / 2 or alone_below) and value != -1:
-            return spelt[value], f"{value:g} means a missing value: it is repeated, and far from all others", ""
+            why = f"{listed(spelt[value])} means a missing value: it is repeated, and far from all others"
+            return spelt[value], why, ""
         if (known and alone_below and len(rest) > 10) or (gap > spread and len(rest) >= 10):  # noqa: PLR2004
-            text = f"{value:g} is there {times[value]:,} times, and all others lie between {rest[0]:g} and {rest[-1]:g}"
+            others = f"all others lie between {rest[0]:g} and {rest[-1]:g}"
+            text = f"{listed(spelt[value])} is there {times[value]:,} times, and {others}"
             return spelt[value], text, f"Does {value:g} mean a missing value? It is taken for one"
     return [], "", ""
 
@@ -191,9 +238,9 @@ def _booleans(rest: Counter[str]) -> _Read | None:
         return None
     reads = {text for text in rest if text.lower() in known}
     if known <= PLAIN_BOOLEANS:
-        return _read(Format("bool", reason=f"{_listed(reads)} are yes or no."), rest, reads)
+        return _read(Format("bool", reason=f"{listed(reads)} are yes or no."), rest, reads)
     cases = " ".join(f"WHEN {literal(word)} THEN '{str(BOOLEANS[word]).lower()}'" for word in sorted(known))
-    form = Format("bool", f"CASE lower({{0}}) {cases} ELSE {{0}} END", f"{_listed(reads)} are words for yes and no.")
+    form = Format("bool", f"CASE lower({{0}}) {cases} ELSE {{0}} END", f"{listed(reads)} are words for yes and no.")
     return _read(form, rest, reads)
 
 
@@ -336,6 +383,20 @@ def _epochs(name: str, rest: Counter[str]) -> _Read | None:
     return None
 
 
+def _numbers(rest: Counter[str], decimal: str) -> _Read | None:
+    """Plain numbers; adorned ones where fewer values are odd so, or where the points stand between thousands."""
+    plain, adorned = _plain_numbers(rest), _adorned_numbers(rest, decimal)
+    if plain is None:
+        return adorned
+    if adorned is not None and (adorned.odd.total() < plain.odd.total() or adorned.format.decimal == ","):
+        return adorned
+    pointed = [text for text in rest if "." in text]
+    if decimal or len(pointed) <= ENOUGH_POINTED or not may_be_thousands(plain.format, rest):
+        return plain
+    question = f"Is {pointed[0]} more than a thousand? Three digits follow each point; it is taken for the decimal one"
+    return replace(plain, format=replace(plain.format, question=question))
+
+
 def _plain_numbers(rest: Counter[str]) -> _Read | None:
     whole = {text for text in rest if _WHOLE.fullmatch(text)}
     numbers = {text for text in rest if _NUMBER.fullmatch(text)}
@@ -369,32 +430,29 @@ def _is_clock(match: re.Match[str]) -> bool:
     return 0 <= hour < 24 and 0 <= minute < 60  # noqa: PLR2004
 
 
-def _adorned_numbers(rest: Counter[str]) -> _Read | None:  # noqa: C901 - one step for each adornment
+def _adorned_numbers(rest: Counter[str], decimal: str) -> _Read | None:  # noqa: C901 - one step for each adornment
     """Numbers with separators, a currency, a percent sign or a unit."""
-    matches = {text: match for text in rest if (match := _ADORNED.fullmatch(text))}
+    matches = _alike({text: match for text in rest if (match := _ADORNED.fullmatch(text))}, rest)
     if sum(rest[text] for text in matches) < READS * rest.total():
         return None
-    before = {match["before"].strip() for match in matches.values()} - {""}
-    after = {(match["after"] or "").strip() for match in matches.values()} - {""}
-    if len(before) > 1 or len(after) > 1:
-        return None
-    signs = before | after
+    signs = {_sign(match, side) for match in matches.values() for side in ("before", "after")} - {""}
     sql, reasons, question = "{}", [], ""
     for sign in sorted(signs):
         sql = f"replace({sql}, {literal(sign)}, '')"
-        what = "the currency" if sign in CURRENCIES else "the percent sign" if sign == "%" else "the unit"
+        what = "the currency" if _is_currency(sign) else "the percent sign" if sign == "%" else "the unit"
         reasons.append(f"{what} {sign} is taken off")
-    separators = _separators([match["body"].strip() for match in matches.values()])
+    separators = _separators([match["body"].strip() for match in matches.values()], decimal)
     if separators is None:
         return None
-    thousands, decimal, sure = separators
+    thousands, point, sure = separators
     for sign in thousands:
         sql = f"replace({sql}, {literal(sign)}, '')"
     if thousands:
         reasons.append(f"thousands are parted by {_spoken(thousands)}")
-    if decimal == ",":
+    if point == ",":
         sql = f"replace({sql}, ',', '.')"
-        reasons.append("the decimal sign is a comma")
+        if any("," in match["body"] for match in matches.values()):
+            reasons.append("the decimal sign is a comma")
     if not sure:
         example = next(match["body"].strip() for match in matches.values() if re.search(r"[.,]", match["body"]))
         question = f"Is {example} more than a thousand? No value tells; its sign is taken for one between thousands"
@@ -407,9 +465,38 @@ def _adorned_numbers(rest: Counter[str]) -> _Read | None:  # noqa: C901 - one st
     if not reasons:
         return None
     reason = "; ".join(reasons)
-    whole = all(_is_whole(match["body"], decimal) for match in matches.values()) and decimal != ","
-    form = Format("int" if whole else "float", sql, reason[0].upper() + reason[1:] + ".", question, decimal=decimal)
+    whole = all(_is_whole(match["body"], point) for match in matches.values())
+    form = Format("int" if whole else "float", sql, reason[0].upper() + reason[1:] + ".", question, decimal=point)
     return _read(form, rest, set(matches))
+
+
+def _alike(matches: Mapping[str, re.Match[str]], rest: Counter[str]) -> dict[str, re.Match[str]]:
+    """The numbers that mean the same quantity, as far as their adornments tell; the others are odd.
+
+    SO-10000 and R00001 are names. Another currency, or a unit that only some have, is another quantity.
+    """
+    found = {
+        text: match
+        for text, match in matches.items()
+        if not re.match(r"0\d", match["body"]) and _is_currency(_sign(match, "before"))
+    }
+    for side in ("before", "after"):
+        times: Counter[str] = Counter()
+        for text, match in found.items():
+            times[_sign(match, side)] += rest[text]
+        plain = times.pop("", 0)
+        sign, often = max(times.items(), key=lambda one: one[1], default=("", 0))
+        taken = {"", sign} if _is_currency(sign) or often >= plain else {""}
+        found = {text: match for text, match in found.items() if _sign(match, side) in taken}
+    return found
+
+
+def _sign(match: re.Match[str], side: str) -> str:
+    return (match[side] or "").strip()
+
+
+def _is_currency(sign: str) -> bool:
+    return not sign or sign in CURRENCIES or unicodedata.category(sign[-1]) == "Sc"
 
 
 def _is_whole(body: str, decimal: str) -> bool:
@@ -421,8 +508,13 @@ def _spoken(signs: Sequence[str]) -> str:
     return " or ".join(dict.fromkeys(names.get(sign, "blanks") for sign in signs))
 
 
-def _separators(bodies: Sequence[str]) -> tuple[list[str], str, bool] | None:  # noqa: PLR0911 - a table of cases
-    """The signs between thousands, the decimal sign, and whether that is sure; None where they contradict."""
+def _separators(bodies: Sequence[str], known: str) -> tuple[list[str], str, bool] | None:  # noqa: PLR0911 - a table of cases
+    """The signs between thousands, the decimal sign, and whether that is sure; None where they contradict.
+
+    Args:
+        bodies: the numbers without signs and units.
+        known: the decimal sign of other columns; empty where they do not tell.
+    """
     commas = [body for body in bodies if "," in body]
     points = [body for body in bodies if "." in body]
     others = sorted({sign for body in bodies for sign in body if sign in "'\u2019\u00a0\u202f "})
@@ -439,15 +531,29 @@ def _separators(bodies: Sequence[str]) -> tuple[list[str], str, bool] | None:  #
     if commas and points:
         return None if any(not grouped.fullmatch(body) for body in commas) else ([*others, ","], ".", True)
     if commas:
-        thousands_like = [body for body in commas if grouped.fullmatch(body) and not body.startswith("0")]
-        if len(thousands_like) == len(commas):
-            sure = any(body.count(",") > 1 for body in commas) or len(commas) > 20 or len(commas) < len(bodies) / 2  # noqa: PLR2004
-            return [*others, ","], ".", sure
-        return None if any(body.count(",") > 1 for body in commas) else (others, ",", True)
+        return _by_commas(bodies, commas, others, known)
     if points and any(body.count(".") > 1 for body in points):
         return None if any(not grouped.fullmatch(body) for body in points) else ([*others, "."], ",", True)
+    if points and all(_like_thousands(body, ".") for body in points):
+        # Decimals have as many digits as they need, or all the same number: 812 beside 46.774 is neither.
+        whole = any(re.fullmatch(r"[1-9]\d\d", body) for body in bodies)
+        if known == "," or (not known and whole and len(points) > ENOUGH_POINTED):
+            return [*others, "."], ",", whole and known == ","
     return others, ".", True
 
 
-def _listed(texts: set[str]) -> str:
-    return ", ".join(sorted(texts)[:6])
+def _by_commas(
+    bodies: Sequence[str], commas: Sequence[str], others: list[str], known: str
+) -> tuple[list[str], str, bool] | None:
+    """As `_separators`, where some numbers have commas and none has a point."""
+    once = all(body.count(",") == 1 for body in commas)
+    if not all(_like_thousands(body, ",") for body in commas) or (known == "," and once):
+        return (others, ",", True) if once else None
+    # Many decimals of three digits each would be a chance; so would be few decimals among whole numbers.
+    sure = known == "." or not once or len(commas) > ENOUGH_POINTED or len(commas) < len(bodies) / 2
+    return [*others, ","], ".", sure
+
+
+def listed(texts: Iterable[str]) -> str:
+    """Some values as they stand in the source: in quotes, so that no comment takes them for its own words."""
+    return ", ".join(f"'{text}'" for text in sorted(texts)[:6])

@@ -9,6 +9,7 @@ from ml_assets.core.partitioning import Calendar
 from ml_assets.core.quoting import quoted
 from ml_assets.core.statement import nearest
 from ml_assets.scaffold.looking import DUCKDB_TYPES
+from ml_assets.sources.reading import MALFORMED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,17 +25,17 @@ ENOUGH = 200
 
 @dataclass(frozen=True)
 class Facts:
-    """Counts over all rows of a column, read as guessed.
+    """Counts of a column, read as guessed: over all rows until they are typed, then without those of the quarantine.
 
     Attributes:
-        rows: of the table.
+        rows: counted ones.
         present: rows with a value.
         distinct: different values.
         folded: different values whatever their letter case; text only.
         least, most: the range; of text, of its length.
         words: mean number of words; text only.
-        lost: values that do not read.
-        not_whole: values that are no whole number.
+        lost: values of all rows that do not read.
+        not_whole: values of all rows that are no whole number.
     """
 
     rows: int
@@ -110,6 +111,7 @@ class Guess:
         questions: what to ask.
         warnings: what to look at.
         skipped: columns that clean.sql does not mention → why.
+        quarantine: how many rows go there, and why.
         filter: why rows without a target are left out of the features; empty where all have one.
         median: rows of the median partition.
     """
@@ -127,6 +129,7 @@ class Guess:
     questions: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    quarantine: list[str] = field(default_factory=list)
     filter: str = ""
     median: int = 0
 
@@ -158,26 +161,55 @@ def find(columns: Sequence[Column], name: str, option: str) -> Column:
 
 
 def make_typed(table: Table, columns: Sequence[Column]) -> None:
-    """The table `typed`: every column of clean.sql in its type."""
+    """The table `typed`: every column of clean.sql in its type, without the rows that go to the quarantine."""
     listed = ", ".join(
         f"TRY_CAST({column.sql} AS {DUCKDB_TYPES[column.form.type]}) AS {quoted(column.name)}" for column in columns
     )
-    table.cursor.execute(f"CREATE OR REPLACE TABLE typed AS SELECT {listed}, _source, _row FROM raw")
+    bad = [f"{MALFORMED} IS NOT NULL", *(lost(column) for column in columns if column.form.type != "str")]
+    table.cursor.execute(
+        f"CREATE OR REPLACE TABLE typed AS SELECT {listed}, _source, _row FROM raw WHERE NOT ({' OR '.join(bad)})"
+    )
+    count_typed(table, columns)
+
+
+def count_typed(table: Table, columns: Sequence[Column]) -> None:
+    """Facts of the rows that pass: what one line of totals says is true of no other."""
+    for column in columns:
+        counts = table.one(f"SELECT {_counts(column)} FROM (SELECT {quoted(column.name)} AS v FROM typed)")
+        column.facts = _as_facts(*counts, column.facts.lost, column.facts.not_whole)
+
+
+def lost(column: Column) -> str:
+    """SQL over `raw`: whether there is a value that does not read."""
+    return f"({column.sql}) IS NOT NULL AND TRY_CAST({column.sql} AS {DUCKDB_TYPES[column.form.type]}) IS NULL"
 
 
 def facts_of(table: Table, column: Column) -> Facts:
     """Counts over all rows of a column, read as guessed."""
     kind = DUCKDB_TYPES[column.form.type]
-    text = column.form.type == "str"
     values = f"SELECT CAST({column.sql} AS VARCHAR) AS x, TRY_CAST({column.sql} AS {kind}) AS v FROM raw"
-    extent = "min(length(v)), max(length(v))" if text else "min(v), max(v)"
-    lower = "count(DISTINCT lower(v))" if text else "0"
-    words = "avg(length(v) - length(replace(v, ' ', '')) + 1)" if text else "0"
     sql = (
-        f"SELECT count(*), count(v), count(DISTINCT v), {lower}, {extent}, {words}, "
-        "count(*) FILTER (x IS NOT NULL AND v IS NULL), "
+        f"SELECT {_counts(column)}, count(*) FILTER (x IS NOT NULL AND v IS NULL), "
         r"count(*) FILTER (v IS NOT NULL AND NOT regexp_full_match(trim(x), '[+-]?\d{1,18}')) "
         f"FROM ({values})"
     )
-    rows, present, distinct, folded, least, most, mean, lost, not_whole = table.one(sql)
-    return Facts(rows, present, distinct, folded, least, most, float(mean or 0), lost, not_whole)
+    return _as_facts(*table.one(sql))
+
+
+def _counts(column: Column) -> str:
+    """SQL of what is counted of its values `v`."""
+    text = column.form.type == "str"
+    extent = "min(length(v)), max(length(v))" if text else "min(v), max(v)"
+    lower = "count(DISTINCT lower(v))" if text else "0"
+    words = "avg(length(v) - length(replace(v, ' ', '')) + 1)" if text else "0"
+    return f"count(*), count(v), count(DISTINCT v), {lower}, {extent}, {words}"
+
+
+def _as_facts(rows: int, *counts: Any) -> Facts:
+    present, distinct, folded, least, most, words, unread, not_whole = counts
+    return Facts(rows, present, distinct, folded, least, most, float(words or 0), unread, not_whole)
+
+
+def rows_of(number: int) -> str:
+    """A number of rows, in words."""
+    return "1 row" if number == 1 else f"{number:,} rows"

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING
 
 from ml_assets.core.quoting import literal, quoted
 from ml_assets.core.tasks import YES
-from ml_assets.scaffold.formats import Format, guess_format
-from ml_assets.scaffold.guesses import ENOUGH, Column, Guess, facts_of, find, make_typed
-from ml_assets.scaffold.judging import judge, look_for_duplicates, order_database
+from ml_assets.scaffold.formats import Format, decimal_sign, guess_format, may_be_thousands
+from ml_assets.scaffold.guesses import ENOUGH, Column, Guess, facts_of, find, lost, make_typed, rows_of
+from ml_assets.scaffold.judging import (
+    judge,
+    look_for_duplicates,
+    look_for_names,
+    look_for_repeated_times,
+    order_database,
+)
 from ml_assets.scaffold.names import identifier, identifiers
 from ml_assets.scaffold.times import choose_partitions, choose_time
 
@@ -22,6 +28,8 @@ if TYPE_CHECKING:
 # Share of rows that may go to the quarantine before a column is rather left as text.
 LOST = 0.08
 CLASSES = 20
+# Values of a column that are named where they go to the quarantine, and letters of each.
+NAMED, SHORT = 3, 24
 WINDOWS = {"hour": 24 * 60, "day": 180, "week": 52, "month": 24}
 COOLDOWNS = {"hour": 24, "day": 7, "week": 3, "month": 3, "block": 3, "none": 0}
 
@@ -53,38 +61,44 @@ def guess(
     _choose_task(table, found, task)
     for column in found.columns:
         judge(column, found, table)
+    look_for_names(table, found)
     look_for_duplicates(table, found)
+    look_for_repeated_times(table, found)
     if "database" in table.origin.declared:
         order_database(table, found)
     return found
 
 
 def _columns(table: Table) -> tuple[list[Column], dict[str, str], list[str]]:
-    found, skipped, questions = [], {}, []
-    for raw, name in zip(table.columns, identifiers(table.columns), strict=True):
-        if raw in table.lacking:
-            skipped[raw] = f"{table.lacking[raw]} of {table.origin.files} files lack it"
-            continue
-        values, padded, blank = table.values(raw)
-        form = guess_format(name, values)
+    skipped = {raw: f"{lacking} of {table.origin.files} files lack it" for raw, lacking in table.lacking.items()}
+    found: list[Column] = []
+    questions: list[str] = []
+    names = dict(zip(table.columns, identifiers(table.columns), strict=True))
+    values, forms, blanks = {}, {}, {}
+    for raw in (raw for raw in table.columns if raw not in skipped):
+        values[raw], padded, blank = table.values(raw)
+        blanks[raw] = {"padded": padded, "blank": blank}
+        forms[raw] = guess_format(names[raw], values[raw])
+    # A file has one decimal sign: what is 46.774 by itself is told by its neighbours.
+    decimal = decimal_sign((form, values[raw]) for raw, form in forms.items())
+    for raw, first in forms.items():
+        unsure = bool(decimal) and may_be_thousands(first, values[raw])
+        form = guess_format(names[raw], values[raw], decimal) if unsure else first
         if form.other and _runs_better(table, raw, form.other, form.sql):
-            first = "day" if "month first" in form.reason else "month"
-            reason = re.sub(r"(day|month) first", f"{first} first", form.reason)
+            part = "day" if "month first" in form.reason else "month"
+            reason = re.sub(r"(day|month) first", f"{part} first", form.reason)
             form = replace(
                 form,
                 sql=form.other,
                 reason=reason,
                 question=form.question.replace(
-                    "the month first" if first == "day" else "the day first", f"the {first} first"
+                    "the month first" if part == "day" else "the day first", f"the {part} first"
                 ),
             )
-        column = Column(raw, name, form, "")
-        _clean(column, padded=padded, blank=blank)
+        column = Column(raw, names[raw], form, "")
+        _clean(column, **blanks[raw])
         if form.question:
             questions.append(f"{raw}: {form.question}")
-        if form.odd:
-            listed = ", ".join(form.odd[:3])
-            column.notes.append(f"{listed} will not read, and go to the quarantine")
         found.append(column)
     return found, skipped, questions
 
@@ -112,10 +126,8 @@ def _clean(column: Column, *, padded: bool, blank: bool) -> None:
         sql = f"nullif({sql}, {literal(nulls[0])})"
     elif nulls:
         sql = f"CASE WHEN {sql} IN ({', '.join(map(literal, nulls))}) THEN NULL ELSE {sql} END"
-    if column.form.nulls:
-        listed = ", ".join(column.form.nulls)
-        why = column.form.why_nulls
-        column.notes.append(f"{listed} {why}." if why.startswith("means") else f"{why[:1].upper()}{why[1:]}.")
+    if column.form.why_nulls:
+        column.notes.append(f"{column.form.why_nulls}.")
     if column.form.reason:
         column.notes.append(column.form.reason)
     column.base = sql
@@ -140,6 +152,7 @@ def _type(table: Table, found: Guess) -> None:
             column.form = replace(column.form, sql="lower({})")
             column.notes.append(f"In lower case: {column.facts.distinct} spellings are {column.facts.folded} values.")
             column.facts = facts_of(table, column)
+        _tell_lost(table, found, column)
     make_typed(table, found.columns)
 
 
@@ -150,6 +163,28 @@ def _as_text(table: Table, found: Guess, column: Column) -> None:
     )
     column.form = Format(nulls=column.form.nulls, why_nulls=column.form.why_nulls)
     column.facts = facts_of(table, column)
+
+
+def _tell_lost(table: Table, found: Guess, column: Column) -> None:
+    """Name the values that will not read, in the comment of their column and for the screen."""
+    if not column.facts.lost:
+        return
+    worst = table.all(
+        f"SELECT {column.base} AS x, count(*) FROM raw WHERE {lost(column)} GROUP BY 1 ORDER BY 2 DESC, 1 "
+        f"LIMIT {NAMED + 1}"
+    )
+    told = ", ".join(f"'{_short(text)}'" + (f" ({times:,})" if len(worst) > 1 else "") for text, times in worst[:NAMED])
+    told += " and others" if len(worst) > NAMED else ""
+    rows = rows_of(column.facts.lost)
+    column.notes.append(
+        f"{rows} will not read, and {'goes' if column.facts.lost == 1 else 'go'} to the quarantine: {told}"
+    )
+    found.quarantine.append(f"{rows}: {column.name} does not read: {told}")
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"
 
 
 # ----------------------------------------------------------------------------------------------------------- task
@@ -210,6 +245,6 @@ def _choose_task(table: Table, found: Guess, wanted: Task | None) -> None:
         else:
             found.reasons["positive"] = f"The rarer of {' and '.join(sorted(labels))}."
             found.questions.append(f"Is {found.positive} what is to be found? It is the rarer label")
-    missing = target.facts.rows - target.facts.present - target.facts.lost
+    missing = target.facts.rows - target.facts.present
     if missing:
         found.filter = f"{missing:,} rows have no {target.name}: nothing can be learnt from them."

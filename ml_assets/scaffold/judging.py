@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ml_assets.core.quoting import quoted
-from ml_assets.scaffold.guesses import ENOUGH, Column, Guess
+from ml_assets.scaffold.guesses import ENOUGH, Column, Guess, rows_of
 
 if TYPE_CHECKING:
     from ml_assets.scaffold.looking import Table
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 CATEGORIES = 20
 WORDS = 4
 _KEY = re.compile(r"(^|_)(id|key|nr|no|number|code|uuid|guid|index|identifier|pk|rowid)$|^unnamed|^column_1$")
+# Names of what has rows of its own, such as a customer. A number or a code may as well be a measure or a place.
+_ENTITY = re.compile(r"(^|_)(id|key|uuid|guid|identifier|pk)$")
+# Rows of such a one, below which it is learnt by heart.
+FEWEST_OF_AN_ENTITY = 50
+# Share of the rows that may repeat the time of another where times are all different but for mistakes.
+REPEATED_TIMES = 0.2
+FEWEST_STRETCHES, FEWEST_OF_A_STRETCH = 4, 20
 _LATER = re.compile(
     r"(^|_)(after|outcome|outcomes|result|results|predicted|prediction|actual|closed|resolved|resolution|final)(_|$)"
 )
@@ -29,7 +36,7 @@ def judge(column: Column, found: Guess, table: Table) -> None:  # noqa: C901 - o
         column.why.append(f"never missing in {facts.rows:,} rows")
     elif column is not found.time:
         column.checks.append("nullable=True")
-        missing = facts.rows - facts.present - facts.lost
+        missing = facts.rows - facts.present
         if missing:
             column.why.append(f"missing in {missing:,} of {facts.rows:,} rows")
     if column.is_number:
@@ -126,6 +133,42 @@ def _is_stable(table: Table, column: Column) -> bool:
     return bool(least and least >= 5)  # noqa: PLR2004
 
 
+def look_for_names(table: Table, found: Guess) -> None:
+    """Take out of the features what later rows cannot have again: names of the ones seen, and names of a time."""
+    for column in found.features:
+        facts = column.facts
+        if len(found.features) == 1 or facts.distinct <= 1:
+            continue
+        rows = facts.present / facts.distinct
+        named = column.form.type in {"str", "int"} and bool(_ENTITY.search(column.name)) and facts.distinct > CATEGORIES
+        if named and rows < FEWEST_OF_AN_ENTITY:
+            found.leave_out(column, f"it names what a row is of: {facts.distinct:,} of them, {rows:.0f} rows each")
+            found.questions.append(f"Do rows to come have a {column.name} seen before? Then it may be a feature")
+        elif named:
+            found.questions.append(f"Does {column.name} name what a row is of? Then leave it out, or cast it to text")
+        elif column.form.type == "str" and not column.text and found.time and _names_a_time(table, column, found.time):
+            found.leave_out(
+                column, f"its {facts.distinct:,} values follow each other in time: rows to come have new ones"
+            )
+
+
+def _names_a_time(table: Table, column: Column, time: Column) -> bool:
+    """Whether each value has a stretch of time of its own, as 2024Q1 has: their lengths add up to little more than all.
+
+    The first and the last hundredth of each stretch may be mistaken.
+    """
+    if not FEWEST_STRETCHES <= column.facts.distinct <= ENOUGH:
+        return False
+    moment = f"epoch(CAST({quoted(time.name)} AS TIMESTAMP))"
+    stretch = f"quantile_disc({moment}, 0.99) - quantile_disc({moment}, 0.01) AS length, count(*) AS n"
+    lengths = f"SELECT {stretch} FROM typed WHERE {quoted(column.name)} IS NOT NULL GROUP BY {quoted(column.name)}"
+    longest, all_of_them, rare = table.one(
+        f"SELECT (SELECT max({moment}) - min({moment}) FROM typed), sum(length), min(n) FROM ({lengths})"
+    )
+    # A few rows make a short stretch of anything.
+    return bool(longest) and rare >= FEWEST_OF_A_STRETCH and all_of_them <= 1.2 * longest
+
+
 def order_database(table: Table, found: Guess) -> None:
     """What cuts the rows of a database, or fixes their order."""
     declared = table.origin.declared["database"]
@@ -145,3 +188,39 @@ def look_for_duplicates(table: Table, found: Guess) -> None:
             f"{table.rows - different:,} rows repeat another in every column, and are dropped as duplicates: are they "
             "one, or events of their own? Then give rows a column that tells them apart"
         )
+
+
+def look_for_repeated_times(table: Table, found: Guess) -> None:
+    """Ask about rows that have the time of another, of the same one where rows are of several, and differ otherwise."""
+    if found.time is None or not _is_regular(table, found.time):
+        return
+    time = quoted(found.time.name)
+    values = ", ".join(quoted(one.name) for one in found.columns)
+    (rows,) = table.one(f"SELECT count(*) FROM (SELECT DISTINCT {values} FROM typed)")
+    ways = []
+    for one in (None, *(one for one in found.columns if one.form.type in {"str", "int"} and one is not found.target)):
+        key = time if one is None else f"{time}, {quoted(one.name)}"
+        # Several ones are read at the same times, nearly all of them at each.
+        if one is not None and not (
+            one.facts.distinct > 1 and one.facts.distinct * found.time.facts.distinct <= 2 * rows
+        ):
+            continue
+        (different,) = table.one(f"SELECT count(*) FROM (SELECT DISTINCT {key} FROM typed)")
+        ways.append((rows - different, "" if one is None else f" and {one.name}"))
+    repeated, of_one = min(ways)
+    if 0 < repeated <= REPEATED_TIMES * rows:
+        found.questions.append(
+            f"{rows_of(repeated)} have the same {found.time.name}{of_one} as another, and differ otherwise: is one a "
+            "correction of the other? All are kept"
+        )
+
+
+def _is_regular(table: Table, time: Column) -> bool:
+    """Whether most times follow each other by the same step, as those of a meter do."""
+    name = quoted(time.name)
+    times = f"SELECT DISTINCT CAST({name} AS TIMESTAMP) AS t FROM typed WHERE {name} IS NOT NULL"
+    steps = f"SELECT t - lag(t) OVER (ORDER BY t) AS step FROM ({times})"
+    (share,) = table.one(
+        f"SELECT max(n) / sum(n) FROM (SELECT count(*) AS n FROM ({steps}) WHERE step IS NOT NULL GROUP BY step)"
+    )
+    return float(share or 0) >= 0.5  # noqa: PLR2004 - most

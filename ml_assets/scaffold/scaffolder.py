@@ -157,6 +157,7 @@ def _told(table: Table, found: Guess, trial: Trial) -> list[str]:
         f"target: {found.target.name}, {found.task}. {found.reasons['task']}",
         f"features: {', '.join([*found.derived, *(one.name for one in found.features)])}",
         f"gates: {gates}. {trial.gates[0][3]}",
+        *(f"to the quarantine: {words}" for words in found.quarantine),
     ]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ml_assets.core.partitioning import FORMATS, Calendar
 from ml_assets.core.quoting import literal, quoted
 from ml_assets.scaffold.formats import Format
-from ml_assets.scaffold.guesses import Column, Guess, facts_of, find, make_typed
+from ml_assets.scaffold.guesses import Column, Guess, count_typed, facts_of, find, make_typed, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -222,8 +222,28 @@ def choose_partitions(table: Table, found: Guess, wanted: Grain | None) -> None:
     found.partitions, found.median = spreads[grain].held, int(spreads[grain].median)
     found.reasons["grain"] = reason
     found.reasons["start"] = f"The first row is of {low}."
+    _drop_misplaced(table, found, low, high)
     if grain == "hour" or found.time.form.type == "datetime":
         found.questions.append(f"In which time zone is {found.time.name}? It is taken for UTC: see partitions.timezone")
+
+
+def _drop_misplaced(table: Table, found: Guess, low: datetime, high: datetime) -> None:
+    """Take out of `typed` what no partition holds: its rows go to the quarantine, or are mistaken."""
+    called = found.time.name if found.time else ""
+    name = quoted(called)
+    rules = {
+        f"{called} is missing": f"{name} IS NULL",
+        f"{called} is far before or after all others": f"{name} NOT BETWEEN '{low}' AND '{high}'",
+    }
+    if table.origin.pattern:
+        grain = found.calendar.grain
+        places = (f"date_trunc('{grain}', {moment})" for moment in (name, _file_time(table)))
+        rules[f"{called} is not in the partition that its file is named after"] = " <> ".join(places)
+    for words, rule in rules.items():
+        (rows,) = table.one(f"DELETE FROM typed WHERE {rule}")
+        if rows:
+            found.quarantine.append(f"{rows_of(rows)}: {words}")
+    count_typed(table, found.columns)
 
 
 def _extent(table: Table, found: Guess, column: str) -> tuple[datetime, datetime]:

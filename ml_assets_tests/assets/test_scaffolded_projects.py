@@ -243,8 +243,9 @@ def test_json_lines_with_a_month_first_date_and_a_sum_that_leaks(scaffold: Scaff
     made, lines = random.Random(6), []
     for number in range(800):
         day = START + timedelta(days=number // 8)
-        casual, member = made.randint(0, 50), made.randint(20, 300)
-        entry = {"When": f"{day:%m/%d/%Y}", "casual": casual, "member": member, "wind": made.uniform(0, 9),
+        wind, casual = made.uniform(0, 9), made.randint(0, 50)
+        member = 300 - round(30 * wind) + made.randint(-20, 20)
+        entry = {"When": f"{day:%m/%d/%Y}", "casual": casual, "member": member, "wind": wind,
                  "rentals": casual + member}  # fmt: skip
         lines.append(json.dumps(entry))
     # Without what leaks, the wind is left, and tells nothing of the rentals: no model is better than their mean.

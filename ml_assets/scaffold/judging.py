@@ -197,16 +197,14 @@ def look_for_repeated_times(table: Table, found: Guess) -> None:
     time = quoted(found.time.name)
     values = ", ".join(quoted(one.name) for one in found.columns)
     (rows,) = table.one(f"SELECT count(*) FROM (SELECT DISTINCT {values} FROM typed)")
+    # Several ones are read at the same times, nearly all of them at each.
+    most = 2 * rows / found.time.facts.distinct
+    others = [one for one in found.columns if one is not found.target]
+    several = [one for one in others if one.form.type in {"str", "int"} and 1 < one.facts.distinct <= most]
     ways = []
-    for one in (None, *(one for one in found.columns if one.form.type in {"str", "int"} and one is not found.target)):
-        key = time if one is None else f"{time}, {quoted(one.name)}"
-        # Several ones are read at the same times, nearly all of them at each.
-        if one is not None and not (
-            one.facts.distinct > 1 and one.facts.distinct * found.time.facts.distinct <= 2 * rows
-        ):
-            continue
+    for key, of_one in [(time, ""), *((f"{time}, {quoted(one.name)}", f" and {one.name}") for one in several)]:
         (different,) = table.one(f"SELECT count(*) FROM (SELECT DISTINCT {key} FROM typed)")
-        ways.append((rows - different, "" if one is None else f" and {one.name}"))
+        ways.append((rows - different, of_one))
     repeated, of_one = min(ways)
     if 0 < repeated <= REPEATED_TIMES * rows:
         found.questions.append(

@@ -7,7 +7,9 @@ export ML_ASSETS_HOME ?= $(CURDIR)/.ml_assets
 export ML_ASSETS_DATA ?= data
 ARGS ?=
 
-.PHONY: demo up test lint check check-yaml format bench reference lock clean
+.PHONY: setup demo up test lint check check-yaml format bench reference lock clean
+
+setup: $(READY)
 
 demo: $(READY)
 	$(BIN)/ml-assets demo

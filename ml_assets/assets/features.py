@@ -60,7 +60,7 @@ def build_features(project: Project) -> dg.AssetsDefinition:
         backfill_policy=SINGLE_RUN,
     )
     def features(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        span = span_of(context, project)
+        span = span_of(context, project, lake.lake)
         table = project.table("validated")
         counts: dict[datetime, int] = {}
         with lake.lake.transaction(commit_of(context, project, "features")) as transaction:
@@ -141,7 +141,7 @@ def build_profile(project: Project) -> dg.AssetsDefinition:
         backfill_policy=SINGLE_RUN,
     )
     def profile(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        span = span_of(context, project)
+        span = span_of(context, project, lake.lake)
         with lake.lake.transaction(commit_of(context, project, "profile")) as transaction:
             profiles, window, chosen_again = count_in_bins(project, transaction, span.window)
             rows = as_frame(profiles)

@@ -60,7 +60,7 @@ def build_drift(project: Project) -> dg.AssetsDefinition:
         backfill_policy=SINGLE_RUN,
     )  # fmt: skip
     def build(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        span = span_of(context, project)
+        span = span_of(context, project, lake.lake)
         with lake.lake.transaction(commit_of(context, project, "drift")) as transaction:
             found = measure_drift(project, lake.lake, transaction.cursor, span)
             rows = _statistics_frame(found)
@@ -159,7 +159,7 @@ def build_performance(project: Project) -> dg.AssetsDefinition:
         backfill_policy=SINGLE_RUN,
     )  # fmt: skip
     def performance(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        span = span_of(context, project)
+        span = span_of(context, project, lake.lake)
         predictions, features = project.table("predictions"), project.table("features")
         with lake.lake.transaction(commit_of(context, project, "performance")) as transaction:
             scored = window_of(predictions, span.window)
@@ -204,7 +204,7 @@ def build_decision(project: Project) -> dg.AssetsDefinition:
         backfill_policy=SINGLE_RUN,
     )  # fmt: skip
     def decision(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        span = span_of(context, project)
+        span = span_of(context, project, lake.lake)
         with lake.lake.reader() as cursor:
             drifted = read(cursor, project.table("drift"), span.window)
             measured = read(cursor, project.table("performance"), span.window)

@@ -55,7 +55,7 @@ def build_predictions(project: Project) -> dg.AssetsDefinition:
     def predictions(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         import polars as pl
 
-        span = span_of(context, project)
+        span = span_of(context, project, lake.lake)
         entries = ledger(lake.lake).entries(project.name)
         champions = {start: champion_at(entries, key) for start, key in zip(span.starts, span.keys, strict=True)}
         table, profile = project.table("predictions"), project.table("prediction_profile")
@@ -90,9 +90,7 @@ def build_predictions(project: Project) -> dg.AssetsDefinition:
                 by_it = f"FROM {table.path} WHERE {span.window.condition()} AND version = {version.number}"
                 profiles |= read_profile([bins], transaction.rows(profile_sql([bins], by_it)))
             replace_rows(transaction, profile, as_frame(profiles), span.window)
-        more = {
-            key: _told_of(champions[start], scorers) for start, key in zip(span.starts, span.keys, strict=True)
-        }
+        more = {key: _told_of(champions[start], scorers) for start, key in zip(span.starts, span.keys, strict=True)}
         inputs = {ColumnRef("features", name) for version in versions.values() for name in version.features}
         lineage = dict.fromkeys(set(scored.columns) & SAID, inputs) | {
             name: {ColumnRef("features", name)} for name in LINEAGE

@@ -1,4 +1,4 @@
-# `make demo` runs the main job, `make test` all checks; both set up what they need, from python3 alone.
+# `make demo` runs the main job, `make test` all checks; both set up what they need, from python3 alone, as `make setup`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

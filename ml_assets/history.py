@@ -199,7 +199,7 @@ def _read_again(
 def differences(before: Mapping[str, float], after: Mapping[str, float]) -> list[str]:
     """What became of a partition, in words: see `downstream`. What was not measured is not called 0."""
     told = []
-    for name in before | after:
+    for name in {**before, **after}:
         old, new = before.get(name), after.get(name)
         if name.endswith(" rows"):
             old, new = old or 0, new or 0

@@ -1,7 +1,7 @@
 """`features`: the project's features.sql over validated rows; and `profile`: counts of them in fixed bins."""
 
 from collections.abc import Mapping
-from datetime import datetime  # noqa: TC003 - asset modules have no postponed annotations
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg

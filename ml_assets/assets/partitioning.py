@@ -68,8 +68,8 @@ def note_partitions(project: Project, transaction: Transaction) -> None:
 
 def _words(project: Project, what: str) -> str:
     return (
-        f"{what}; with both, rows would stand twice. Remedy: declare it as it was; or declare a project of another name "
-        f"with the new partitions, beside {project.name} or in its place, and backfill that"
+        f"{what}; with both, rows would stand twice. Remedy: declare it as it was; or declare a project of another "
+        f"name with the new partitions, beside {project.name} or in its place, and backfill that"
     )
 
 

@@ -11,8 +11,8 @@ import dagster as dg
 from ml_assets.assets.common import commit_of, data_origin, ledger, registration, registry, require_registered, spec
 from ml_assets.assets.rows import learnt_from, read_partitions, rows_held_out, training_rows
 from ml_assets.core.evaluation import SIGNIFICANCE, Comparison, check_gate, compare
-from ml_assets.core.training import unfit
 from ml_assets.core.tasks import align, as_actual, title_of
+from ml_assets.core.training import unfit
 from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project

@@ -9,8 +9,8 @@ import dagster as dg
 
 from ml_assets.assets.common import DECISION_TAG, data_origin, registry, spec
 from ml_assets.assets.leakage import leakage_checks, look_for_leakage
-from ml_assets.assets.provenance import contents
 from ml_assets.assets.partitioning import refuse_other_partitions
+from ml_assets.assets.provenance import contents
 from ml_assets.assets.rows import content_hash, read_partitions, rows_held_out, rows_to_learn, sides
 from ml_assets.core.splitting import Split, split_by_time
 from ml_assets.core.training import TrainingError

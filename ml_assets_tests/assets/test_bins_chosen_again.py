@@ -10,7 +10,6 @@ from small_market import FEATURES, JUDGED, JUDGING, PREPARING, Market, open_mark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 MONTHS = tuple(f"2024-{number:02}" for number in range(1, 6))
 WITH_METRES = FEATURES.replace("town, area", "town, area, area AS metres")

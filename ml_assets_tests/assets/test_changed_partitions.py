@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from small_market import COLUMNS, JUDGING, PREPARING, Market, RunFailed, open_market, sales
+from small_market import COLUMNS, PREPARING, Market, RunFailed, open_market, sales
 
+from ml_assets.assets.common import register_blocks
 from ml_assets.assets.partitioning import PartitionsChangedError, refuse_other_partitions
 from ml_assets.assets.source import changes
 from ml_assets.component import build_definitions
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
 
 SOURCE = {"files": "sales/all.csv", "time": "month || '-01'"}
 MONTHS = ("2024-01", "2024-02", "2024-03")
+WITHOUT_TIME = "SELECT _partition, _source, _row, town, area, price FROM validated"
 SINGAPORE = {"timezone": "Asia/Singapore"}
 # A change of `partitions`, and what is said of it.
 CHANGES: list[tuple[dict[str, Any], str]] = [
     (SINGAPORE, "partitions.timezone: 'Asia/Singapore' is declared, and the rows in the lake are cut by 'UTC'"),
-    ({"grain": "day", "start": "2024-01-01"}, "partitions.grain: 'day' is declared, and the rows in the lake are cut by"),
-    ({"start": "2024-02"}, "partitions.start: '2024-02' is declared, and the lake holds rows of 2024-01-01 00:00:00 (UTC)"),
+    ({"grain": "day", "start": "2024-01-01"}, "partitions.grain: 'day' is declared, and the rows in the lake are cut"),
+    ({"start": "2024-02"}, "partitions.start: '2024-02' is declared, and the lake holds rows of 2024-01-01 00:00"),
 ]  # fmt: skip
 
 
@@ -121,20 +123,14 @@ def test_rows_that_are_older_than_the_note_of_their_partitions_tell_by_where_the
 
 
 def test_blocks_of_another_size_are_refused(tmp_path: Path) -> None:
-    features = "SELECT _partition, _source, _row, town, area, price FROM validated"
     blocks = {"grain": "block", "start": "", "time": "", "rows": 25}
-    market = open_market(tmp_path, features=features, source={"files": "sales/all.csv"}, partitions=blocks)
+    declared = {"features": WITHOUT_TIME, "source": {"files": "sales/all.csv"}}
+    market = open_market(tmp_path, partitions=blocks, **declared)
     write(market)
-    with market.settings():
-        fill_blocks = changes(market.project, market.lake)
-    assert len(fill_blocks) == 8
-    with market.lake.transaction(Commit("flats", "test")) as transaction:
-        from ml_assets.assets.partitioning import note_partitions  # noqa: PLC0415
+    register_blocks(market.instance, market.project, ["block-000002"])
+    market.materialize(("raw",), "block-000001", "block-000002")
 
-        note_partitions(market.project, transaction)
-    larger = open_market(
-        tmp_path, features=features, source={"files": "sales/all.csv"}, partitions={**blocks, "rows": 50}
-    )
+    larger = open_market(tmp_path, partitions={**blocks, "rows": 50}, **declared)
     with pytest.raises(PartitionsChangedError, match=r"partitions.rows: 50 is declared, .* are cut by 25"):
         refuse_other_partitions(larger.project, larger.lake)
 
@@ -151,5 +147,4 @@ def test_the_remedy_works_a_project_of_another_name_is_filled_beside_it(filled: 
     seen = {project.start_of(key) for key in learnt}
     assert {start for start, known in predictions.select("_partition", "in_sample").iter_rows() if known} == seen
     assert other.table("raw").height == 180
-    assert {"predictions", "drift"} <= set(JUDGING)
     assert filled.table("raw").height == 180

@@ -180,7 +180,7 @@ def count_in_bins(
         Start of a partition → its profile; the window that they replace, None for the whole table; and the columns
         whose bins were chosen again.
     """
-    cursor, features, table = transaction.cursor, project.table("features"), project.table("profile")
+    cursor, features = transaction.cursor, project.table("features")
     kinds = current_kinds(cursor, project)
     kinds[project.target] = "number" if project.task == "regression" else "category"
     kept = read_bins(cursor, project)
@@ -191,24 +191,28 @@ def count_in_bins(
     def profiles(within: Window | None) -> dict[datetime, list[Counts]]:
         return read_profile(bins, transaction.rows(profile_sql(bins, window_of(features, within))))
 
-    found = profiles(window)
     if not changed:
-        elsewhere: list[Counts] = []
-        if table_exists(cursor, table):
-            sql = (
-                f"SELECT max(_partition) AS _partition, column_name, kind, bin, sum(rows)::BIGINT AS rows, "
-                f"sum(total) AS total FROM {table.path} WHERE NOT ({window.condition()}) GROUP BY ALL"
-            )
-            elsewhere = [counts for columns in from_frame(cursor.execute(sql).pl()).values() for counts in columns]
-        sums = add_up([*elsewhere, *(counts for columns in found.values() for counts in columns)])
+        found = profiles(window)
+        sums = add_up([*_elsewhere(project, cursor, window), *(one for columns in found.values() for one in columns)])
         left = [one.name for one in bins if one.name in sums and has_left(one, sums[one.name])]
-        if not left:
-            return found, window, []
         bins = _fixed(transaction, project, kinds, {one.name: one for one in bins if one.name not in left})
-        changed = [name for name in left if name in {one.name for one in bins if one != kept.get(name)}]
+        changed = [one.name for one in bins if one.name in left and one != kept.get(one.name)]
         if not changed:
             return found, window, []
     return profiles(None), None, changed
+
+
+def _elsewhere(project: Project, cursor: duckdb.DuckDBPyConnection, window: Window) -> list[Counts]:
+    """The profile of all rows outside a window, summed where it is: it is as long as there are partitions."""
+    table = project.table("profile")
+    if not table_exists(cursor, table):
+        return []
+    sql = (
+        "SELECT TIMESTAMP 'epoch' AS _partition, column_name, kind, bin, "
+        "sum(rows)::BIGINT AS rows, sum(total) AS total "
+        f"FROM {table.path} WHERE NOT ({window.condition()}) GROUP BY ALL"
+    )
+    return [counts for columns in from_frame(cursor.execute(sql).pl()).values() for counts in columns]
 
 
 def read_bins(

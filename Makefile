@@ -1,4 +1,4 @@
-# `make demo` runs the main job, `make test` all checks; both set up what they need, from python3 alone.
+# `make demo` runs the main job, `make test` all checks; both set up what they need, from python3 alone, as `make setup`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,9 @@ export ML_ASSETS_HOME ?= $(CURDIR)/.ml_assets
 export ML_ASSETS_DATA ?= data
 ARGS ?=
 
-.PHONY: demo up test lint check check-yaml format bench reference lock clean
+.PHONY: setup demo up test lint check check-yaml format bench reference lock clean
+
+setup: $(READY)
 
 demo: $(READY)
 	$(BIN)/ml-assets demo

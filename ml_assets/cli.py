@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from ml_assets.project import Project
 
 Project_ = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's name.")]
-Key = Annotated[str, typer.Argument(metavar="PARTITION", help="A partition's key, such as 2021-03.")]
+OnlyKey = Annotated[
+    str,
+    typer.Argument(metavar="[PARTITION]", help="A partition's key, such as 2021-03; a project without time has one."),
+]
 Key_ = Annotated[str, typer.Argument(help="A partition's key, such as 2021-03; all that the source holds without one.")]
 
 app = typer.Typer(
@@ -155,7 +158,7 @@ def catch_up(
 
 
 @app.command()
-def refresh(project: Project_, partition: Key) -> None:
+def refresh(project: Project_, partition: OnlyKey = "") -> None:
     """Run a project's refresh job: one partition, from the source to the decision."""
     from ml_assets.assets.common import register_blocks  # noqa: PLC0415
     from ml_assets.history import check_range, downstream  # noqa: PLC0415
@@ -164,6 +167,10 @@ def refresh(project: Project_, partition: Key) -> None:
     from ml_assets.runs import load_definitions, open_instance, run_job  # noqa: PLC0415
 
     declared = _project(project)
+    if not partition:
+        if declared.partitions.grain != "none":
+            raise ValueError(f"which partition of {project}? Name one by its key, such as {declared.first}")
+        partition = declared.first
     check_range(declared, partition, partition)
     instance = open_instance()
     register_blocks(instance, declared, [partition])
@@ -186,6 +193,17 @@ def retrain(project: Project_) -> None:
     declared = _project(project)
     run = run_job(open_instance(), load_definitions(declared), f"{project}_retrain")
     tell_verdict(Ledger(shared_lake().lake), declared, run, _say)
+
+
+@app.command()
+def explore(project: Project_) -> None:
+    """Explore the rows of a project that are in the lake: numbers and pictures, as a page and in Dagster."""
+    from ml_assets import settings  # noqa: PLC0415
+    from ml_assets.runs import load_definitions, materialize, open_instance  # noqa: PLC0415
+
+    declared = _project(project)
+    run = materialize(open_instance(), load_definitions(declared), project, ["exploration"])
+    _say(f"{project}: run {run[:8]}; with `ml-assets up`: {settings.reports_url()}/projects/{project}/exploration")
 
 
 @app.command()
@@ -231,8 +249,10 @@ def compact(
 
 
 @lake_app.command()
-def drop(project: str, table: str) -> None:
-    """Drop a table, to materialize it anew with other types. Snapshots that models were trained on still hold it."""
+def drop(
+    project: Project_, tables: Annotated[list[str], typer.Argument(metavar="TABLE...", help="One, or several.")]
+) -> None:
+    """Drop tables, to materialize them anew with other types. Snapshots that models were trained on still hold them."""
     from ml_assets import settings  # noqa: PLC0415
     from ml_assets.lake.connection import Commit, Lake, LakeError, table_exists  # noqa: PLC0415
     from ml_assets.lake.sql import Table  # noqa: PLC0415
@@ -240,12 +260,13 @@ def drop(project: str, table: str) -> None:
 
     if project == LEDGER.project:
         raise LakeError("the ledger is never dropped: it says what served when, and why")
-    place = Table(project, table)
+    places = [Table(project, table) for table in dict.fromkeys(tables)]
     with Lake(settings.home() / "lake").transaction(Commit(project, "lake drop")) as transaction:
-        if not table_exists(transaction.cursor, place):
-            raise LakeError(f"the lake holds no table {place}")
-        transaction.cursor.execute(f"DROP TABLE {place.path}")
-    _say(f"dropped {place}")
+        for place in places:
+            if not table_exists(transaction.cursor, place):
+                raise LakeError(f"the lake holds no table {place}; nothing was dropped")
+            transaction.cursor.execute(f"DROP TABLE {place.path}")
+    _say(f"dropped {', '.join(map(str, places))}")
 
 
 Partition_ = Annotated[str, typer.Option("--partition", help="Only this partition.", metavar="KEY")]

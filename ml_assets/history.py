@@ -17,7 +17,7 @@ from ml_assets.registry.models import Registry
 from ml_assets.runs import JUDGING, PREPARING, materialize_range, run_job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import dagster as dg
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ml_assets.lake.connection import Lake
     from ml_assets.project import Project
     from ml_assets.registry.ledger import Ledger
+
+VERSION = "version"
 
 
 def backfill(
@@ -69,12 +71,23 @@ def backfill(
         )
 
     part([*project.references, *PREPARING])
+    say(f"  {accounted(project, downstream(shared_lake().lake, project, keys))}")
     if champion_at(ledger.entries(project.name), last) is None:
         run = timed(
             f"{project.name}: training the first version", lambda: run_job(instance, defs, f"{project.name}_retrain")
         )
         tell_verdict(ledger, project, run, say)
     part(JUDGING)
+
+
+def accounted(project: Project, found: Mapping[str, Mapping[str, float]]) -> str:
+    """What became of the raw rows of some partitions, in words: see `downstream`."""
+    names = ("raw", "validated", "quarantine")
+    raw, validated, quarantine = (int(sum(one.get(f"{name} rows", 0) for one in found.values())) for name in names)
+    words = f"{raw:,} rows: {validated:,} validated, {quarantine:,} in quarantine"
+    if raw - validated - quarantine:
+        words += f", {raw - validated - quarantine:,} duplicates"
+    return words + (f"; why: `ml-assets quarantine show {project.name}`" if quarantine else "")
 
 
 def tell_verdict(ledger: Ledger, project: Project, run_id: str, say: Callable[[str], None]) -> None:
@@ -173,16 +186,35 @@ def _read_again(
         backfill(instance, defs, ledger, project, first=first, last=last, say=say)
     after = downstream(shared_lake().lake, project, keys)
     for key in keys:
-        for name in before[key] | after[key]:
-            old, new = before[key].get(name, 0), after[key].get(name, 0)
-            if old != new:
-                say(f"  {key}: {name} {old:,.6g} → {new:,.6g}")
+        for line in differences(before[key], after[key]):
+            say(f"  {key}: {line}")
     old_rows = {one.key for one in changes if one.lake is not None}
     stored = Registry(settings.home() / "registry")
     for number in stored.numbers(project.name):
         learnt = sorted(old_rows & {*stored.version(project.name, number).training_set.train})
         if learnt:
             say(f"  version {number} had learnt from {', '.join(learnt)} as it was before")
+
+
+def differences(before: Mapping[str, float], after: Mapping[str, float]) -> list[str]:
+    """What became of a partition, in words: see `downstream`. What was not measured is not called 0."""
+    told = []
+    for name in {**before, **after}:
+        old, new = before.get(name), after.get(name)
+        if name.endswith(" rows"):
+            old, new = old or 0, new or 0
+        if old == new:
+            continue
+        if name == VERSION:
+            by = "by no version" if new is None else f"by version {new:g}"
+            told.append(f"scored {by} now" + ("" if old is None else f", by version {old:g} before"))
+        elif old is None:
+            told.append(f"{name} {new:,.6g}, not measured before")
+        elif new is None:
+            told.append(f"{name} not measured now, {old:,.6g} before")
+        else:
+            told.append(f"{name} {old:,.6g} → {new:,.6g}")
+    return told
 
 
 def neighbours(project: Project, keys: Sequence[str]) -> list[tuple[str, str]]:
@@ -197,7 +229,7 @@ def neighbours(project: Project, keys: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def downstream(lake: Lake, project: Project, keys: Sequence[str]) -> dict[str, dict[str, float]]:
-    """What stands in the lake about some partitions: rows of each table, and the metrics of their predictions."""
+    """What stands in the lake about some partitions: rows of each table, who scored them, and the metrics of that."""
     found: dict[str, dict[str, float]] = {key: {} for key in keys}
     with lake.reader() as cursor:
         for name in ("raw", "validated", "quarantine", "features", "predictions"):
@@ -207,10 +239,15 @@ def downstream(lake: Lake, project: Project, keys: Sequence[str]) -> dict[str, d
                 for start, count in counted:
                     if (key := project.key_of(start)) in found:
                         found[key][f"{name} rows"] = count
-        table = project.table("performance")
-        if table_exists(cursor, table):
-            sql = f"SELECT _partition, metric, value FROM {table.path} WHERE metric <> 'rows'"
-            for start, metric, value in cursor.execute(sql).fetchall():
+        sources = {
+            "predictions": f"SELECT _partition, '{VERSION}', max(version) FROM {{}} GROUP BY ALL",
+            "performance": "SELECT _partition, if(metric = 'rows', 'rows_measured', metric), value FROM {}",
+        }
+        for name, sql in sources.items():
+            table = project.table(name)
+            for start, what, value in (
+                cursor.execute(sql.format(table.path)).fetchall() if table_exists(cursor, table) else ()
+            ):
                 if (key := project.key_of(start)) in found:
-                    found[key][metric] = value
+                    found[key][what] = value
     return found

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-    from ml_assets.core.declaration import Mistake
+    from ml_assets.core.declaration import Declaration, Mistake
     from ml_assets.project import Project
 
 
@@ -211,7 +211,21 @@ def _mistakes(tree: dg.ComponentTree, folder: Path) -> list[Mistake]:
         field = str(error).partition(":")[0].split(".")
         return [declaration.mistake(field, str(error))]
     mistakes = check_project(project, declaration)
-    return (mistakes or check_leakage(project)) + check_estimator(project, declaration)
+    found = (mistakes or check_leakage(project)) + check_estimator(project, declaration)
+    return found + against_the_lake(project, declaration)
+
+
+def against_the_lake(project: Project, declaration: Declaration) -> list[Mistake]:
+    """What the rows that are in the lake already, if there is one here, do not allow to be declared."""
+    from ml_assets.assets.partitioning import changed_partitions  # noqa: PLC0415
+    from ml_assets.lake.connection import Lake  # noqa: PLC0415
+
+    lake = Lake(settings.home() / "lake")
+    if not lake.catalogue.is_file():
+        return []
+    with lake.reader() as cursor:
+        field, why = changed_partitions(project, cursor)
+    return [declaration.mistake(["partitions", field], f"partitions.{field}: {why}")] if why else []
 
 
 def _wrong_types(folder: Path, root: Path) -> list[Mistake]:

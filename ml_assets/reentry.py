@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ml_assets import settings
 from ml_assets.assets.common import register_blocks
+from ml_assets.assets.partitioning import refuse_other_partitions
 from ml_assets.assets.source import touched
 from ml_assets.history import neighbours
 from ml_assets.lake.connection import Commit, columns_of, table_exists
@@ -97,6 +98,7 @@ def replay(
         SourceError: if the source cannot be read.
         ValueError: if a partition is not in the lake.
     """
+    refuse_other_partitions(project, lake)
     chosen = _chosen(lake, project, keys)
     if not chosen:
         say(f"{project.name}: no row is in quarantine")
@@ -174,7 +176,13 @@ class _Before:
         }
 
     def told(self, say: Callable[[str], None]) -> list[Replayed]:
-        """What came of each partition, said, and kept in the ledger where rows re-entered."""
+        """What came of each partition, said, and kept in the ledger where rows re-entered.
+
+        Nothing where the run failed before it had judged any row.
+        """
+        if not self._judged():
+            say("  the run failed before any row was judged: validated and quarantine are as they were")
+            return []
         quarantined, reentered = _rows(self._lake, self._project, "quarantine"), self._reentered()
         found = []
         for start in self._project.starts(self._window):
@@ -186,6 +194,12 @@ class _Before:
         drafts = [self._draft(one) for one in found if one.reentered]
         Ledger(self._lake).append(Commit(self._project.name, "quarantine replay"), lambda _: drafts)
         return found
+
+    def _judged(self) -> bool:
+        """Whether the two tables, which are written together, were written since."""
+        sql = "SELECT 1 FROM lake.snapshots() WHERE snapshot_id > ? AND commit_message = ? LIMIT 1"
+        with self._lake.reader() as cursor:
+            return bool(cursor.execute(sql, [self._snapshot, f"{self._project.name}.validated"]).fetchall())
 
     def _draft(self, one: Replayed) -> Draft:
         facts = {

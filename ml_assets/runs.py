@@ -164,9 +164,27 @@ def materialize_range(
         RunFailedError: if it fails.
     """
     tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    return materialize(instance, defs, project, names, tags)
+
+
+def materialize(
+    instance: dg.DagsterInstance,
+    defs: dg.Definitions,
+    project: str,
+    names: Sequence[str],
+    tags: Mapping[str, str] | None = None,
+) -> str:
+    """Materialize some assets as one run: those without partitions, or as tags say.
+
+    Returns:
+        The run's id.
+
+    Raises:
+        RunFailedError: if it fails.
+    """
     job = defs.resolve_implicit_global_asset_job_def()
     keys = [dg.AssetKey([project, name]) for name in names]
-    return _execute(job, instance, tags, asset_selection=keys, run_config=QUIET)
+    return _execute(job, instance, tags or {}, asset_selection=keys, run_config=QUIET)
 
 
 def run_job(

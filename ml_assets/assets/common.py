@@ -10,6 +10,7 @@ import dagster as dg
 import duckdb
 
 from ml_assets import settings
+from ml_assets.assets.partitioning import refuse_other_partitions
 from ml_assets.core.partitioning import FORMATS, ONLY
 from ml_assets.core.statement import check_select, is_row_wise, passed_on
 from ml_assets.lake.connection import Commit, columns_of
@@ -143,8 +144,14 @@ def spec(
     )
 
 
-def span_of(context: dg.AssetExecutionContext, project: Project) -> Span:
-    """The partitions that this run materializes."""
+def span_of(context: dg.AssetExecutionContext, project: Project, lake: Lake) -> Span:
+    """The partitions that this run materializes.
+
+    Raises:
+        PartitionsChangedError: if the rows in the lake were cut into others.
+        PartitionGapError: if they are no neighbours.
+    """
+    refuse_other_partitions(project, lake)
     keys = sorted(context.partition_keys, key=project.start_of)
     window = project.window(keys[0], keys[-1])
     if tuple(map(project.start_of, keys)) != tuple(project.starts(window)):

@@ -1,6 +1,7 @@
 """`features`: the project's features.sql over validated rows; and `profile`: counts of them in fixed bins."""
 
-from datetime import datetime  # noqa: TC003 - asset modules have no postponed annotations
+from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -19,10 +20,21 @@ from ml_assets.assets.common import (
 )
 from ml_assets.assets.references import read_references
 from ml_assets.core.lineage import ColumnRef, column_lineage
-from ml_assets.core.profiles import ColumnBins, as_frame, choose_bins, profile_sql, read_profile
+from ml_assets.core.profiles import (
+    ColumnBins,
+    Counts,
+    add_up,
+    as_frame,
+    choose_bins,
+    from_frame,
+    has_left,
+    profile_sql,
+    read_profile,
+)
 from ml_assets.core.training import feature_kinds
 from ml_assets.lake.connection import Transaction, create_schema, table_exists
 from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.sql import Window
 from ml_assets.lake.tables import LINEAGE, WindowWriter, described, read, replace_rows, window_of
 from ml_assets.project import Project
 
@@ -48,7 +60,7 @@ def build_features(project: Project) -> dg.AssetsDefinition:
         backfill_policy=SINGLE_RUN,
     )
     def features(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        span = span_of(context, project)
+        span = span_of(context, project, lake.lake)
         table = project.table("validated")
         counts: dict[datetime, int] = {}
         with lake.lake.transaction(commit_of(context, project, "features")) as transaction:
@@ -120,7 +132,7 @@ def build_profile(project: Project) -> dg.AssetsDefinition:
             spec(
                 project,
                 "profile",
-                "Per column, rows in bins that were fixed when the first rows were profiled. Profiles add up.",
+                "Per column, rows in bins that stay the same while its rows lie in them. Profiles add up.",
                 deps=["features"],
                 kinds=["duckdb"],
                 code=[project.target, project.task, *project.training.text, project.training.group or ""],
@@ -129,17 +141,16 @@ def build_profile(project: Project) -> dg.AssetsDefinition:
         backfill_policy=SINGLE_RUN,
     )
     def profile(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        span = span_of(context, project)
-        features = project.table("features")
+        span = span_of(context, project, lake.lake)
         with lake.lake.transaction(commit_of(context, project, "profile")) as transaction:
-            bins = fixed_bins(transaction, project)
-            result = transaction.rows(profile_sql(bins, window_of(features, span.window)))
-            rows = as_frame(read_profile(bins, result))
-            replace_rows(transaction, project.table("profile"), rows, span.window)
-        more = {key: {"columns_profiled": len(bins)} for key in span.keys}
+            profiles, window, chosen_again = count_in_bins(project, transaction, span.window)
+            rows = as_frame(profiles)
+            replace_rows(transaction, project.table("profile"), rows, window)
+            columns = list(read_bins(transaction.cursor, project))
+        profiled = {start: len(profiles.get(start, ())) for start in span.starts}
+        more = {key: {"columns_profiled": profiled[start]} for start, key in zip(span.starts, span.keys, strict=True)}
         lineage = {
-            name: frozenset({ColumnRef("features", column.name) for column in bins})
-            for name in ("rows", "total", "bin")
+            name: frozenset({ColumnRef("features", column) for column in columns}) for name in ("rows", "total", "bin")
         }
         return describe(
             context,
@@ -151,43 +162,99 @@ def build_profile(project: Project) -> dg.AssetsDefinition:
             span=span,
             more=more,
             lineage=lineage,
+            # Then the profiles of all partitions are others, though only those of this run are reported.
+            extra={"bins_chosen_again": ", ".join(chosen_again)} if chosen_again else {},
         )
 
     return profile
 
 
-def fixed_bins(transaction: Transaction, project: Project) -> list[ColumnBins]:
-    """The bins of every feature and of the target; those of columns that have none yet are chosen and kept."""
+def count_in_bins(
+    project: Project, transaction: Transaction, window: Window
+) -> tuple[dict[datetime, list[Counts]], Window | None, list[str]]:
+    """The profiles of a window; of all partitions, where a column has left its bins and gets new ones.
+
+    Profiles add up, so bins are changed for all partitions at once or for none: in one pass over `features`.
+
+    Returns:
+        Start of a partition → its profile; the window that they replace, None for the whole table; and the columns
+        whose bins were chosen again.
+    """
+    cursor, features = transaction.cursor, project.table("features")
+    kinds = current_kinds(cursor, project)
+    kinds[project.target] = "number" if project.task == "regression" else "category"
+    kept = read_bins(cursor, project)
+    # Of a column that has another type now, nothing that was counted says anything.
+    changed = [name for name, kind in kinds.items() if name in kept and kept[name].kind != kind]
+    bins = _fixed(transaction, project, kinds, {name: one for name, one in kept.items() if name not in changed})
+
+    def profiles(within: Window | None) -> dict[datetime, list[Counts]]:
+        return read_profile(bins, transaction.rows(profile_sql(bins, window_of(features, within))))
+
+    if not changed:
+        found = profiles(window)
+        sums = add_up([*_elsewhere(project, cursor, window), *(one for columns in found.values() for one in columns)])
+        left = [one.name for one in bins if one.name in sums and has_left(one, sums[one.name])]
+        bins = _fixed(transaction, project, kinds, {one.name: one for one in bins if one.name not in left})
+        changed = [one.name for one in bins if one.name in left and one != kept.get(one.name)]
+        if not changed:
+            return found, window, []
+    return profiles(None), None, changed
+
+
+def _elsewhere(project: Project, cursor: duckdb.DuckDBPyConnection, window: Window) -> list[Counts]:
+    """The profile of all rows outside a window, summed where it is: it is as long as there are partitions."""
+    table = project.table("profile")
+    if not table_exists(cursor, table):
+        return []
+    sql = (
+        "SELECT TIMESTAMP 'epoch' AS _partition, column_name, kind, bin, "
+        "sum(rows)::BIGINT AS rows, sum(total) AS total "
+        f"FROM {table.path} WHERE NOT ({window.condition()}) GROUP BY ALL"
+    )
+    return [counts for columns in from_frame(cursor.execute(sql).pl()).values() for counts in columns]
+
+
+def read_bins(
+    cursor: duckdb.DuckDBPyConnection, project: Project, snapshot: int | None = None
+) -> dict[str, ColumnBins]:
+    """How each column is counted, or was when a snapshot was taken; nothing where no column was."""
+    table = project.table("bins")
+    if not table_exists(cursor, table):
+        return {}
+    sql = f"SELECT name, kind, edges, categories FROM {table.at(snapshot)}"
+    return {
+        name: ColumnBins(name, kind, tuple(edges), tuple(categories))
+        for name, kind, edges, categories in cursor.execute(sql).fetchall()
+    }
+
+
+def _fixed(
+    transaction: Transaction, project: Project, kinds: Mapping[str, str], kept: Mapping[str, ColumnBins]
+) -> list[ColumnBins]:
+    """The bins of some columns; those of columns that have none to keep are chosen from the rows in the lake."""
     import polars as pl
 
-    cursor = transaction.cursor
-    table = project.table("bins")
+    cursor, table = transaction.cursor, project.table("bins")
+    new = {name: kind for name, kind in kinds.items() if name not in kept}
+    if not new:
+        return [kept[name] for name in kinds]
+    chosen = {bins.name: bins for bins in choose_bins(read(cursor, project.table("features")).select(list(new)), new)}
+    frame = pl.DataFrame(
+        [(bins.name, bins.kind, list(bins.edges), list(bins.categories)) for bins in chosen.values()],
+        schema={
+            "name": pl.String,
+            "kind": pl.String,
+            "edges": pl.List(pl.Float64),
+            "categories": pl.List(pl.String),
+        },
+        orient="row",
+    )
     if not table_exists(cursor, table):
         create_schema(cursor, project.name)
         cursor.execute(f"CREATE TABLE {table.path} (name VARCHAR, kind VARCHAR, edges DOUBLE[], categories VARCHAR[])")
-    kept = {
-        name: ColumnBins(name, kind, tuple(edges), tuple(categories))
-        for name, kind, edges, categories in transaction.rows(f"SELECT name, kind, edges, categories FROM {table.path}")
-    }
-    features = project.table("features")
-    kinds = current_kinds(cursor, project)
-    kinds[project.target] = "number" if project.task == "regression" else "category"
-    new = {name: kind for name, kind in kinds.items() if name not in kept}
-    if new:
-        rows = read(cursor, features).select(list(new))
-        chosen = choose_bins(rows, new)
-        frame = pl.DataFrame(
-            [(bins.name, bins.kind, list(bins.edges), list(bins.categories)) for bins in chosen],
-            schema={
-                "name": pl.String,
-                "kind": pl.String,
-                "edges": pl.List(pl.Float64),
-                "categories": pl.List(pl.String),
-            },
-            orient="row",
-        )
-        cursor.register("incoming_bins", frame)
-        cursor.execute(f"INSERT INTO {table.path} BY NAME FROM incoming_bins")
-        cursor.unregister("incoming_bins")
-        kept |= {bins.name: bins for bins in chosen}
-    return [kept[name] for name in kinds]
+    cursor.execute(f"DELETE FROM {table.path} WHERE name IN (SELECT unnest(?))", [list(new)])
+    cursor.register("incoming_bins", frame)
+    cursor.execute(f"INSERT INTO {table.path} BY NAME FROM incoming_bins")
+    cursor.unregister("incoming_bins")
+    return [{**kept, **chosen}[name] for name in kinds]

@@ -22,12 +22,13 @@ from ml_assets.assets.common import (
     span_of,
     spec,
 )
+from ml_assets.assets.features import read_bins
 from ml_assets.assets.predictions import PREDICTION
 from ml_assets.core.drift import Statistic, drift
 from ml_assets.core.lineage import ColumnRef
 from ml_assets.core.performance import performance_sql, read_performance
 from ml_assets.core.policy import Evidence, decide_by_performance, standing
-from ml_assets.core.profiles import Counts, add_up, from_frame
+from ml_assets.core.profiles import Counts, add_up, from_frame, profile_sql, read_profile
 from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.tables import read, replace_rows, window_of
@@ -59,7 +60,7 @@ def build_drift(project: Project) -> dg.AssetsDefinition:
         backfill_policy=SINGLE_RUN,
     )  # fmt: skip
     def build(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        span = span_of(context, project)
+        span = span_of(context, project, lake.lake)
         with lake.lake.transaction(commit_of(context, project, "drift")) as transaction:
             found = measure_drift(project, lake.lake, transaction.cursor, span)
             rows = _statistics_frame(found)
@@ -127,11 +128,18 @@ def reference_of(project: Project, lake: Lake, version: Version) -> dict[str, Co
     Where rows were held out by chance, they are counted too: a profile knows partitions, not rows.
     """
     train = version.training_set.train
+    window, snapshot = project.window(train[0], train[-1]), version.training_set.snapshot
     with lake.reader() as cursor:
-        window = project.window(train[0], train[-1])
-        stored = read(cursor, project.table("profile"), window, version.training_set.snapshot)
-    profiles = from_frame(stored)
-    counts = add_up(counts for columns in profiles.values() for counts in columns)
+        profiles = from_frame(read(cursor, project.table("profile"), window, snapshot))
+        counts = add_up(counts for columns in profiles.values() for counts in columns)
+        then, now = read_bins(cursor, project, snapshot), read_bins(cursor, project)
+        # Bins that were chosen again since: the rows are counted in those of today, or there is nothing to compare.
+        counts = {name: one for name, one in counts.items() if then.get(name) == now.get(name)}
+        again = [one for name, one in now.items() if name in then and one != then[name] and one.kind == then[name].kind]
+        if again:
+            rows = window_of(project.table("features"), window, snapshot)
+            result = read_profile(again, cursor.execute(profile_sql(again, rows)).fetchall())
+            counts |= add_up(one for columns in result.values() for one in columns)
     reference = version.reference
     counts[PREDICTION] = Counts(PREDICTION, "number", 0, reference["total"], reference["bins"])
     return counts
@@ -151,7 +159,7 @@ def build_performance(project: Project) -> dg.AssetsDefinition:
         backfill_policy=SINGLE_RUN,
     )  # fmt: skip
     def performance(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        span = span_of(context, project)
+        span = span_of(context, project, lake.lake)
         predictions, features = project.table("predictions"), project.table("features")
         with lake.lake.transaction(commit_of(context, project, "performance")) as transaction:
             scored = window_of(predictions, span.window)
@@ -196,7 +204,7 @@ def build_decision(project: Project) -> dg.AssetsDefinition:
         backfill_policy=SINGLE_RUN,
     )  # fmt: skip
     def decision(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        span = span_of(context, project)
+        span = span_of(context, project, lake.lake)
         with lake.lake.reader() as cursor:
             drifted = read(cursor, project.table("drift"), span.window)
             measured = read(cursor, project.table("performance"), span.window)

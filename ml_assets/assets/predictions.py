@@ -1,5 +1,6 @@
 """`predictions`: every row of `features`, scored by the champion of its time."""
 
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime  # noqa: TC003 - asset modules have no postponed annotations
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +18,17 @@ from ml_assets.assets.common import (
     span_of,
     spec,
 )
+from ml_assets.assets.features import current_kinds
 from ml_assets.assets.rows import learnt_from
 from ml_assets.core.lineage import ColumnRef
 from ml_assets.core.profiles import ColumnBins, as_frame, profile_sql, read_profile
 from ml_assets.core.tasks import as_number
+from ml_assets.core.training import unfit
 from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.tables import LINEAGE, WindowWriter, described, read, replace_rows
 from ml_assets.project import Project
-from ml_assets.registry.ledger import champion_at
+from ml_assets.registry.ledger import Entry, champion_at
 from ml_assets.registry.models import RegistryError, Version
 
 if TYPE_CHECKING:
@@ -52,42 +55,42 @@ def build_predictions(project: Project) -> dg.AssetsDefinition:
     def predictions(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         import polars as pl
 
-        span = span_of(context, project)
+        span = span_of(context, project, lake.lake)
         entries = ledger(lake.lake).entries(project.name)
         champions = {start: champion_at(entries, key) for start, key in zip(span.starts, span.keys, strict=True)}
-        versions = {
-            number: registry().version(project.name, number) for number in set(champions.values()) if number is not None
-        }
-        for version in versions.values():
-            require_registered(entries, version)
         table, profile = project.table("predictions"), project.table("prediction_profile")
         with lake.lake.transaction(commit_of(context, project, "predictions")) as transaction:
             cursor, source = transaction.cursor, project.table("features")
             counts: dict[datetime, int] = {}
             described(cursor, source)
+            served = {number for number in champions.values() if number is not None}
+            scorers = scored_by(project, entries, served, current_kinds(cursor, project)) if served else {}
+            versions = {version.number: version for version in scorers.values()}
+            for version in versions.values():
+                require_registered(entries, version)
             with WindowWriter(transaction, table, span.window) as writer:
                 for piece in in_pieces(project, cursor, source, span):
                     features = read(cursor, source, piece.window)
                     parts = [_empty(project, features)]
-                    for number, version in sorted(versions.items()):
+                    for number, version in sorted(scorers.items()):
                         starts = [start for start in piece.starts if champions[start] == number]
                         rows = features.filter(pl.col("_partition").is_in(starts))
                         if rows.height:
-                            context.log.info("scoring %d rows with version %d", rows.height, number)
-                            parts.append(score(lake.lake, project, version, rows))
+                            context.log.info("scoring %d rows with version %d", rows.height, version.number)
+                            scored = score(lake.lake, project, version, rows)
+                            if version.number != number:
+                                scored = scored.with_columns(pl.lit(value=True).alias("hindsight"))
+                            parts.append(scored)
                     scored = pl.concat(parts)
                     writer.add(scored)
                     counts |= counts_of(scored)
             profiles: dict[datetime, list[Any]] = {}
             for version in versions.values():
                 bins = prediction_bins(version)
-                scored_by = f"FROM {table.path} WHERE {span.window.condition()} AND version = {version.number}"
-                profiles |= read_profile([bins], transaction.rows(profile_sql([bins], scored_by)))
+                by_it = f"FROM {table.path} WHERE {span.window.condition()} AND version = {version.number}"
+                profiles |= read_profile([bins], transaction.rows(profile_sql([bins], by_it)))
             replace_rows(transaction, profile, as_frame(profiles), span.window)
-        more = {
-            key: {"version": champions[start] if champions[start] is not None else "none: there is no champion yet"}
-            for start, key in zip(span.starts, span.keys, strict=True)
-        }
+        more = {key: _told_of(champions[start], scorers) for start, key in zip(span.starts, span.keys, strict=True)}
         inputs = {ColumnRef("features", name) for version in versions.values() for name in version.features}
         lineage = dict.fromkeys(set(scored.columns) & SAID, inputs) | {
             name: {ColumnRef("features", name)} for name in LINEAGE
@@ -98,6 +101,45 @@ def build_predictions(project: Project) -> dg.AssetsDefinition:
         )  # fmt: skip
 
     return predictions
+
+
+def scored_by(
+    project: Project, entries: Sequence[Entry], champions: Collection[int], returned: Mapping[str, str]
+) -> dict[int, Version]:
+    """Which version scores for each champion: itself; or, where a feature of it is gone, the oldest later one that can.
+
+    Args:
+        project: the project.
+        entries: its ledger.
+        champions: versions that serve some partition.
+        returned: the features that features.sql returns now, name → kind.
+
+    Raises:
+        RegistryError: if neither a champion nor any that was promoted after it can score, saying the way out.
+    """
+    promoted = sorted({entry.version for entry in entries if entry.kind == "promoted"})
+    found = {}
+    for champion in sorted(champions):
+        later = [registry().version(project.name, number) for number in promoted if number >= champion]
+        able = [version for version in later if not unfit(version.features, returned)]
+        if not able:
+            raise RegistryError(
+                f"version {champion} of {project.name} {unfit(later[0].features, returned)}, and no version since can "
+                f"do without. Remedy: train one with `ml-assets retrain {project.name}`, then do this again; or return "
+                "the feature as it was"
+            )
+        found[champion] = able[0]
+    return found
+
+
+def _told_of(champion: int | None, scorers: Mapping[int, Version]) -> dict[str, Any]:
+    """What the metadata of a partition says of who scored it."""
+    if champion is None:
+        return {"version": "none: there is no champion yet"}
+    number = scorers[champion].number
+    if number == champion:
+        return {"version": number}
+    return {"version": number, "in_place_of": champion, "why": "a feature of that version is gone: this is hindsight"}
 
 
 def prediction_bins(version: Version) -> ColumnBins:

@@ -13,6 +13,7 @@ from ml_assets.assets.publishing import publish
 from ml_assets.assets.rows import learnt_from, read_partitions, rows_held_out, training_rows
 from ml_assets.core.evaluation import SIGNIFICANCE, Comparison, check_gate, compare
 from ml_assets.core.tasks import align, as_actual, title_of
+from ml_assets.core.training import unfit
 from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
@@ -196,9 +197,8 @@ def _against(project: Project, lake: Lake, version: Version, champion: int) -> t
     if champion == version.number:
         raise RegistryError(f"{project.name} version {version.number} already serves")
     incumbent = registry().version(project.name, champion)
-    if not _comparable(version, incumbent):
-        words = f"the first version that passes the gates as {version.task}"
-        return True, f"{words}: version {champion} answers another question", None
+    if why := _incomparable(version, incumbent):
+        return True, why, None
     rows = rows_held_out(project, training_rows(lake, project, version.training_set), version.training_set)
     # What the incumbent says of rows older than its own would be hindsight.
     rows = rows.filter(rows["_partition"] >= project.start_of(incumbent.training_set.train[-1]))
@@ -222,9 +222,19 @@ def _against(project: Project, lake: Lake, version: Version, champion: int) -> t
     return False, f"not better by more than {least}noise: {words}", result
 
 
-def _comparable(version: Version, other: Version) -> bool:
-    """Whether two versions predict the same thing: many classes may have become more or fewer."""
-    return version.task == other.task and (version.task != "binary" or version.classes == other.classes)
+def _incomparable(version: Version, incumbent: Version) -> str:
+    """Why a version that passes the gates takes over without being compared; "" where it can be.
+
+    The incumbent answers another question (many classes may have become more or fewer), or it cannot score the rows.
+    """
+    same_task = version.task == incumbent.task
+    if not same_task or (version.task == "binary" and version.classes != incumbent.classes):
+        words = f"the first version that passes the gates as {version.task}"
+        return f"{words}: version {incumbent.number} answers another question"
+    # By what the version was trained on: the table keeps a column that the statement no longer returns.
+    if why := unfit(incumbent.features, version.features):
+        return f"the first version that passes the gates since: version {incumbent.number} {why}"
+    return ""
 
 
 def _compare(project: Project, version: Version, incumbent: Version, rows: "pl.DataFrame") -> Comparison:

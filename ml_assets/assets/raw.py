@@ -7,6 +7,7 @@ import dagster as dg
 import duckdb
 
 from ml_assets.assets.common import SINGLE_RUN, Span, commit_of, describe, partition_counts, span_of, spec
+from ml_assets.assets.partitioning import note_partitions
 from ml_assets.assets.source import forget_staged, parts_of, source_frames
 from ml_assets.core.lineage import required_columns
 from ml_assets.lake.origin import SIMULATED
@@ -35,7 +36,7 @@ def build_raw(project: Project) -> dg.AssetsDefinition:
         backfill_policy=SINGLE_RUN,
     )
     def raw(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
-        span = span_of(context, project)
+        span = span_of(context, project, lake.lake)
         context.log.info("reading %d partitions of %s", len(span.keys), project.source.words)
         reading = Reading()
         cursor = lake.lake.cursor()
@@ -44,6 +45,7 @@ def build_raw(project: Project) -> dg.AssetsDefinition:
         spool = read_source(project, span, cursor, reading)
         with lake.lake.transaction(commit_of(context, project, "raw"), cursor) as transaction:
             replace_from(transaction, project.table("raw"), spool.name, span.window)
+            note_partitions(project, transaction)
             counts = partition_counts(transaction.cursor, project.table("raw"), span)
         forget_staged(project, span.starts)
         more: dict[str, dict[str, Any]] = {key: dict(reading.facts.get(key, {})) for key in span.keys}

@@ -11,6 +11,7 @@ import duckdb
 
 from ml_assets import settings
 from ml_assets.assets.blocks import judged_otherwise
+from ml_assets.assets.partitioning import refuse_other_partitions
 from ml_assets.declared.sources import Reference, Source
 from ml_assets.lake.connection import DUCKDB_SETTINGS, Lake, table_exists
 from ml_assets.lake.sql import Window, quoted
@@ -147,7 +148,9 @@ def held_by_source(project: Project, lake: Lake, starts: Sequence[datetime] | No
 
     Raises:
         SourceError: if the source cannot be read.
+        PartitionsChangedError: if the lake's rows were cut into other partitions: nothing could be compared.
     """
+    refuse_other_partitions(project, lake)
     parts = None if starts is None else parts_of(project, starts)
     if parts is not None and project.source.by_partition:
         parts = open_source(project).there(parts)

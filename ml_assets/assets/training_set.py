@@ -9,6 +9,7 @@ import dagster as dg
 
 from ml_assets.assets.common import DECISION_TAG, data_origin, registry, spec
 from ml_assets.assets.leakage import leakage_checks, look_for_leakage
+from ml_assets.assets.partitioning import refuse_other_partitions
 from ml_assets.assets.provenance import contents
 from ml_assets.assets.rows import content_hash, read_partitions, rows_held_out, rows_to_learn, sides
 from ml_assets.core.splitting import Split, split_by_time
@@ -46,6 +47,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
         check_specs=leakage_checks(project),
     )  # fmt: skip
     def training_set(context: dg.AssetExecutionContext, config: TrainingSetConfig, lake: LakeResource) -> Iterator[Any]:
+        refuse_other_partitions(project, lake.lake)
         table = project.table("features")
         with lake.lake.reader() as cursor:
             (snapshot,) = cursor.execute("SELECT id FROM lake.current_snapshot()").fetchone() or (-1,)

@@ -22,6 +22,7 @@ from ml_assets.assets.common import (
     span_of,
     spec,
 )
+from ml_assets.assets.references import read_references
 from ml_assets.core.lineage import ColumnRef, column_lineage
 from ml_assets.core.repetition import fingerprints, is_first, is_repeated
 from ml_assets.core.showing import markdown_table, visible
@@ -36,9 +37,18 @@ from ml_assets.core.validation import (
     reasons_in_words,
     unique_keys,
 )
+from ml_assets.lake.connection import table_exists
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sql import Slice
-from ml_assets.lake.tables import LINEAGE, WindowWriter, described, read_unchanged, slices_of
+from ml_assets.lake.tables import (
+    LINEAGE,
+    WindowWriter,
+    described,
+    misfits,
+    read_unchanged,
+    refuse_misfits,
+    slices_of,
+)
 from ml_assets.project import Project
 from ml_assets.schemas import forget_outline, load_schema, schema_outline, source_of
 
@@ -160,7 +170,7 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
         backfill_policy=SINGLE_RUN,
     )
     def validated(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[Any]:
-        span = span_of(context, project)
+        span = span_of(context, project, lake.lake)
         table = project.table("raw")
         tally = Tally()
         # Read and written in one transaction: what is validated is what is raw, whoever else refreshes the partition.
@@ -177,6 +187,7 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
                         tally.add(judged, account(project, piece, judged))
                         passed.add(judged.validated)
                         failed.add(judged.quarantine)
+                refuse_other_types(project, cursor, judged.validated.head(0))
             newer = judged_otherwise(project, cursor, span.window.end)
             results = list(check_results(project, key, tally, [check.name for check in outlined.checks]))
         snapshot = transaction.snapshot
@@ -204,6 +215,23 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
         yield from results
 
     return validated
+
+
+def refuse_other_types(project: Project, cursor: duckdb.DuckDBPyConnection, validated: "pl.DataFrame") -> None:
+    """Refuse rows whose types are not those of the lake: for `features` too, which the next step would refuse.
+
+    Raises:
+        LakeSchemaError: naming both tables where both must be made anew.
+    """
+    table, features = project.table("validated"), project.table("features")
+    found = {table: misfits(cursor, table, validated)}
+    if found[table] and table_exists(cursor, features):
+        references = read_references(cursor, project, limit=0)
+        rows = run_sql(
+            cursor, project.features_path, project.features_sql, "validated", validated, references=references
+        )
+        found[features] = misfits(cursor, features, rows)
+    refuse_misfits(found)
 
 
 def in_question(project: Project, newer: Mapping[datetime, tuple[int, int]]) -> dict[str, Any]:

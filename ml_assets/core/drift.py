@@ -121,6 +121,10 @@ def coarsen(reference: Sequence[int], current: Sequence[int]) -> tuple[list[int]
     grouped: list[tuple[int, int]] = []
     r = c = 0
     for r_count, c_count in zip(reference, current, strict=True):
+        if not grouped and (r or c) and r_count >= size:
+            # What lies below nearly all of the reference is a group of its own, like what lies above it.
+            grouped.append((r, c))
+            r = c = 0
         r += r_count
         c += c_count
         if r >= size:

@@ -117,6 +117,20 @@ def choose_bins(rows: pl.DataFrame, kinds: Mapping[str, str]) -> list[ColumnBins
     return chosen
 
 
+def has_left(column: ColumnBins, counts: Counts) -> bool:
+    """Whether most rows of a column lie beyond the rows that its bins were chosen from, where all count as one.
+
+    By their choice the first and the last bin of a number hold hardly a hundredth each: more than half has come there
+    since, be it that its unit was mended or that it has grown. Of a category the values that are counted by name have
+    all vanished.
+    """
+    if column.kind == "category":
+        return bool(column.categories) and counts.bins.keys() == {OTHER}
+    outer = counts.bins.get("0", 0) + counts.bins.get(str(len(column.edges)), 0)
+    # Without edges, all rows were null when they were to be chosen.
+    return 2 * outer > counts.present
+
+
 def profile_sql(bins: Sequence[ColumnBins], source: str) -> str:
     """A statement that profiles rows in one pass.
 

@@ -159,6 +159,26 @@ def feature_kinds(
     return kinds
 
 
+def unfit(needed: Mapping[str, str], returned: Mapping[str, str]) -> str:
+    """Why a model cannot score what features.sql returns; "" where it can.
+
+    Args:
+        needed: the features that it has learnt from, name → kind.
+        returned: those that the statement returns now, name → kind.
+
+    Returns:
+        The first feature that is gone, or of another kind; categories and text to be read are both text.
+    """
+    as_text = {"category": "text"}
+    for name, kind in needed.items():
+        if name not in returned:
+            return f"needs the feature {name!r}, which features.sql no longer returns"
+        now = returned[name]
+        if as_text.get(kind, kind) != as_text.get(now, now):
+            return f"needs the feature {name!r} as a {kind}, and features.sql returns a {now} now"
+    return ""
+
+
 def build_pipeline(
     estimator: str,
     parameters: Mapping[str, Any],

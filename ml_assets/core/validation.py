@@ -212,8 +212,21 @@ def _cast(
     for name in columns:
         lost = _lost(old[name], cast[name])
         if len(lost):
-            reasons.append(_reasons(lost, names[name, "cast"], name, old[name].gather(lost)))
+            values = _with_skipped(old[name].gather(lost), schema.columns[name].dtype.type, timezone)
+            reasons.append(_reasons(lost, names[name, "cast"], name, values))
     return cast, reasons
+
+
+def _with_skipped(values: pl.Series, dtype: Any, timezone: str) -> pl.Series:
+    """Values that were not read; beside a local time that looks good, that the clocks of the zone skip it."""
+    import polars as pl
+
+    if values.dtype != pl.String or dtype != pl.Datetime:
+        return values
+    # In UTC no time is skipped: what is read there, and not here, never was here.
+    skipped = cast_column(values, dtype, "UTC").is_not_null()
+    told = pl.format(f"{{}} (not a time in {timezone}: the clocks skip it)", values)
+    return pl.select(pl.when(skipped).then(told).otherwise(values)).to_series()
 
 
 def _cast_columns_of(

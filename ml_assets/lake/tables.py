@@ -336,21 +336,55 @@ def _listed(columns: Mapping[str, str]) -> str:
 
 def _evolved(table: Table, present: Mapping[str, str], incoming: Mapping[str, str]) -> dict[str, str]:
     """The columns that a table has after a write: those that are there, widened where needed, then new ones."""
+    if changed := _changed(present, incoming):
+        raise _misfit({table: changed})
     names = {name.casefold(): name for name in present}
     columns = dict(present)
     for name, kind in incoming.items():
-        old_name = names.get(name.casefold())
-        if old_name is None:
-            columns[name] = kind
-        elif not _fits(kind, present[old_name]):
-            if not _fits(present[old_name], kind):
-                raise LakeSchemaError(
-                    f"{table}: column {name!r} is {present[old_name]} in the lake and {kind} in this write; only "
-                    f"widening is done in place. Remedy: give the column a new name in the SQL, or drop the table with "
-                    f"`ml-assets lake drop {table.project} {table.name}` and materialize all its partitions again"
-                )
+        old_name = names.get(name.casefold(), name)
+        if not _fits(kind, columns.setdefault(old_name, kind)):
             columns[old_name] = kind
     return columns
+
+
+def misfits(cursor: duckdb.DuckDBPyConnection, table: Table, rows: pl.DataFrame) -> dict[str, tuple[str, str]]:
+    """The columns that keep rows out of a table: name → its type in the lake, and that of the rows."""
+    cursor.register("incoming", rows)
+    try:
+        return _changed(columns_of(cursor, table), _types(cursor, "incoming"))
+    finally:
+        cursor.unregister("incoming")
+
+
+def refuse_misfits(found: Mapping[Table, Mapping[str, tuple[str, str]]]) -> None:
+    """Refuse a write to tables of one project, for all of them at once. See `misfits`.
+
+    Raises:
+        LakeSchemaError: if a column of any has changed its type in a way that is not a widening.
+    """
+    changed = {table: columns for table, columns in found.items() if columns}
+    if changed:
+        raise _misfit(changed)
+
+
+def _changed(present: Mapping[str, str], incoming: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    there = {name.casefold(): kind for name, kind in present.items()}
+    pairs = {name: (there.get(name.casefold(), kind), kind) for name, kind in incoming.items()}
+    return {name: (old, new) for name, (old, new) in pairs.items() if not _fits(new, old) and not _fits(old, new)}
+
+
+def _misfit(changed: Mapping[Table, Mapping[str, tuple[str, str]]]) -> LakeSchemaError:
+    told = "; ".join(
+        f"{table}: column {name!r} is {old} in the lake and {new} in this write"
+        for table, columns in changed.items()
+        for name, (old, new) in columns.items()
+    )
+    project, names = next(iter(changed)).project, " ".join(table.name for table in changed)
+    return LakeSchemaError(
+        f"{told}; only widening is done in place. Remedy: give the column a new name in the SQL, or drop "
+        f"{'the table' if len(changed) == 1 else 'the tables'} with `ml-assets lake drop {project} {names}` and "
+        f"materialize all partitions again: `ml-assets backfill {project}`"
+    )
 
 
 def _fits(narrow: str, wide: str) -> bool:

@@ -292,7 +292,8 @@ class Registry:
         if missing:
             raise RegistryError(
                 f"version {version.number} of {version.project} needs the feature {missing[0]!r}, which features.sql "
-                "no longer returns. Remedy: return it again, or train a new version"
+                "no longer returns. Remedy: return it again, or train a new version with `ml-assets retrain "
+                f"{version.project}`"
             )
         return predict(self.load(version), rows, version.features, version.task)
 

@@ -33,7 +33,8 @@ class Partition:
         quarantined, duplicates: what became of those that are not used; None while they have not been judged.
         version: the version that scored it, or None.
         in_sample: whether that version has learnt from all of its rows, so that they say nothing about its error.
-        hindsight: whether it is older than all that that version has learnt from: its error is not counted either.
+        hindsight: whether it is older than all that that version has learnt from, or the version stands in for an older
+            one whose feature is gone: its error is not counted either.
         alarms: columns whose drift alarms, or None where drift has not been measured.
         can_alarm: whether there are rows enough for drift to alarm.
         error: the watched error, or None where there is none.

@@ -10,7 +10,7 @@ from small_market import NAME, entry, open_market, sales
 
 from ml_assets.assets.promotion import chance
 from ml_assets.errors import RunFailedError
-from ml_assets.history import backfill
+from ml_assets.history import accounted, backfill, differences
 from ml_assets.registry.alerts import read_alerts
 from ml_assets.registry.ledger import Ledger, verdict_of
 
@@ -56,3 +56,30 @@ def test_the_alert_of_a_range_names_its_ends_and_its_project(tmp_path: Path) -> 
 def test_a_chance_that_underflowed_is_not_told_as_zero() -> None:
     assert chance(0.0) == "p < 1e-300"
     assert chance(0.0123) == "p = 0.012"
+
+
+def test_what_was_not_measured_is_not_called_zero() -> None:
+    before = {"raw rows": 10.0, "mape": 0.175, "version": 1.0}
+    after = {"raw rows": 12.0, "predictions rows": 12.0, "mape": 0.108, "version": 2.0, "r2": 0.98}
+    assert differences(before, after) == [
+        "raw rows 10 → 12",
+        "mape 0.175 → 0.108",
+        "scored by version 2 now, by version 1 before",
+        "predictions rows 0 → 12",
+        "r2 0.98, not measured before",
+    ]
+    assert differences({"r2": 0.98, "version": 1.0}, {}) == [
+        "r2 not measured now, 0.98 before",
+        "scored by no version now, by version 1 before",
+    ]
+    assert differences({}, {"version": 1.0}) == ["scored by version 1 now"]
+    assert differences(after, after) == []
+
+
+def test_the_rows_of_a_backfill_are_accounted_for(tmp_path: Path) -> None:
+    project = open_market(tmp_path).project
+    one = {"raw rows": 1500.0, "validated rows": 1480.0, "quarantine rows": 15.0}
+    assert accounted(project, {"2024-01": one, "2024-02": {}}) == (
+        "1,500 rows: 1,480 validated, 15 in quarantine, 5 duplicates; why: `ml-assets quarantine show flats`"
+    )
+    assert accounted(project, {}) == "0 rows: 0 validated, 0 in quarantine"

@@ -151,13 +151,13 @@ def test_joined_bins_keep_all_rows_and_their_order(pairs: list[tuple[int, int]])
 
 @given(pairs=histograms)
 @settings(max_examples=80, deadline=None)
-def test_each_joined_bin_but_the_last_holds_a_tenth_of_the_reference(pairs: list[tuple[int, int]]) -> None:
+def test_each_joined_bin_but_those_at_the_ends_holds_a_tenth_of_the_reference(pairs: list[tuple[int, int]]) -> None:
     reference, current = zip(*pairs, strict=True)
     joined, _ = coarsen(reference, current)
 
     if sum(reference):
-        assert len(joined) <= GROUPS + 1
-        assert all(count >= sum(reference) / GROUPS for count in joined[:-1])
+        assert len(joined) <= GROUPS + 2
+        assert all(count >= sum(reference) / GROUPS for count in joined[1:-1])
 
 
 def test_a_hundred_equal_bins_join_to_ten() -> None:
@@ -166,6 +166,12 @@ def test_a_hundred_equal_bins_join_to_ten() -> None:
 
 def test_rows_beyond_all_of_the_reference_keep_a_group_of_their_own() -> None:
     assert coarsen([10, 0], [0, 5]) == ([10, 0], [0, 5])
+
+
+def test_rows_below_nearly_all_of_the_reference_keep_a_group_of_their_own() -> None:
+    assert coarsen([0, 10], [5, 0]) == ([0, 10], [5, 0])
+    assert coarsen([1, 0, 99], [50, 50, 0]) == ([1, 99], [100, 0])
+    assert psi(*coarsen([1, 0, 99], [50, 50, 0])) > 1
 
 
 # Columns

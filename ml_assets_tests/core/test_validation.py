@@ -760,3 +760,31 @@ def test_uniqueness_of_a_column_and_of_the_rows_are_told_apart() -> None:
     verdict = judge_columns(Alike, of_columns(**{name: [one] * 2 for name, one in ALIKE.items()}))
 
     assert reasons(verdict)[0] == [("rows__unique", "rows", "2"), ("rows__unique_2", None, "2024-01-05 · 2")]
+
+
+class WithoutZone(pa.DataFrameModel):
+    """A local time, as a moment."""
+
+    t: date
+    at: datetime
+
+
+class WithZone(pa.DataFrameModel):
+    """A local time, with its zone."""
+
+    t: date
+    at: Annotated[pl.Datetime, "us", "Europe/Berlin"]
+
+
+@pytest.mark.parametrize("model", [WithoutZone, WithZone])
+def test_a_local_time_that_the_clocks_skip_is_told_as_such_and_other_values_as_they_are(
+    model: type[pa.DataFrameModel],
+) -> None:
+    rows = of_columns(at=["2023-03-26T02:00:00", "2023-03-26T03:00:00", "2023-03-32", "2023-10-29T02:30:00"])
+    verdict = judge(rows, model, time="t", carried=["_row"], timezone="Europe/Berlin")
+
+    told = {index: [(check, value) for check, _, value in found] for index, found in reasons(verdict).items()}
+    assert told == {
+        0: [("at__cast", "2023-03-26T02:00:00 (not a time in Europe/Berlin: the clocks skip it)")],
+        2: [("at__cast", "2023-03-32")],
+    }

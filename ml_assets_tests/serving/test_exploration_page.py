@@ -45,7 +45,7 @@ def test_without_an_exploration_the_page_says_what_to_do(empty: Browser) -> None
     answer = empty.get(PAGE)
 
     assert answer.status_code == 200
-    assert "Materialize <code>houses/exploration</code>" in answer.text
+    assert "Run <code>ml-assets explore houses</code>, or materialize <code>houses/exploration</code>" in answer.text
 
 
 def test_every_picture_is_served_described_and_has_its_figures(page: str, empty: Browser) -> None:

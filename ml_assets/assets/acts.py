@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from ml_assets import settings
 from ml_assets.assets.common import ledger, registry, require_registered
+from ml_assets.assets.features import current_kinds
 from ml_assets.assets.promotion import failed_gates, from_now_on, judge
 from ml_assets.assets.publishing import publish
-from ml_assets.lake.connection import Commit, columns_of
+from ml_assets.core.training import unfit
+from ml_assets.lake.connection import Commit
 from ml_assets.registry.ledger import Draft, before_champion, current_champion, last_verdict, stages, waiting
 
 if TYPE_CHECKING:
@@ -215,10 +217,10 @@ def _usable(project: Project, lake: Lake, entries: Sequence[Entry], number: int)
             f"{project.task}"
         )
     with lake.reader() as cursor:
-        missing = sorted(version.features.keys() - columns_of(cursor, project.table("features")).keys())
-    if missing:
+        # Not read off the table: the lake keeps a column that the statement no longer returns.
+        wrong = unfit(version.features, current_kinds(cursor, project))
+    if wrong:
         raise ActError(
-            f"{project.name} version {number} needs the feature {missing[0]!r}, which the table features lacks. "
-            "Remedy: return it in features.sql and materialize features again"
+            f"{project.name} version {number} {wrong}. Remedy: return it and materialize features again, or train"
         )
     return version

@@ -121,14 +121,14 @@ def test_every_demand_of_the_schema_and_every_gate_is_an_asset_check(declared: M
     assert all(spec.description for spec in assets.check_specs)
 
 
-def test_the_jobs_are_the_refresh_of_a_partition_and_the_retraining(declared: Market) -> None:
+def test_the_jobs_are_a_look_the_refresh_of_a_partition_the_retraining_and_an_approval(declared: Market) -> None:
     selected = {
         job.name: names(job.asset_layer.executable_asset_keys)
         for job in (declared.defs.resolve_job_def(f"{NAME}_{what}") for what in ("refresh", "retrain"))
     }
 
     assert selected == {"flats_refresh": PARTITIONED, "flats_retrain": set(TRAINING)}
-    assert {job.name for job in declared.defs.jobs} == {*selected, "flats_approve"}
+    assert {job.name for job in declared.defs.jobs} == {*selected, "flats_approve", "flats_look"}
     assert declared.defs.resolve_job_def("flats_retrain").tags["ml_assets/retraining"] == NAME
 
 

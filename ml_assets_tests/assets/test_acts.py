@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from small_market import JUDGING, NAME, PREPARING, Market, open_market, sales
+from small_market import FEATURES, JUDGING, NAME, PREPARING, Market, open_market, sales
 from typer.testing import CliRunner
 
 from ml_assets import cli, projects
@@ -235,10 +235,8 @@ def test_a_version_whose_files_were_changed_never_takes_over(taken: Market) -> N
 
 def test_a_version_whose_features_are_no_longer_made_never_takes_over(taken: Market, tmp_path: Path) -> None:
     shutil.copytree(taken.folder / "home", tmp_path / "home")
-    market = open_market(tmp_path)
-    with market.lake.transaction(Commit(NAME, "test")) as transaction:
-        transaction.cursor.execute(f"ALTER TABLE {market.project.table('features').path} DROP COLUMN area")
-    with pytest.raises(ActError, match="version 1 needs the feature 'area', which the table features lacks"):
+    market = open_market(tmp_path, features=FEATURES.replace("area, ", ""))
+    with pytest.raises(ActError, match=r"version 1 needs the feature 'area', which features.sql no longer returns"):
         act(market, roll_back, 1, ANNA)
 
 

@@ -32,7 +32,6 @@ TITLES = {
     "associations": "Association with the target",
     "relations": "Target against the columns that go with it most",
     "time": "Rows and target over time",
-    "search": "The trials of the search",
 }
 
 

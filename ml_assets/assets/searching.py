@@ -78,7 +78,7 @@ class Searched:
         return (
             found
             | {"search": dg.MetadataValue.md(table)}
-            | as_pictures({"search": picture}, {"search": "trials of the search"})
+            | as_pictures({"search": picture}, {"search": "The trials of the search"})
         )
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-PATIENCE = 60.0
+PATIENCE = 30.0
 
 # A program with a child and a grandchild; the marker is on every command line. `stubborn`: ignores SIGTERM.
 TREE = """
@@ -161,8 +161,9 @@ class Launcher:
         script.write_text(source)
 
         def ignore() -> None:
-            for signum in ignoring:
-                signal.signal(signum, signal.SIG_IGN)
+            # Whoever runs the tests may have been started with `&` or nohup itself.
+            for signum in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+                signal.signal(signum, signal.SIG_IGN if signum in ignoring else signal.SIG_DFL)
 
         supervisor = subprocess.Popen(
             [sys.executable, str(script), marker, *arguments],

@@ -255,7 +255,7 @@ def test_an_evaluation_is_kept_beside_its_version(registry: Registry, model: Pip
     assert registry.evaluation("houses", 2) is None
     for value in (0.5, 0.25):
         registry.write_evaluation(version, {"metrics": {"mape": value}, "gates": []})
-        assert registry.evaluation("houses", 1) == {"metrics": {"mape": value}, "gates": [], "pictures": []}
+        assert registry.evaluation("houses", 1) == {"metrics": {"mape": value}, "gates": []}
     assert registry.version("houses", 1) == version
     assert {path.name for path in (registry.folder / "houses" / "1").iterdir()} == {
         "model.skops",

@@ -6,7 +6,7 @@ Everything is read from the ledger, the registry and the lake, and is plain valu
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.lake.connection import table_exists
@@ -108,11 +108,17 @@ def parse_moment(text: str) -> tuple[datetime, datetime]:
         ValueError: if it is neither.
     """
     try:
+        day = datetime.combine(date.fromisoformat(text), time(), UTC)
+    except ValueError:
+        day = None
+    if day is not None:
+        return day, day + timedelta(days=1)
+    try:
         start = datetime.fromisoformat(text)
     except ValueError as error:
         raise ValueError(f"--on {text}: expected a day or a moment, such as 2024-05-03 or 2024-05-03T14:30") from error
     start = start if start.tzinfo else start.replace(tzinfo=UTC)
-    return start, start + timedelta(days=1) if len(text) == len("2024-05-03") else start
+    return start, start
 
 
 def served(

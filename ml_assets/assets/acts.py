@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ml_assets import settings
-from ml_assets.assets.common import ledger, registry, require_registered
+from ml_assets.assets.common import ledger, registration, registry, require_registered
 from ml_assets.assets.features import current_kinds
 from ml_assets.assets.promotion import failed_gates, from_now_on, judge
 from ml_assets.assets.publishing import publish
@@ -132,8 +132,11 @@ def promote(project: Project, lake: Lake, number: int, person: Person) -> Entry:
     book = ledger(lake)
     version = _usable(project, lake, book.entries(project.name), number)
     stored = registry().evaluation(project.name, number) or {"gates": [], "metrics": {"test": {}}}
-    facts = {"gates": stored["gates"], "test": stored["metrics"]["test"], **person.evidence}
-    failed = failed_gates(stored["gates"])
+    verdict = last_verdict(book.entries(project.name), number)
+    # A verdict knows of the limits on time and size too.
+    gates = verdict.facts.get("gates", stored["gates"]) if verdict else stored["gates"]
+    facts = {"gates": gates, "test": stored["metrics"]["test"], **person.evidence}
+    failed = failed_gates(gates)
 
     def act(entries: Sequence[Entry]) -> list[Draft]:
         stage = stages(entries).get(number, "candidate")
@@ -141,10 +144,13 @@ def promote(project: Project, lake: Lake, number: int, person: Person) -> Entry:
             remedy = f". Remedy: ml-assets models rollback {project.name}@{number}" if stage == "retired" else ""
             raise ActError(f"{project.name} version {number} {'has served' if remedy else 'already serves'}{remedy}")
         reason = f"promoted by {person.by}: {person.why}" + (f"; it fails {failed}" if failed else "")
+        reason += "" if stored["metrics"]["test"] else "; it was never evaluated"
         draft = Draft(project.name, "promoted", reason, facts, version=number, action="promote")
-        return [from_now_on(project, version, draft, entries)]
+        # A kill may have left it without its entry.
+        drafts = [] if number in stages(entries) else [registration(version, "nobody knows: its training was killed")]
+        return [*drafts, from_now_on(project, version, draft, entries)]
 
-    (entry,) = book.append(Commit(project.name, "promote"), act)
+    *_, entry = book.append(Commit(project.name, "promote"), act)
     return _published(project, lake, entry)
 
 

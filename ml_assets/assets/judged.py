@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.assets.model import recipe_of
-from ml_assets.assets.rows import rows_held_out, rows_to_learn
-from ml_assets.core.evaluation import row_losses
+from ml_assets.assets.rows import rows_held_out, rows_to_learn, sides
+from ml_assets.core.evaluation import compared_by, row_losses
 from ml_assets.core.tasks import as_actual
 from ml_assets.core.training import TrainingError, fit, predict
 
@@ -78,13 +78,14 @@ def open_case(project: Project, version: Version, rows: pl.DataFrame, registry: 
     Models are compared by the metric that is watched; by the mean absolute error where an actual value is zero and MAPE
     undefined.
     """
-    rows = rows.with_row_index("_place")
+    # No baseline may read the holdout either.
+    held_back = sides(project, rows, version.training_set).eq("holdout").fill_null(value=False)
+    rows = rows.filter(~held_back).with_row_index("_place")
     train, held_out = (side(project, rows, version.training_set) for side in (rows_to_learn, rows_held_out))
     targets = as_actual(train[version.target], version.task, version.classes)
     frames = drawn(train, MEASURED_ROWS, version.seed)[0], held_out
     actual = [as_actual(frame[version.target], version.task, version.classes) for frame in frames]
-    zeros = any((values == 0).any() for values in (targets, actual[1]))
-    metric = "mae" if project.watched == "mape" and zeros else project.watched
+    metric = compared_by(project.watched, targets, actual[1])
     learnt, test = (
         Judged(frame, values, predicted := registry.predict(version, frame), row_losses(metric, values, predicted))
         for frame, values in zip(frames, actual, strict=True)
@@ -106,7 +107,11 @@ def fitted(
         raise TrainingError(f"{frame.height} training rows with {labels} different targets are too few")
     recipe = recipe_of(case.project, version.features, version.classes)
     pipeline = replace(recipe, estimator=estimator, parameters=parameters, seed=version.seed).pipeline()
-    fit(pipeline, frame, recipe.kinds, version.target, task=recipe.task, classes=recipe.classes)
+    try:
+        fit(pipeline, frame, recipe.kinds, version.target, task=recipe.task, classes=recipe.classes)
+    except ValueError as error:
+        # Too few rows for this estimator, or columns that another one cannot take: it is left out, and said why.
+        raise TrainingError(f"{estimator.rpartition('.')[2]} cannot be fitted on these rows: {error}") from error
     return lambda rows: predict(pipeline, rows, recipe.kinds, recipe.task)
 
 

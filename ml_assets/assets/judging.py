@@ -15,7 +15,7 @@ from ml_assets.assets.ladder import beats_baselines, climb, cost_of_row, judge_l
 from ml_assets.core.curves import against_actual, calibration, calibration_error, confusion, residuals
 from ml_assets.core.evaluation import GateResult, check_gate, measure
 from ml_assets.core.intervals import FEWEST_CLUSTERS, Interval, Resamples, intervals, resample
-from ml_assets.core.slices import Slice, Worse, find_worse, slices_of
+from ml_assets.core.slices import MOST_CANDIDATES, Slice, Worse, find_worse, slices_of
 from ml_assets.lake.tables import PARTITION
 
 if TYPE_CHECKING:
@@ -168,6 +168,7 @@ def _slices(case: Case, resamples: Resamples) -> Sliced:
     looked_at += [
         one for name in features for one in slices_of(test.frame[name], minimum=minimum) if one.title not in titles
     ]
+    looked_at = looked_at[:MOST_CANDIDATES]
     return Sliced(declared, find_worse(looked_at, test.losses, resamples), len(looked_at))
 
 

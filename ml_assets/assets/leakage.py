@@ -137,18 +137,21 @@ def look_for_leakage(
 
         began = perf_counter()
         kinds = current_kinds(cursor, project)
+        sides = sorted({*chosen.train, *chosen.test}, key=project.start_of)
         clock = _Clock(cursor, project, chosen.snapshot, traced.hidden)
         # A leak is told once: what lineage blocks is not looked at again. What is waived may leak in another way.
         reasons = project.leakage.reasons
         blocked = {feature for feature, finding in traced.accused.items() if finding not in reasons}
         judged = [name for name in kinds if name not in blocked]
-        found[by_clock] = clock.findings(_sample((*chosen.train, *chosen.test)), judged, shown=set(traced.accused))
+        found[by_clock] = clock.findings(_sample(sides), judged, shown=set(traced.accused))
         facts[by_clock] = {"seconds": perf_counter() - began, **clock.facts}
 
     began = perf_counter()
     ahead = {finding.name.partition(":")[2] for finding in found[by_clock] if finding.name not in reasons}
     spared = {*blocked, *ahead, *traced.older}
-    found[numbers] = by_numbers(train, test, kinds, target=project.target, task=project.task, spared=spared)
+    found[numbers] = by_numbers(
+        train, test, kinds, target=project.target, task=project.task, spared=spared, waived=reasons
+    )
     facts[numbers] = {"seconds": perf_counter() - began, "rows": train.height + test.height}
     return Leaks(found, reasons, facts)
 
@@ -201,7 +204,7 @@ class _Clock:
         """
         import polars as pl
 
-        parts = [(rows, moments) for key in keys for rows, moments in [self._part(key)] if rows.height]
+        parts = [(rows, moments) for key in keys for rows, moments in [self._part(key)] if cuts_of(moments)]
         self.facts = {"partitions": ", ".join(keys), "rows": sum(rows.height for rows, _ in parts), "cuts": 0}
         if not parts or not names:
             return []

@@ -12,7 +12,6 @@ from ml_assets.assets.common import (
     counts_of,
     describe,
     in_pieces,
-    ledger,
     registry,
     require_registered,
     span_of,
@@ -28,7 +27,7 @@ from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.tables import LINEAGE, WindowWriter, described, read, replace_rows
 from ml_assets.project import Project
-from ml_assets.registry.ledger import Entry, champion_at
+from ml_assets.registry.ledger import Entry, champion_at, read_entries
 from ml_assets.registry.models import RegistryError, Version
 
 if TYPE_CHECKING:
@@ -56,11 +55,12 @@ def build_predictions(project: Project) -> dg.AssetsDefinition:
         import polars as pl
 
         span = span_of(context, project, lake.lake)
-        entries = ledger(lake.lake).entries(project.name)
-        champions = {start: champion_at(entries, key) for start, key in zip(span.starts, span.keys, strict=True)}
         table, profile = project.table("predictions"), project.table("prediction_profile")
         with lake.lake.transaction(commit_of(context, project, "predictions")) as transaction:
             cursor, source = transaction.cursor, project.table("features")
+            # Under the lock: a promotion made while this waited for it is seen.
+            entries = read_entries(cursor, project.name)
+            champions = {start: champion_at(entries, key) for start, key in zip(span.starts, span.keys, strict=True)}
             counts: dict[datetime, int] = {}
             described(cursor, source)
             served = {number for number in champions.values() if number is not None}
@@ -117,10 +117,10 @@ def scored_by(
     Raises:
         RegistryError: if neither a champion nor any that was promoted after it can score, saying the way out.
     """
-    promoted = sorted({entry.version for entry in entries if entry.kind == "promoted"})
+    promoted = [entry.version for entry in entries if entry.kind == "promoted"]
     found = {}
     for champion in sorted(champions):
-        later = [registry().version(project.name, number) for number in promoted if number >= champion]
+        later = [registry().version(project.name, number) for number in promoted[promoted.index(champion) :]]
         able = [version for version in later if not unfit(version.features, returned)]
         if not able:
             raise RegistryError(

@@ -11,7 +11,7 @@ import dagster as dg
 from ml_assets.assets.common import commit_of, data_origin, ledger, registration, registry, require_registered, spec
 from ml_assets.assets.publishing import publish
 from ml_assets.assets.rows import learnt_from, read_partitions, rows_held_out, training_rows
-from ml_assets.core.evaluation import SIGNIFICANCE, Comparison, check_gate, compare
+from ml_assets.core.evaluation import SIGNIFICANCE, Comparison, check_gate, compare, compared_by
 from ml_assets.core.tasks import align, as_actual, title_of
 from ml_assets.core.training import unfit
 from ml_assets.lake.connection import Lake
@@ -199,10 +199,13 @@ def _against(project: Project, lake: Lake, version: Version, champion: int) -> t
     incumbent = registry().version(project.name, champion)
     if why := _incomparable(version, incumbent):
         return True, why, None
-    rows = rows_held_out(project, training_rows(lake, project, version.training_set), version.training_set)
+    rows = training_rows(lake, project, version.training_set)
+    # Asked of all rows: one that is not there would count as corrected, and its place as seen.
+    rows = rows.with_columns(learnt_from(lake, project, incumbent, rows).alias("_seen"))
+    rows = rows_held_out(project, rows, version.training_set)
     # What the incumbent says of rows older than its own would be hindsight.
     rows = rows.filter(rows["_partition"] >= project.start_of(incumbent.training_set.train[-1]))
-    rows = rows.filter(~learnt_from(lake, project, incumbent, rows))
+    rows = rows.filter(~rows["_seen"])
     if not rows.height:
         return False, f"there are no rows that neither it nor version {champion} has learnt from", None
     result = _compare(project, version, incumbent, rows)
@@ -245,9 +248,10 @@ def _compare(project: Project, version: Version, incumbent: Version, rows: "pl.D
         found = registry().predict(one, rows)
         return align(found, one.classes, classes) if one.task == "multiclass" else found
 
+    actual = as_actual(rows[project.target], version.task, classes)
     return compare(
-        project.watched,
-        as_actual(rows[project.target], version.task, classes),
+        compared_by(project.watched, actual),
+        actual,
         predicted(version),
         predicted(incumbent),
         partitions=rows["_partition"].to_physical().to_numpy(),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -11,6 +13,7 @@ import dagster as dg
 from ml_assets.assets.common import registry
 from ml_assets.assets.rows import sides
 from ml_assets.assets.showing import as_pictures
+from ml_assets.core.evaluation import compared_by
 from ml_assets.core.pictures import search_picture
 from ml_assets.core.search import Attempt, Outcome, Plan, Progress, Trial, search
 from ml_assets.core.splitting import folds
@@ -103,9 +106,12 @@ def find_parameters(
     side = sides(project, rows, training_set)
     rows, side = rows.filter(side.is_in(["train", "validation"])), side.filter(side.is_in(["train", "validation"]))
     _, wanted = learnable(rows, recipe.kinds, project.target, task=project.task, classes=recipe.classes)
+    if recipe.task == "regression":
+        plan = replace(plan, metric=compared_by(plan.metric, wanted))
     parts = _folds(project, rows, side, training_set, wanted)
     journal = Journal(registry().folder / project.name / "searches" / _key(plan, recipe, training_set, parts))
-    known = {(one["trial"], one["fold"]): Attempt(**one) for one in journal.lines()}
+    # What failed is tried again: memory or a disk that was full may not be any more.
+    known = {(one["trial"], one["fold"]): Attempt(**one) for one in journal.lines() if not one["failed"]}
     if known:
         say(f"going on with a search of which {len(known)} fits are done")
 
@@ -173,7 +179,13 @@ def _key(plan: Plan, recipe: Recipe, training_set: TrainingSet, parts: Sequence[
         declared["trials"] = plan.draws
     cut = digest(*(",".join(map(str, places)) for part in parts for places in part))
     content = [declared, asdict(recipe), training_set.content_hash, cut, packages(recipe.estimator)]
-    return digest(json.dumps(content, sort_keys=True, default=str))[:32]
+    # Not sorted: trials are numbered in the order in which the space is written.
+    return digest(json.dumps(content, default=str), _proposer(plan))[:32]
+
+
+def _proposer(plan: Plan) -> str:
+    """What chooses the parameters of a trial by its number, where that is not ours."""
+    return version("optuna") if plan.kind == "bayesian" and find_spec("optuna") else ""
 
 
 def _value(trial: Trial) -> str:

@@ -184,6 +184,11 @@ def measure(task: Task, actual: Values, predicted: Values) -> dict[str, float]:
     return by_task[task](actual, predicted)
 
 
+def compared_by(metric: str, *actual: Values) -> str:
+    """The metric by which models are compared on some rows: MAE in place of MAPE where an actual value is zero."""
+    return "mae" if metric == "mape" and any((values == 0).any() for values in actual) else metric
+
+
 def row_losses(metric: str, actual: Values, predicted: Values) -> Values:
     """The loss of each row whose mean is the metric (for `rmse`: whose mean is its square), shape (n,).
 

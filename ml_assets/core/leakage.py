@@ -164,6 +164,7 @@ def by_numbers(
     target: str,
     task: Task,
     spared: Collection[str] = (),
+    waived: Collection[str] = (),
 ) -> list[Finding]:
     """What the rows show: a feature that alone tells the target or names rows, rows on both sides of the split.
 
@@ -174,6 +175,7 @@ def by_numbers(
         target: its name.
         task: what it is predicted as.
         spared: features that need not be looked at one by one: they are accused already, or hold older targets.
+        waived: names of findings that block nothing: what names rows may tell the target too.
     """
     train, test = (rows.filter(rows[target].is_not_null()) for rows in (train, test))
     learnt, judged = _some(train), _some(test)
@@ -184,7 +186,9 @@ def by_numbers(
         if kind in {"number", "category"} and (words := _as_identifier(train[name], kind)):
             remedy = "leave it out: what is true of one row is learnt by heart and true of no new one"
             findings.append(Finding(f"identifier:{name}", f"the feature {name} {words}", remedy))
-        elif words := tells_all(learnt[name], learnt[target], judged[name], judged[target], task):
+            if findings[-1].name not in waived:
+                continue
+        if words := tells_all(learnt[name], learnt[target], judged[name], judged[target], task):
             remedy = "find out where its values come from; leave it out if they are not known before the target"
             findings.append(Finding(f"alone:{name}", f"the feature {name} alone {words}", remedy))
     return findings + _on_both_sides(train, test, [*kinds, target])
@@ -237,7 +241,9 @@ def as_codes(values: pl.Series) -> Values:
         values = values.cast(pl.String).rank("dense")
     elif values.dtype.is_temporal():
         values = values.cast(pl.Datetime("us")).dt.epoch("s")
-    return values.cast(pl.Float64).to_numpy()
+    codes = values.cast(pl.Float64)
+    # As in training: what is infinite is missing.
+    return codes.set(codes.is_infinite().fill_null(value=False), None).to_numpy()
 
 
 def told_by_tree(task: Task, learnt: Values, told: Values, asked: Values, actual: Values) -> float:
@@ -264,7 +270,9 @@ def told_by_tree(task: Task, learnt: Values, told: Values, asked: Values, actual
             return 0.0
         return float(DecisionTreeRegressor(**options).fit(first, told).score(then, actual))
     labels, times = np.unique(actual, return_counts=True)
-    if len(labels) < 2 or len(np.unique(told)) < 2 or times.min() < FEWEST_OF_A_LABEL:  # noqa: PLR2004 - two to tell apart
+    # A rare label tells nothing by itself, and must not keep the others from telling.
+    labels = labels[times >= FEWEST_OF_A_LABEL]
+    if len(labels) < 2 or len(np.unique(told)) < 2:  # noqa: PLR2004 - two to tell apart
         return 0.0
     said = DecisionTreeClassifier(**options, class_weight="balanced").fit(first, told).predict(then)
     return float(recall_score(actual, said, average="macro", labels=labels, zero_division=0))

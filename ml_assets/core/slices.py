@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # A number with more distinct values than this is cut at its quartiles.
 MOST_VALUES = 12
+# Units of the bootstrap (rows, or whole partitions) that a slice must lie in to be called worse.
+FEWEST_UNITS = 5
 MOST_CANDIDATES = 500
 QUARTILES = (0.25, 0.5, 0.75)
 
@@ -117,7 +119,7 @@ def find_worse(slices: Sequence[Slice], losses: Values, resamples: Resamples) ->
     import numpy as np  # noqa: PLC0415
     from scipy import stats  # noqa: PLC0415
 
-    looked_at = [one for one in slices if 1 < one.rows.sum() < len(losses)][:MOST_CANDIDATES]
+    looked_at = [one for one in slices if 1 < one.rows.sum() < len(losses)]
     if not looked_at or resamples.units < 2:  # noqa: PLR2004 - a variance needs two
         return []
     unit, units = resamples.unit, resamples.units
@@ -131,9 +133,11 @@ def find_worse(slices: Sequence[Slice], losses: Values, resamples: Resamples) ->
     loss = np.array([losses[one.rows].mean() for one in looked_at])
     rest = np.array([losses[~one.rows].mean() for one in looked_at])
     error = np.nanstd(drawn_in - drawn_out, axis=0)
-    freedom = [min(int(one.rows.sum()), resamples.units) - 1 for one in looked_at]
+    # By the units that it lies in: a slice in one of them has no spread of its own, and one in few tells too little.
+    freedom = (rows > 0).sum(axis=0) - 1
+    known = (error > 0) & (freedom >= FEWEST_UNITS - 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        p_values = holm(np.where(error > 0, stats.t.sf((loss - rest) / error, freedom), 1.0))
+        p_values = holm(np.where(known, stats.t.sf((loss - rest) / error, np.maximum(freedom, 1)), 1.0))
     order = np.argsort(-loss, kind="stable")
     return [
         Worse(looked_at[each], float(loss[each]), float(rest[each]), float(p_values[each]))

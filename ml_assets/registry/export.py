@@ -82,10 +82,18 @@ def export(registry: Registry, version: Version, rows: pl.DataFrame) -> Exported
     if not is_installed():
         raise ExportRefusedError("ONNX needs skl2onnx and onnxruntime. Remedy: pip install 'ml-assets[onnx]'")
     model = registry.load(version)
-    content = _convert(model, version)
     tried = _with_hard_cases(rows.gather_every(max(1, rows.height // ROWS)), version.features)
     wanted = predict(model, tried, version.features, version.task)
-    found = predict_onnx(content, version, tried)
+    try:
+        content = _convert(model, version)
+        found = predict_onnx(content, version, tried)
+    except ExportRefusedError:
+        raise
+    except Exception as error:
+        # Preprocessing of one's own, or a graph that does not run: the libraries raise of many types.
+        said = str(error).strip().splitlines()[:1]
+        what = f"{type(error).__name__}: {said[0] if said else ''}"
+        raise ExportRefusedError(f"{version.project}@{version.number} cannot be exported: {what}") from error
     return _agreed(content, version, tried, wanted=wanted, found=found)
 
 

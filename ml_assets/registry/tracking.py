@@ -88,8 +88,9 @@ def _log(registry: Registry, version: Version, address: str, experiment: str, st
     else:
         moment = round(datetime.fromisoformat(version.created_at).timestamp() * 1000)
         run = client.create_run(place, start_time=moment, tags=tags, run_name=name).info.run_id
-        for key, text in _parameters(version).items():
-            client.log_param(run, key, text)
+    # Again where it is known: the server may have died in between, and the same value twice is no error.
+    for key, text in _parameters(version).items():
+        client.log_param(run, key, text)
     for key, value in _metrics(registry, version).items():
         client.log_metric(run, key, value, step=version.number)
     for file in FILES:

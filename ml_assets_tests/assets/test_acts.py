@@ -15,6 +15,7 @@ from ml_assets.assets import promotion
 from ml_assets.assets.acts import ActError, Person, approve, decline, promote, roll_back
 from ml_assets.lake.connection import Commit
 from ml_assets.lake.resource import shared_lake
+from ml_assets.lives import parse_moment
 from ml_assets.registry.audit import verify
 from ml_assets.registry.ledger import LEDGER, champion_at, current_champion, stages
 from ml_assets.registry.models import RegistryError
@@ -388,6 +389,14 @@ def test_the_commands_tell_the_versions_and_act_on_them(careful: Market, command
     assert (audited.exit_code, len(json.loads(audited.output)["findings"])) == (1, 1)
     assert "name the version" in str(command("models", "promote", NAME, "--why", "again").exception)
     assert "number of a version after @" in str(command("models", "show", f"{NAME}@x").exception)
+
+
+def test_a_day_is_a_whole_day_however_it_is_written() -> None:
+    for text in ("2024-05-03", "20240503", "2024-W18-5"):
+        start, end = parse_moment(text)
+        assert (start.isoformat(), (end - start).days) == ("2024-05-03T00:00:00+00:00", 1)
+    start, end = parse_moment("2024-05-03T14:30")
+    assert start == end
 
 
 def test_what_served_is_told_for_the_days_own_rows_and_by_the_clock(

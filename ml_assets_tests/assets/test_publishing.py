@@ -160,10 +160,23 @@ def test_without_a_declaration_or_an_address_it_says_what_to_do(
         log(tracked, 1)
 
 
-def test_an_export_that_is_refused_does_not_undo_the_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def broken(*_: object) -> bytes:
+    raise AttributeError("'Pipeline' object has no attribute 'transformers_'")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("TOLERANCE", -1.0, "flats@1: the ONNX model disagrees on"),
+        ("_convert", broken, "flats@1 cannot be exported: AttributeError: 'Pipeline' object has no"),
+    ],
+)
+def test_an_export_that_is_refused_does_not_undo_the_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: object, said: str
+) -> None:
     from ml_assets.registry import export
 
-    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    monkeypatch.setattr(export, name, value)
     market = open_market(tmp_path)
     for month in MONTHS:
         market.write(month, sales(month))
@@ -171,7 +184,7 @@ def test_an_export_that_is_refused_does_not_undo_the_verdict(tmp_path: Path, mon
     market.retrain()
 
     assert [entry.version for entry in market.ledger("promoted")] == [1]
-    assert "flats@1: the ONNX model disagrees on" in market.metadata("champion")["onnx"]
+    assert said in market.metadata("champion")["onnx"]
     record = json.loads(market.registry.path(market.registry.version(NAME, 1), "version.json").read_text())
     assert record["number"] == 1
     assert not market.registry.path(market.registry.version(NAME, 1), "model.onnx").exists()

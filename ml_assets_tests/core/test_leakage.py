@@ -286,3 +286,35 @@ def test_few_rows_prove_nothing() -> None:
     train, test = table(1, 20), table(2, 20)
 
     assert found_in(train.with_columns(copy="price"), test.with_columns(copy="price")) == []
+
+
+def placed(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(pl.lit("f.csv").alias("_source"), pl.int_range(pl.len()).alias("_row"))
+
+
+def test_a_rare_label_hides_no_copy_of_the_others() -> None:
+    labels = ["a", "b"] * 200 + ["c", "c"]
+    rows = placed(pl.DataFrame({"copy": labels, "label": labels}))
+    named = [one.name for one in by_numbers(rows, rows, {"copy": "category"}, target="label", task="multiclass")]
+    assert "alone:copy" in named
+
+
+def test_an_infinite_value_counts_as_missing() -> None:
+    made = random.Random(0)
+    values = [made.random() for _ in range(300)]
+    rows = placed(pl.DataFrame({"x": [float("inf"), *values], "y": [1.0, *(made.random() for _ in range(300))]}))
+    assert by_numbers(rows[:200], rows[200:], {"x": "number"}, target="y", task="regression") == []
+    assert by_numbers(rows[200:], rows[:200], {"x": "number"}, target="y", task="regression") == []
+
+
+def test_what_is_waived_as_an_identifier_may_still_tell_the_target() -> None:
+    made = random.Random(0)
+    rank = list(range(600))
+    rows = placed(pl.DataFrame({"rank": rank, "price": [1000 + 5 * each + made.random() for each in rank]}))
+    train, test = rows.with_row_index().filter(pl.col("index") % 3 > 0), rows.filter(pl.Series(rank) % 3 == 0)
+
+    def found(*waived: str) -> list[str]:
+        kinds = {"rank": "number"}
+        return [one.name for one in by_numbers(train, test, kinds, target="price", task="regression", waived=waived)]
+
+    assert "alone:rank" in found("identifier:rank")

@@ -114,3 +114,13 @@ def test_nothing_is_found_without_rows_to_compare() -> None:
 
     assert find_worse(everything, np.array([1.0, 2.0, 3.0]), resample(3)) == []
     assert find_worse([], np.array([1.0]), resample(1)) == []
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5])
+def test_a_slice_that_lies_in_few_clusters_is_not_called_worse_for_what_its_day_was(spread: float) -> None:
+    made = np.random.default_rng(3)
+    days = np.repeat(np.arange(20), 100)
+    losses = made.normal(size=20)[days] + spread * made.normal(size=2000) + 5
+    found = slices_of(pl.Series("day", [f"day {each}" for each in days]))
+
+    assert find_worse(found, losses, resample(2000, clusters=days, draws=300, seed=1)) == []

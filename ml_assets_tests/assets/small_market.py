@@ -254,3 +254,9 @@ def open_market(
     shared_lake.cache_clear()
     with market.settings(), without_warnings_of_dagster_itself():
         return replace(market, defs=build_definitions(project))
+
+
+def counts(market: Market, table: str) -> dict[str, int]:
+    """Rows of a table by partition, in order."""
+    rows = market.table(table).group_by("_partition").len()
+    return {market.project.key_of(start): count for start, count in sorted(rows.iter_rows())}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_market import COLUMNS, PREPARING, Market, open_market, sales
+from small_market import PREPARING, Market, counts, open_market, sales
 
 from ml_assets.assets.blocks import judged_otherwise
 from ml_assets.assets.common import register_blocks
@@ -18,7 +17,7 @@ from ml_assets.assets.source import changes, in_question
 from ml_assets.history import catch_up
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from ml_assets.project import Project
@@ -32,19 +31,6 @@ Raw = tuple[datetime, str, int, str]
 
 def open_blocks(folder: Path) -> Market:
     return open_market(folder, features=WITHOUT_TIME, source=FILE, partitions=BLOCKS)
-
-
-def write_one(market: Market, rows: Sequence[Mapping[str, str]]) -> None:
-    """All rows in one file."""
-    with (market.folder / "data" / "sales" / "all.csv").open("w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def counts(market: Market, table: str) -> dict[str, int]:
-    rows = market.table(table).group_by("_partition").len()
-    return {market.project.key_of(start): count for start, count in sorted(rows.iter_rows())}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +59,7 @@ def fill(connection: duckdb.DuckDBPyConnection, **rows: Collection[Raw]) -> None
 
 def test_a_row_of_an_older_block_is_a_duplicate_in_a_newer_one(tmp_path: Path) -> None:
     market = open_blocks(tmp_path)
-    write_one(market, [*sales("2024-01", rows=25), *sales("2024-01", rows=30)])
+    market.write("all", [*sales("2024-01", rows=25), *sales("2024-01", rows=30)])
     keys = ["block-000001", "block-000002", "block-000003"]
     register_blocks(market.instance, market.project, keys)
 
@@ -91,12 +77,12 @@ def test_newer_blocks_are_told_and_judged_again_after_an_older_one_has_changed(t
     keys = ["block-000001", "block-000002", "block-000003"]
     # Once the first is corrected the third repeats ten of its rows, and no longer the one that it then lost.
     third = [*first[:1], *sales("2024-03", rows=24)]
-    write_one(market, [*first, *second, *third])
+    market.write("all", [*first, *second, *third])
     register_blocks(market.instance, market.project, keys)
     market.materialize(PREPARING, keys[0], keys[-1])
     assert counts(market, "features") == {keys[0]: 25, keys[1]: 25, keys[2]: 24}
     assert "newer_blocks_in_question" not in market.metadata("validated", keys[0])
-    write_one(market, [*third[1:11], *first[10:], *second, *third])
+    market.write("all", [*third[1:11], *first[10:], *second, *third])
 
     market.materialize(PREPARING, keys[0])
 
@@ -116,11 +102,11 @@ def test_newer_blocks_are_told_and_judged_again_after_an_older_one_has_changed(t
 def test_catching_up_judges_newer_blocks_in_the_same_breath(tmp_path: Path) -> None:
     market = open_blocks(tmp_path)
     rows = [*sales("2024-01", rows=25), *sales("2024-02", rows=25), *sales("2024-03", rows=25)]
-    write_one(market, rows)
+    market.write("all", rows)
     register_blocks(market.instance, market.project, ["block-000003"])
     market.materialize(PREPARING, "block-000001", "block-000003")
     market.retrain()
-    write_one(market, [*rows[25:35], *rows[10:]])
+    market.write("all", [*rows[25:35], *rows[10:]])
     untouched = market.event("raw", "block-000003")
 
     said: list[str] = []
@@ -168,7 +154,7 @@ def test_in_question_are_exactly_the_rows_that_would_be_judged_otherwise(
 
 def test_nothing_is_in_question_where_nothing_was_validated_or_partitions_are_no_blocks(tmp_path: Path) -> None:
     market = open_blocks(tmp_path)
-    write_one(market, sales("2024-01", rows=30))
+    market.write("all", sales("2024-01", rows=30))
     register_blocks(market.instance, market.project, ["block-000002"])
     market.materialize(("raw",), "block-000001", "block-000002")
     assert in_question(market.project, market.lake) == []

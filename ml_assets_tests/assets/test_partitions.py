@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from typing import TYPE_CHECKING
 
 import pytest
-from small_market import COLUMNS, JUDGING, NAME, PREPARING, Market, open_market, sales
+from small_market import COLUMNS, JUDGING, NAME, PREPARING, counts, open_market, sales
 
 from ml_assets.assets.common import blocks_name, register_blocks
 from ml_assets.assets.source import held_by_source, to_be_read, touched
 from ml_assets.history import catch_up
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 BLOCKS = {"grain": "block", "start": "", "time": "", "rows": 25}
@@ -21,24 +19,11 @@ WITHOUT_TIME = "SELECT _partition, _source, _row, town, area, price FROM validat
 LOCAL = """SELECT month, contract, town, area, price, _partition, _source, _row FROM raw"""
 
 
-def write_one(market: Market, rows: Sequence[Mapping[str, str]]) -> None:
-    """All rows in one file."""
-    with (market.folder / "data" / "sales" / "all.csv").open("w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def counts(market: Market, table: str) -> dict[str, int]:
-    rows = market.table(table).group_by("_partition").len()
-    return {market.project.key_of(start): count for start, count in sorted(rows.iter_rows())}
-
-
 def test_a_file_of_many_months_is_cut_by_its_time_column(tmp_path: Path) -> None:
     market = open_market(tmp_path, source={"files": "sales/all.csv", "time": "month || '-01'"})
     late = [{**row, "nr": f"1{row['nr']}"} for row in sales("2023-12", rows=2)]
     unreadable = [{**sales("2024-01", rows=1)[0], "month": "January", "contract": "x"}]
-    write_one(market, [*sales("2024-02", rows=40), *late, *sales("2024-01", rows=30), *unreadable])
+    market.write("all", [*sales("2024-02", rows=40), *late, *sales("2024-01", rows=30), *unreadable])
 
     market.materialize(PREPARING, "2024-01", "2024-02")
 
@@ -54,7 +39,7 @@ def test_a_file_of_many_months_is_cut_by_its_time_column(tmp_path: Path) -> None
 
 def test_one_partition_of_a_file_of_many_is_read_alone(tmp_path: Path) -> None:
     market = open_market(tmp_path, source={"files": "sales/all.csv", "time": "month || '-01'"})
-    write_one(market, [*sales("2024-01", rows=30), *sales("2024-02", rows=40)])
+    market.write("all", [*sales("2024-01", rows=30), *sales("2024-02", rows=40)])
 
     market.materialize(("raw",), "2024-02")
 
@@ -81,7 +66,7 @@ def test_days_begin_at_midnight_of_their_zone(tmp_path: Path) -> None:
         "2024-11-04T00:30:00Z": "2024-11-03",
     }
     rows = sales("2024-11", rows=len(moments))
-    write_one(market, [{**row, "month": moment} for row, moment in zip(rows, moments, strict=True)])
+    market.write("all", [{**row, "month": moment} for row, moment in zip(rows, moments, strict=True)])
 
     market.materialize(PREPARING, "2024-11-02", "2024-11-04")
 
@@ -99,7 +84,7 @@ def test_a_local_time_that_never_was_is_quarantined(tmp_path: Path) -> None:
     )
     moments = ["2024-03-10T00:10:00", "2024-03-10T01:10:00", "2024-03-10T02:10:00", "2024-03-10T03:10:00"]
     rows = sales("2024-03", rows=len(moments))
-    write_one(market, [{**row, "month": moment} for row, moment in zip(rows, moments, strict=True)])
+    market.write("all", [{**row, "month": moment} for row, moment in zip(rows, moments, strict=True)])
 
     market.project.start_of("2024-03-10-03:00")
     with pytest.raises(ValueError, match="is no key of a hour"):
@@ -117,7 +102,7 @@ def test_rows_without_time_are_cut_in_blocks_and_a_model_is_trained_on_the_older
         partitions=BLOCKS,
         retraining={"cooldown": 0},
     )
-    write_one(market, sales("2024-01", rows=90))
+    market.write("all", sales("2024-01", rows=90))
     with market.settings():
         keys = [market.project.key_of(start) for start in held_by_source(market.project, market.lake)]
     assert keys == ["block-000001", "block-000002", "block-000003", "block-000004"]
@@ -175,12 +160,12 @@ def test_the_order_of_rows_and_their_place_are_no_change(tmp_path: Path) -> None
 def test_rows_that_a_file_of_many_lost_are_gone_after_catching_up(tmp_path: Path) -> None:
     market = open_market(tmp_path, features=WITHOUT_TIME, source={"files": "sales/all.csv"}, partitions=BLOCKS)
     rows = sales("2024-01", rows=75)
-    write_one(market, rows)
+    market.write("all", rows)
     keys = ["block-000001", "block-000002", "block-000003"]
     market.instance.add_dynamic_partitions(blocks_name(market.project), keys)
     market.materialize(PREPARING, keys[0], keys[-1])
     market.retrain()
-    write_one(market, rows[25:])
+    market.write("all", rows[25:])
 
     with market.settings():
         found = to_be_read(market.project, touched(market.project, market.lake))
@@ -202,7 +187,7 @@ def test_padded_headers_are_no_change(tmp_path: Path) -> None:
 
 def test_blocks_are_known_in_their_order_whichever_is_asked_for_first(tmp_path: Path) -> None:
     market = open_market(tmp_path, features=WITHOUT_TIME, source={"files": "sales/all.csv"}, partitions=BLOCKS)
-    write_one(market, sales("2024-01", rows=75))
+    market.write("all", sales("2024-01", rows=75))
     register_blocks(market.instance, market.project, ["block-000002"])
     register_blocks(market.instance, market.project, ["block-000001", "block-000003"])
 
@@ -223,7 +208,7 @@ def test_a_time_with_an_offset_is_that_moment_also_in_an_hour_that_comes_twice(t
     )
     texts = ["2024-11-03T01:30:00-04:00", "2024-11-03T01:30:00-05:00", "2024-11-03T06:30:00Z", "2024-11-03T01:30:00"]
     rows = sales("2024-11", rows=len(texts))
-    write_one(market, [{**row, "month": text} for row, text in zip(rows, texts, strict=True)])
+    market.write("all", [{**row, "month": text} for row, text in zip(rows, texts, strict=True)])
 
     market.materialize(("raw",), "2024-11-03-00:00", "2024-11-03-02:00")
 

@@ -197,6 +197,8 @@ def _against(project: Project, lake: Lake, version: Version, champion: int) -> t
     if champion == version.number:
         raise RegistryError(f"{project.name} version {version.number} already serves")
     incumbent = registry().version(project.name, champion)
+    # A champion whose files were exchanged for worse ones would make any challenger look better.
+    require_registered(ledger(lake).entries(project.name), incumbent)
     if why := _incomparable(version, incumbent):
         return True, why, None
     rows = training_rows(lake, project, version.training_set)

@@ -234,6 +234,14 @@ def test_a_version_whose_files_were_changed_never_takes_over(taken: Market) -> N
     assert current_champion(taken.ledger()) == 2
 
 
+def test_a_champion_whose_record_was_exchanged_is_no_measure_for_a_challenger(careful: Market) -> None:
+    record = careful.registry.folder / NAME / "1" / "version.json"
+    record.write_text(record.read_text().replace('"seed": 7', '"seed": 8'))
+    challenger = careful.registry.version(NAME, 2)
+    with careful.settings(), pytest.raises(RegistryError, match=r"version 1: its version.json is not the one"):
+        promotion.judge(careful.project, careful.lake, challenger, 1)
+
+
 def test_a_version_whose_features_are_no_longer_made_never_takes_over(taken: Market, tmp_path: Path) -> None:
     shutil.copytree(taken.folder / "home", tmp_path / "home")
     market = open_market(tmp_path, features=FEATURES.replace("area, ", ""))

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
+from ml_assets.assets.decision import build_decision
+from ml_assets.assets.drift import build_drift
 from ml_assets.assets.evaluation import build_evaluation
 from ml_assets.assets.exploration import build_exploration
 from ml_assets.assets.features import build_features, build_profile
 from ml_assets.assets.model import build_model
-from ml_assets.assets.monitoring import build_decision, build_drift, build_performance
+from ml_assets.assets.performance import build_performance
 from ml_assets.assets.predictions import build_predictions
 from ml_assets.assets.promotion import build_champion
 from ml_assets.assets.raw import build_raw

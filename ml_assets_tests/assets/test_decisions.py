@@ -9,7 +9,7 @@ import polars as pl
 from small_market import NAME, Market, entry, open_market
 
 from ml_assets.assets.common import Span
-from ml_assets.assets.monitoring import acting_decision, decide
+from ml_assets.assets.decision import acting_decision, decide
 from ml_assets.registry.ledger import Entry, seal
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from ml_assets.assets.features import read_bins
 from ml_assets.assets.predictions import PREDICTION
 from ml_assets.core.drift import Statistic, drift
 from ml_assets.core.lineage import ColumnRef
-from ml_assets.core.profiles import Counts, add_up, from_frame, profile_sql, read_profile
+from ml_assets.core.profiles import Counts, add_up, from_frame
 from ml_assets.lake.connection import Lake
+from ml_assets.lake.profiling import take_profiles
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.tables import read, replace_rows, window_of
 from ml_assets.project import Project
@@ -131,8 +132,7 @@ def reference_of(project: Project, lake: Lake, version: Version) -> dict[str, Co
         again = [one for name, one in now.items() if name in then and one != then[name] and one.kind == then[name].kind]
         if again:
             rows = window_of(project.table("features"), window, snapshot)
-            result = read_profile(again, cursor.execute(profile_sql(again, rows)).fetchall())
-            counts |= add_up(one for columns in result.values() for one in columns)
+            counts |= add_up(one for columns in take_profiles(cursor, again, rows).values() for one in columns)
     reference = version.reference
     counts[PREDICTION] = Counts(PREDICTION, "number", 0, reference["total"], reference["bins"])
     return counts

@@ -28,11 +28,11 @@ from ml_assets.core.profiles import (
     choose_bins,
     from_frame,
     has_left,
-    profile_sql,
-    read_profile,
+    with_derived,
 )
 from ml_assets.core.training import feature_kinds
 from ml_assets.lake.connection import Transaction, create_schema, table_exists
+from ml_assets.lake.profiling import take_profiles
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sql import Window
 from ml_assets.lake.tables import LINEAGE, WindowWriter, described, read, replace_rows, window_of
@@ -183,13 +183,14 @@ def count_in_bins(
     cursor, features = transaction.cursor, project.table("features")
     kinds = current_kinds(cursor, project)
     kinds[project.target] = "number" if project.task == "regression" else "category"
+    kinds = with_derived(kinds)
     kept = read_bins(cursor, project)
     # Of a column that has another type now, nothing that was counted says anything.
     changed = [name for name, kind in kinds.items() if name in kept and kept[name].kind != kind]
     bins = _fixed(transaction, project, kinds, {name: one for name, one in kept.items() if name not in changed})
 
     def profiles(within: Window | None) -> dict[datetime, list[Counts]]:
-        return read_profile(bins, transaction.rows(profile_sql(bins, window_of(features, within))))
+        return take_profiles(cursor, bins, window_of(features, within))
 
     if not changed:
         found = profiles(window)

@@ -1,0 +1,65 @@
+"""Profiles of tables in the lake: every column is read once, in batches, so that memory does not grow with the rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ml_assets.core.profiles import NumberCounter, categories_sql, numbers_sql, read_categories
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import duckdb
+
+    from ml_assets.core.profiles import ColumnBins, Counts
+
+BATCH = 1 << 17
+
+
+def take_profiles(
+    cursor: duckdb.DuckDBPyConnection, bins: Sequence[ColumnBins], source: str
+) -> dict[datetime, list[Counts]]:
+    """The profile of each partition.
+
+    Args:
+        cursor: where the source is read.
+        bins: how each column is counted.
+        source: SQL that yields the rows, with `_partition`.
+
+    Returns:
+        Start of a partition → the counts of its columns, in the order of `bins`; nothing for a partition without rows.
+    """
+    found = {column.name: counts for column, counts in _numbers(cursor, bins, source)}
+    for column in bins:
+        if not column.is_number:
+            found[column.name] = read_categories(column, cursor.execute(categories_sql(column, source)).fetchall())
+    starts = sorted({start for counts in found.values() for start in counts})
+    return {start: [found[column.name][start] for column in bins] for start in starts}
+
+
+def _numbers(
+    cursor: duckdb.DuckDBPyConnection, bins: Sequence[ColumnBins], source: str
+) -> list[tuple[ColumnBins, dict[datetime, Counts]]]:
+    import numpy as np  # noqa: PLC0415
+    import polars as pl
+
+    statement = numbers_sql(bins, source)
+    if statement is None:
+        return []
+    counters = [NumberCounter(column) for column in bins if column.is_number]
+    for batch in cursor.execute(statement).to_arrow_reader(BATCH):
+        if not batch.num_rows:
+            continue
+        partitions = batch.column(0).to_numpy(zero_copy_only=False)
+        # Rows of one partition lie together as a rule; where they do not, they are brought together.
+        order = None
+        if (partitions[1:] < partitions[:-1]).any():
+            order = np.argsort(partitions, kind="stable")
+            partitions = partitions[order]
+        starts = np.flatnonzero(np.concatenate([[True], partitions[1:] != partitions[:-1]]))
+        keys = pl.Series(partitions[starts]).to_list()
+        for position, counter in enumerate(counters, start=1):
+            values = batch.column(position).to_numpy(zero_copy_only=False)
+            counter.add(values if order is None else values[order], keys, starts)
+    return [(counter.column, counter.counts()) for counter in counters]

@@ -25,6 +25,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ml_assets.core.profiles import DERIVED
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -49,6 +51,7 @@ LEAST_EXPECTED = 5.0
 # A season is believed where chance would show it in fewer than so many columns.
 SEASON_LEVEL = 0.001
 CYCLES = 3
+GROWTH = 1.1
 
 # How a column's share of the budget is split: shifts are what happens most.
 WEIGHTS = {
@@ -180,6 +183,9 @@ def calibrate(reference: Sequence[Place], history: Sequence[Place], *, budget: f
     import numpy as np  # noqa: PLC0415
 
     names = sorted({name for one in reference for name in one.profile})
+    if len(history) < LEAST_HISTORY:
+        # Words of one row come together: theory does not know how often.
+        names = [name for name in names if not name.endswith(DERIVED["words"])]
     found = {name: _watched(name, reference, history, period) for name in names}
     columns = {name: one for name, one in found.items() if one is not None}
     surprises: tuple[float, ...] = ()
@@ -208,13 +214,49 @@ def judge(watch: Watch, place: Place) -> list[Surprise]:
             continue
         weights = _log_weights(column, len(watch.columns))
         pool = column.pools.get(place.position % column.period, column.pools[-1])
-        rows = _in_order(column.bins, [counts])
+        rows = _in_order(column.kind, column.bins, [counts])
         tests = _tests(column, pool, rows, np.array([float(counts.missing)]), np.array([_unknown(column, counts)]))
         found += [
             Surprise(name, component, float(value[0]), float(log_p[0]), limit + weights[component])
             for component, (value, log_p) in tests.items()
         ]
     return sorted(found, key=lambda one: one.log_p - one.threshold)
+
+
+class Watched:
+    """A watch that goes on learning: what raised no alarm is history for what comes later.
+
+    Args:
+        reference: the partitions that the champion learnt from.
+        history: partitions that are as they should be, in order.
+        budget: false alarms in a partition that are accepted.
+        period: partitions of a season.
+    """
+
+    def __init__(self, reference: Sequence[Place], history: Sequence[Place], *, budget: float, period: int = 1) -> None:
+        self._reference, self._history = reference, list(history)
+        self._budget, self._period = budget, period
+        self.watch = calibrate(reference, history, budget=budget, period=period)
+
+    def see(self, place: Place, *, is_known: bool = False) -> list[Surprise]:
+        """Judge a partition; learn from it if it raises no alarm and is not among the history already.
+
+        Calibrated again each time that history has grown by a tenth.
+        """
+        if len(self._history) > GROWTH * max(self.watch.history, 1):
+            self.watch = calibrate(self._reference, self._history, budget=self._budget, period=self._period)
+        found = judge(self.watch, place)
+        if not is_known and not any(one.alarm for one in found):
+            self._history.append(place)
+        return found
+
+
+def told_of(watch: Watch) -> str:
+    """The budget beside the rate that was achieved, in one sentence."""
+    budget = f"budget: one false alarm in {1 / watch.budget:.4g} partitions; "
+    if watch.achieved is None:
+        return f"{budget}thresholds are those of theory, with {watch.history} partitions of history"
+    return f"{budget}on {watch.history} partitions of history {watch.achieved * watch.history:.0f} alarms"
 
 
 def _log_weights(column: _Watched, columns: int) -> dict[str, float]:
@@ -225,13 +267,23 @@ def _log_weights(column: _Watched, columns: int) -> dict[str, float]:
     return {name: math.log(share / sum(shares.values()) / columns) for name, share in shares.items()}
 
 
-def _in_order(bins: Sequence[str], rows: Sequence[Counts]) -> Floats:
+def _in_order(kind: str, bins: Sequence[str], rows: Sequence[Counts]) -> Floats:
+    """Rows per bin, shape (profiles, bins); numbers above all of the reference lie in the last bin."""
     import numpy as np  # noqa: PLC0415
 
-    return np.array([[one.bins.get(name, 0) for name in bins] for one in rows], dtype=float).reshape(-1, len(bins))
+    if kind == "category":
+        return np.array([[one.bins.get(name, 0) for name in bins] for one in rows], dtype=float).reshape(-1, len(bins))
+    found = np.zeros((len(rows), len(bins)))
+    for index, one in enumerate(rows):
+        for name, count in one.bins.items():
+            found[index, min(int(name), len(bins) - 1)] += count
+    return found
 
 
 def _unknown(column: _Watched, counts: Counts) -> float:
+    """Rows in categories that the reference has not."""
+    if column.kind == "number":
+        return 0.0
     known = set(column.bins)
     return float(sum(rows for name, rows in counts.bins.items() if name not in known))
 
@@ -243,8 +295,9 @@ def _watched(name: str, reference: Sequence[Place], history: Sequence[Place], pe
     held = [one for one in reference if name in one.profile]
     known = {bin_name for one in held for bin_name in one.profile[name].bins}
     kind = "number" if held[0].profile[name].kind == "number" else "category"
-    bins = [str(index) for index in range(max(map(int, known), default=-1) + 1)] if kind == "number" else sorted(known)
-    counts = _in_order(bins, [one.profile[name] for one in held])
+    # One more than the reference fills, for what lies above.
+    bins = [str(index) for index in range(max(map(int, known), default=-1) + 2)] if kind == "number" else sorted(known)
+    counts = _in_order(kind, bins, [one.profile[name] for one in held])
     missing = np.array([float(one.profile[name].missing) for one in held])
     if not (counts.sum() + missing.sum()):
         return None
@@ -253,7 +306,7 @@ def _watched(name: str, reference: Sequence[Place], history: Sequence[Place], pe
     column = _Watched(kind, bins, scores, 1, {-1: _Pool(counts.sum(axis=0), float(missing.sum()), len(held))}, {})
     if len(past) < LEAST_HISTORY:
         return column
-    old = _in_order(bins, [one.profile[name] for one in past])
+    old = _in_order(kind, bins, [one.profile[name] for one in past])
     old_missing = np.array([float(one.profile[name].missing) for one in past])
     positions = np.array([one.position for one in past])
     season = _has_season(column, old, positions % period) if period > 1 and len(past) >= CYCLES * period else False
@@ -451,12 +504,9 @@ def _tests(
             statistics[index], log_ps[index] = statistic / df, _f_test(statistic, df, between * size, freedom)
     found["shape"] = statistics, log_ps
     everything = n + unknown + missing
-    found["missing"] = (
-        missing / np.maximum(everything, 1),
-        _rate_test(
-            missing, everything, pool.missing, m + pool.missing, column.between.get("missing", (0.0, 1.0)), share
-        ),
-    )
+    between, freedom = column.between.get("missing", (0.0, 1.0))
+    log_ps = _rate_test(missing, everything, pool.missing, m + pool.missing, (between * share, freedom))
+    found["missing"] = missing / np.maximum(everything, 1), log_ps
     if column.kind == "category":
         once = float((pool.counts == 1).sum())
         values = unknown / np.maximum(everything, 1)
@@ -520,7 +570,7 @@ def _crossed(name: str, column: _Watched, history: Sequence[Place]) -> dict[str,
         return result
     past = [one for one, is_held in zip(history, held, strict=True) if is_held]
     counts = [one.profile[name] for one in past]
-    rows, missing = _in_order(column.bins, counts), np.array([float(one.missing) for one in counts])
+    rows, missing = _in_order(column.kind, column.bins, counts), np.array([float(one.missing) for one in counts])
     unknown = np.array([_unknown(column, one) for one in counts])
     phases = np.array([one.position for one in past]) % column.period
     blocks = np.arange(places.size) * BLOCKS // places.size

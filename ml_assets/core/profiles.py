@@ -132,8 +132,8 @@ def choose_bins(rows: pl.DataFrame, kinds: Mapping[str, str]) -> list[ColumnBins
         kinds: column → `number`, `category`, `date` or `text`.
 
     Returns:
-        One for each column, three for a text: its length, tokens and words. A number has up to 100 bins at its quantiles,
-        or at its values where those are fewer.
+        One for each column, three for a text: its length, tokens and words. A number has up to 100 bins at its
+        quantiles, or at its values where those are fewer.
     """
     import polars as pl
 
@@ -149,8 +149,8 @@ def choose_bins(rows: pl.DataFrame, kinds: Mapping[str, str]) -> list[ColumnBins
         values = rows[name.removesuffix(DERIVED.get(kind, ""))].drop_nulls()
         if kind == "words":
             words = values.str.to_lowercase().str.extract_all(WORD).list.unique().explode().drop_nulls()
-            known = words.alias("value").value_counts(name="rows").sort("rows", "value", descending=[True, False])
-            chosen.append(ColumnBins(name, kind, categories=tuple(known["value"].head(CATEGORIES).to_list())))
+            counts = words.alias("value").value_counts(name="rows").sort("rows", "value", descending=[True, False])
+            chosen.append(ColumnBins(name, kind, categories=tuple(counts["value"].head(CATEGORIES).to_list())))
         elif kind != "category":
             numbers = numbers_of(values, kind)
             chosen.append(ColumnBins(name, kind, edges=_edges(numbers.filter(numbers.is_finite()).to_numpy())))

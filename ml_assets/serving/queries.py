@@ -36,7 +36,6 @@ class Partition:
         hindsight: whether it is older than all that that version has learnt from, or the version stands in for an older
             one whose feature is gone: its error is not counted either.
         alarms: columns whose drift alarms, or None where drift has not been measured.
-        can_alarm: whether there are rows enough for drift to alarm.
         error: the watched error, or None where there is none.
         decision: the decision on it: the live one, which may act, else the newest; or None.
     """
@@ -50,7 +49,6 @@ class Partition:
     in_sample: bool
     hindsight: bool
     alarms: tuple[str, ...] | None
-    can_alarm: bool
     error: float | None
     decision: Entry | None
 
@@ -128,13 +126,14 @@ class State:
 
 @dataclass(frozen=True)
 class Statistic:
-    """One statistic of `drift`; `threshold` is None where it only tells."""
+    """One statistic of `drift`; `p_value` and `alarm_below` are None where it only tells."""
 
     version: int
     column: str
     name: str
     value: float
-    threshold: float | None
+    p_value: float | None
+    alarm_below: float | None
     alarm: bool
 
 
@@ -165,8 +164,9 @@ def read_statistics(
     if cursor is None or "drift" not in _tables(cursor, project):
         return ()
     sql = (
-        f"SELECT version, column_name, statistic, value, threshold, alarm FROM {project.table('drift').path} "
-        "WHERE _partition = ? ORDER BY alarm DESC, column_name, statistic"
+        "SELECT version, column_name, statistic, value, p_value, alarm_below, alarm "
+        f"FROM {project.table('drift').path} WHERE _partition = ? "
+        "ORDER BY alarm DESC, p_value IS NULL, column_name, statistic"
     )
     return tuple(Statistic(*row) for row in cursor.execute(sql, [start]).fetchall())
 
@@ -189,7 +189,7 @@ def _partitions(cursor: duckdb.DuckDBPyConnection, project: Project, entries: li
     validated = grouped("validated", "count(*)")
     quarantine = grouped("quarantine", "count(*)")
     scored = grouped("predictions", "max(version), bool_and(in_sample), bool_and(hindsight)")
-    drifted = grouped("drift", "list_sort(list(DISTINCT column_name) FILTER (alarm)), count(threshold) > 0")
+    drifted = grouped("drift", "list_sort(list(DISTINCT column_name) FILTER (alarm))")
     errors = grouped("performance", "max(value) FILTER (metric = ?)", [project.watched])
     decided = [entry for entry in entries if entry.kind == "decision"]
     decisions = {entry.partition: entry for entry in sorted(decided, key=lambda entry: entry.standing == "live")}
@@ -211,7 +211,6 @@ def _partitions(cursor: duckdb.DuckDBPyConnection, project: Project, entries: li
                 in_sample=in_sample,
                 hindsight=hindsight,
                 alarms=tuple(drift[0] or ()) if drift else None,
-                can_alarm=bool(drift and drift[1]),
                 error=errors.get(start, (None,))[0],
                 decision=decisions.get(key),
             )

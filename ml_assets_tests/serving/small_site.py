@@ -127,12 +127,15 @@ def fill_home(home: Path) -> None:
     )
     drift = pl.DataFrame(
         [
-            # As of a partition with too few rows to alarm.
-            (start, 1, column, "psi", value, None if start == starts[0] else 0.2, value > 0.2)
+            row
             for start in starts
             for column, value in (("area", 0.01), (HOSTILE_COLUMN, 0.5 if start == starts[-1] else 0.1))
+            for row in (
+                (start, 1, column, "shape", value, 1e-4 if value > 0.2 else 0.5, 1e-3, value > 0.2),
+                (start, 1, column, "psi", value, None, None, False),
+            )
         ],
-        schema=["_partition", "version", "column_name", "statistic", "value", "threshold", "alarm"],
+        schema=["_partition", "version", "column_name", "statistic", "value", "p_value", "alarm_below", "alarm"],
         orient="row",
     )
     performance = pl.DataFrame(

@@ -291,16 +291,18 @@ class NumberCounter:
         import numpy as np  # noqa: PLC0415
 
         size = self._edges.size + 1
-        runs = np.repeat(np.arange(len(partitions)), np.diff(starts, append=values.size))
         finite = np.isfinite(values)
-        if finite.all():
-            least = greatest = away = values
-        else:
+        is_whole = bool(finite.all())
+        least = greatest = away = values
+        if not is_whole:
             least, greatest = np.where(finite, values, np.inf), np.where(finite, values, -np.inf)
             away = np.where(finite, values, self._centre)
         bins = self._bins(away)
-        # The last bin of all is for what is missing.
-        bins = np.where(finite, runs * (size + 1) + bins, runs * (size + 1) + size)
+        if not is_whole:
+            # One bin more, for what is missing.
+            bins = np.where(finite, bins, size)
+        if len(partitions) > 1:
+            bins = bins + np.repeat(np.arange(len(partitions)) * (size + 1), np.diff(starts, append=values.size))
         counted = np.bincount(bins, minlength=len(partitions) * (size + 1)).reshape(-1, size + 1)
         with np.errstate(over="ignore", invalid="ignore"):
             away = away - self._centre

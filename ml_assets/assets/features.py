@@ -240,7 +240,9 @@ def _fixed(
     new = {name: kind for name, kind in kinds.items() if name not in kept}
     if not new:
         return [kept[name] for name in kinds]
-    chosen = {bins.name: bins for bins in choose_bins(read(cursor, project.table("features")).select(list(new)), new)}
+    columns = {ColumnBins(name, kind).column for name, kind in new.items()}
+    rows = read(cursor, project.table("features")).select(columns)
+    chosen = {bins.name: bins for bins in choose_bins(rows, new)}
     frame = pl.DataFrame(
         [(bins.name, bins.kind, list(bins.edges), list(bins.categories)) for bins in chosen.values()],
         schema={

@@ -129,11 +129,10 @@ def choose_bins(rows: pl.DataFrame, kinds: Mapping[str, str]) -> list[ColumnBins
 
     Args:
         rows: the first rows that are profiled.
-        kinds: column → `number`, `category`, `date` or `text`.
+        kinds: column → its kind; of a text also what `with_derived` adds.
 
     Returns:
-        One for each column, three for a text: its length, tokens and words. A number has up to 100 bins at its
-        quantiles, or at its values where those are fewer.
+        One for each. A number has up to 100 bins at its quantiles, or at its values where those are fewer.
     """
     import polars as pl
 
@@ -145,7 +144,7 @@ def choose_bins(rows: pl.DataFrame, kinds: Mapping[str, str]) -> list[ColumnBins
         return (values.str.len_chars() if kind == "text" else values).cast(pl.Float64)
 
     chosen = []
-    for name, kind in with_derived(kinds).items():
+    for name, kind in kinds.items():
         values = rows[name.removesuffix(DERIVED.get(kind, ""))].drop_nulls()
         if kind == "words":
             words = values.str.to_lowercase().str.extract_all(WORD).list.unique().explode().drop_nulls()

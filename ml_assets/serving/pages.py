@@ -9,7 +9,7 @@ from ml_assets.lake.origin import origin_warning
 from ml_assets.quarantine import read_quarantine
 from ml_assets.registry.alerts import read_alerts
 from ml_assets.serving.chart import draw, series_of
-from ml_assets.serving.queries import read_state, read_statistics, reading
+from ml_assets.serving.queries import read_causes, read_state, read_statistics, reading
 from ml_assets.serving.reports import Subject, read_subject, render
 from ml_assets.serving.site import Site
 
@@ -80,12 +80,13 @@ def build_pages(site: Site) -> "APIRouter":  # noqa: C901 - a function for each 
         with reading(site.lake) as cursor:
             state = read_state(cursor, site.registry, declared)
             statistics = read_statistics(cursor, declared, start)
+            causes = read_causes(cursor, declared, start)
         measured = [one for one in state.partitions if one.alarms is not None]
         position = next((index for index, one in enumerate(measured) if one.start == start), None)
         if position is None:
             raise _missing(state, partition, "has not been measured for drift")
         return _about(
-            site, state, "drift_partition.html", partition=measured[position], statistics=statistics,
+            site, state, "drift_partition.html", partition=measured[position], statistics=statistics, causes=causes,
             version=next((one for one in state.versions if one.record.number == statistics[0].version), None),
             before=measured[position - 1] if position else None, after=next(iter(measured[position + 1 :]), None),
         )  # fmt: skip

@@ -5,10 +5,12 @@ A page reads in one transaction: what stands on it belongs together, whatever is
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.core.causes import Carrier
 from ml_assets.lake.origin import origin_warning
 from ml_assets.registry.ledger import VERDICTS, Entry, read_entries, stages
 
@@ -137,6 +139,18 @@ class Statistic:
     alarm: bool
 
 
+@dataclass(frozen=True)
+class Moved:
+    """One column that alarms, as in `core.causes.Cause`, and whether what it does is harmful."""
+
+    column: str
+    moved: float
+    effect: float
+    cost: float | None
+    harmful: bool
+    carriers: tuple[Carrier, ...]
+
+
 @contextmanager
 def reading(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection | None]:
     """A read transaction, or None where there is no lake yet: looking at pages does not make one."""
@@ -169,6 +183,18 @@ def read_statistics(
         "ORDER BY alarm DESC, p_value IS NULL, column_name, statistic"
     )
     return tuple(Statistic(*row) for row in cursor.execute(sql, [start]).fetchall())
+
+
+def read_causes(cursor: duckdb.DuckDBPyConnection | None, project: Project, start: datetime) -> tuple[Moved, ...]:
+    """What an alarm's columns do to the predictions of a partition, the most harmful first; empty without alarms."""
+    if cursor is None or "causes" not in _tables(cursor, project):
+        return ()
+    sql = (
+        "SELECT column_name, moved, effect, cost, harmful, carriers "
+        f"FROM {project.table('causes').path} WHERE _partition = ? ORDER BY effect DESC, column_name"
+    )
+    rows = cursor.execute(sql, [start]).fetchall()
+    return tuple(Moved(*row[:5], tuple(Carrier(**one) for one in json.loads(row[5]))) for row in rows)
 
 
 def _tables(cursor: duckdb.DuckDBPyConnection, project: Project) -> set[str]:

@@ -97,6 +97,15 @@ def test_a_statistic_says_how_rare_it_is_and_from_where_it_alarms(client: Browse
     assert text.index("alarm area") > 0, "alarms come first"
 
 
+def test_an_alarm_says_why_and_which_rows_carry_it(client: Browser) -> None:
+    page = client.get("/projects/houses/drift/2024-04").text
+    assert "25 % of a typical error +0.01 town &lt;b&gt;west&lt;/b&gt;: 70 % of it with 20 % of the rows" in text_of(
+        page
+    )
+    assert "<b>west</b>" not in page, "escaped"
+    assert "Why" not in text_of(client.get("/projects/houses/drift/2024-03").text)
+
+
 def test_a_partition_older_than_what_its_version_learnt_from_is_hindsight(
     client: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:

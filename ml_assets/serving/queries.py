@@ -194,7 +194,10 @@ def read_causes(cursor: duckdb.DuckDBPyConnection | None, project: Project, star
         f"FROM {project.table('causes').path} WHERE _partition = ? ORDER BY effect DESC, column_name"
     )
     rows = cursor.execute(sql, [start]).fetchall()
-    return tuple(Moved(*row[:5], tuple(Carrier(**one) for one in json.loads(row[5]))) for row in rows)
+    return tuple(
+        Moved(name, moved, effect, cost, harmful, tuple(Carrier(**one) for one in json.loads(carriers)))
+        for name, moved, effect, cost, harmful, carriers in rows
+    )
 
 
 def _tables(cursor: duckdb.DuckDBPyConnection, project: Project) -> set[str]:

@@ -189,8 +189,8 @@ def roll_back(project: Project, lake: Lake, number: int | None, person: Person) 
 
 
 def _published(project: Project, lake: Lake, entry: Entry) -> Entry:
-    """The entry, once the version's ONNX file, card and place in MLflow say so too."""
-    publish(project, lake, registry().version(project.name, entry.version))
+    """The entry, once the ONNX file, the cards and MLflow say so too."""
+    publish(project, lake, entry)
     return entry
 
 

@@ -66,7 +66,7 @@ def build_champion(project: Project) -> dg.AssetsDefinition:
                 "reason": verdict.reason,
                 "champion": serving if serving is not None else "none",
                 "evidence": dg.MetadataValue.json(verdict.facts),
-                **publish(project, lake.lake, version),
+                **publish(project, lake.lake, verdict),
                 **({"to_do": how_to_approve(project.name, version.number)} if verdict.kind == "awaiting" else {}),
                 **data_origin(project, lake.lake),
             },

@@ -92,6 +92,29 @@ def test_an_approval_promotes_with_who_why_and_the_comparison_it_rests_on(carefu
         act(careful, approve, 2, ANNA)
 
 
+def stage_on_card(market: Market, number: int) -> str:
+    text = market.registry.path(market.registry.version(NAME, number), "card.md").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("| Stage |")]
+    return line.split("|")[2].strip()
+
+
+def test_the_card_of_whatever_version_changes_its_stage_says_so(careful: Market) -> None:
+    careful.retrain(through="2024-05")
+    assert [stage_on_card(careful, number) for number in (1, 2, 3)] == ["champion", "rejected", "awaiting"]
+
+    act(careful, approve, 3, ANNA)
+    assert [stage_on_card(careful, number) for number in (1, 3)] == ["retired", "champion"]
+    act(careful, roll_back, 1, ANNA)
+    assert [stage_on_card(careful, number) for number in (1, 3)] == ["champion", "retired"]
+
+
+def test_a_version_whose_folder_is_lost_does_not_hold_up_the_one_that_takes_over(careful: Market) -> None:
+    shutil.rmtree(careful.registry.path(careful.registry.version(NAME, 1), ""))
+    entry = act(careful, approve, 2, ANNA)
+
+    assert (entry.kind, stage_on_card(careful, 2)) == ("promoted", "champion")
+
+
 def test_a_version_that_is_declined_is_rejected_and_the_champion_stays(careful: Market) -> None:
     entry = act(careful, decline, None, ANNA)
 

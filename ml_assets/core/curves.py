@@ -110,11 +110,12 @@ def calibration(actual: Values, predicted: Values) -> tuple[Bin, ...]:
     """
     import numpy as np  # noqa: PLC0415
 
+    was = actual == 1
     if predicted.ndim > 1:
-        actual, predicted = (predicted.argmax(axis=1) == actual).astype(float), predicted.max(axis=1)
+        was, predicted = predicted.argmax(axis=1) == actual, predicted.max(axis=1)
     found = []
     for rows in _alike(predicted):
-        share = float(actual[rows].mean())
+        share = float(was[rows].mean())
         low, high = wilson(share, len(rows))
         found.append(Bin(len(rows), float(np.mean(predicted[rows])), share, low, high))
     return tuple(found)
@@ -193,7 +194,7 @@ def cost_of_labels(
     import numpy as np  # noqa: PLC0415
 
     said = predicted >= threshold
-    return np.asarray(np.where(said, (actual == 0) * false_positive, (actual == 1) * false_negative), dtype=float)
+    return np.asarray(np.where(said, (actual != 1) * false_positive, (actual == 1) * false_negative), dtype=float)
 
 
 def cost_of_values(actual: Values, predicted: Values, over: float, under: float) -> Values:

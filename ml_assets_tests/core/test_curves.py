@@ -57,6 +57,15 @@ def test_the_calibration_curve_is_that_of_scikit_learn() -> None:
     assert calibration_error(found) == pytest.approx(np.abs(shares - means).mean())
 
 
+def test_a_label_that_is_neither_of_two_is_not_the_positive_one() -> None:
+    actual, predicted = np.array([1.0, 1.0, -1.0, -1.0]), np.full(4, 0.7)
+
+    (found,) = calibration(actual, predicted)
+    assert (found.rows, found.actual) == (4, 0.5)
+    assert cost_of_labels(actual, predicted, 0.5, 3, 8).tolist() == [0, 0, 3, 3]
+    assert confusion("binary", actual, predicted, ("no", "yes")).rows[2] == (0, 2, 0)
+
+
 def test_of_many_classes_the_likeliest_is_judged() -> None:
     (found,) = calibration(np.array([0.0, 1.0, 2.0, 2.0]), np.tile([0.1, 0.2, 0.7], (4, 1)))
 

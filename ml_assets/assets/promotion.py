@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from ml_assets.assets.rows import learnt_from, read_partitions, rows_held_out, t
 from ml_assets.core.evaluation import SIGNIFICANCE, Comparison, check_gate, compare, compared_by
 from ml_assets.core.tasks import align, as_actual, title_of
 from ml_assets.core.training import unfit
-from ml_assets.lake.connection import Lake
+from ml_assets.lake.connection import Lake, table_exists
 from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.tables import PARTITION
 from ml_assets.project import Project
 from ml_assets.registry.ledger import Draft, Entry, current_champion, last_verdict, stages, waiting
 from ml_assets.registry.models import RegistryError, Version
@@ -51,7 +53,7 @@ def build_champion(project: Project) -> dg.AssetsDefinition:
             champion = current_champion(entries)
             require_registered(entries, version)
             draft = judge(project, lake.lake, version, champion)
-            verdict_on = partial(_unless_overtaken, project, version, draft, champion)
+            verdict_on = partial(_unless_overtaken, project, lake.lake, version, draft, champion)
             book.append(commit_of(context, project, "champion"), verdict_on)
             entries = book.entries(project.name)
         verdict = last_verdict(entries, version.number)
@@ -83,7 +85,7 @@ def how_to_approve(project: str, number: int) -> str:
 
 
 def _unless_overtaken(
-    project: Project, version: Version, draft: Draft, champion: int | None, entries: Sequence[Entry]
+    project: Project, lake: Lake, version: Version, draft: Draft, champion: int | None, entries: Sequence[Entry]
 ) -> list[Draft]:
     """The verdict, unless another was promoted, or this one judged, while it was being judged."""
     judged = stages(entries).get(version.number, "candidate") != "candidate"
@@ -99,22 +101,42 @@ def _unless_overtaken(
     if older is not None:
         reason = f"version {version.number} has passed since and takes its place"
         drafts.append(Draft(project.name, "rejected", reason, {}, version=older, action="supersede"))
-    return [*drafts, from_now_on(project, version, draft, entries)]
+    return [*drafts, from_now_on(project, version, draft, entries, newest_predicted(project, lake))]
 
 
-def from_now_on(project: Project, version: Version, draft: Draft, entries: Sequence[Entry]) -> Draft:
-    """A promotion serves from the first partition that is newer than its rows and than all that was decided already.
+def newest_predicted(project: Project, lake: Lake) -> datetime | None:
+    """The start of the newest partition that has predictions; asked under the writer lock it stays the newest."""
+    with lake.reader() as cursor:
+        table = project.table("predictions")
+        if not table_exists(cursor, table):
+            return None
+        return cursor.execute(f"SELECT max({PARTITION}) FROM {table.path}").fetchall()[0][0]  # type: ignore[no-any-return]
 
-    So a partition that another version has scored and that was decided on keeps its champion; and those before the
+
+def from_now_on(
+    project: Project, version: Version, draft: Draft, entries: Sequence[Entry], predicted: datetime | None
+) -> Draft:
+    """A promotion serves from the first partition that is newer than its rows and than all that has its predictions.
+
+    So a partition that another version has scored, or that was decided on, keeps its champion; and those before the
     present champion's keep theirs. Where rows were held out by chance, those of its own partition have not been learnt
     from: it serves from there.
+
+    Args:
+        project: the project.
+        version: the version.
+        draft: the verdict on it.
+        entries: the project's ledger.
+        predicted: see `newest_predicted`.
     """
     if draft.kind != "promoted":
         return draft
     through, by_chance = project.start_of(version.training_set.through), version.training_set.test_share > 0
-    decided = [project.start_of(entry.partition) for entry in entries if entry.kind == "decision"]
+    done = [project.start_of(entry.partition) for entry in entries if entry.kind == "decision"]
+    # Predictions are written first, and decided on in a step of their own.
+    done += [predicted] if predicted is not None else []
     served = [project.start_of(entry.partition) for entry in entries if entry.kind == "promoted" and entry.partition]
-    starts = [through if by_chance else project.step(through, 1), *(project.step(start, 1) for start in decided)]
+    starts = [through if by_chance else project.step(through, 1), *(project.step(start, 1) for start in done)]
     return replace(draft, partition=project.key_of(max([*starts, *served])))
 
 

@@ -277,14 +277,16 @@ def test_a_promotion_serves_from_the_partition_after_its_rows_and_after_all_that
     version = market.registry.version(NAME, 1)
     promoted = Draft(NAME, "promoted", "better", {}, version=1)
 
-    def serves_from(*decided: str) -> str:
+    def serves_from(*decided: str, predicted: str = "2024-01") -> str:
         entries = [entry(number, month) for number, month in enumerate(decided, 1)]
-        return from_now_on(market.project, version, promoted, entries).partition
+        newest = market.project.start_of(predicted)
+        return from_now_on(market.project, version, promoted, entries, newest).partition
 
     assert version.training_set.through == "2024-05"
     assert serves_from() == "2024-06"
     assert serves_from("2024-03", "2024-04") == "2024-06"
-    assert serves_from("2024-07", "2024-06") == "2024-08", "what another version has scored keeps its champion"
+    assert serves_from("2024-07", "2024-06") == "2024-08", "what was decided on keeps its champion"
+    assert serves_from("2024-06", predicted="2024-07") == "2024-08", "what another version has scored keeps it too"
 
 
 def test_a_verdict_that_was_overtaken_is_not_written(story: Story) -> None:
@@ -296,7 +298,7 @@ def test_a_verdict_that_was_overtaken_is_not_written(story: Story) -> None:
     registered = replace(champion, version=2, kind="registered")
 
     def written(*entries: Entry) -> list[Draft]:
-        return _unless_overtaken(market.project, version, promoted, 1, [registered, *entries])
+        return _unless_overtaken(market.project, market.lake, version, promoted, 1, [registered, *entries])
 
     assert [draft.version for draft in written(champion)] == [2]
     assert written(champion, other) == [], "another has been promoted meanwhile"

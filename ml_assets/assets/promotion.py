@@ -53,7 +53,9 @@ def build_champion(project: Project) -> dg.AssetsDefinition:
             champion = current_champion(entries)
             require_registered(entries, version)
             draft = judge(project, lake.lake, version, champion)
-            verdict_on = partial(_unless_overtaken, project, lake.lake, version, draft, champion)
+            verdict_on = partial(
+                _unless_overtaken, project=project, lake=lake.lake, version=version, draft=draft, champion=champion
+            )
             book.append(commit_of(context, project, "champion"), verdict_on)
             entries = book.entries(project.name)
         verdict = last_verdict(entries, version.number)
@@ -85,7 +87,7 @@ def how_to_approve(project: str, number: int) -> str:
 
 
 def _unless_overtaken(
-    project: Project, lake: Lake, version: Version, draft: Draft, champion: int | None, entries: Sequence[Entry]
+    entries: Sequence[Entry], *, project: Project, lake: Lake, version: Version, draft: Draft, champion: int | None
 ) -> list[Draft]:
     """The verdict, unless another was promoted, or this one judged, while it was being judged."""
     judged = stages(entries).get(version.number, "candidate") != "candidate"

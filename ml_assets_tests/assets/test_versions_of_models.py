@@ -298,7 +298,10 @@ def test_a_verdict_that_was_overtaken_is_not_written(story: Story) -> None:
     registered = replace(champion, version=2, kind="registered")
 
     def written(*entries: Entry) -> list[Draft]:
-        return _unless_overtaken(market.project, market.lake, version, promoted, 1, [registered, *entries])
+        return _unless_overtaken(
+            [registered, *entries], project=market.project, lake=market.lake, version=version, draft=promoted,
+            champion=1,
+        )  # fmt: skip
 
     assert [draft.version for draft in written(champion)] == [2]
     assert written(champion, other) == [], "another has been promoted meanwhile"

@@ -27,25 +27,40 @@ ACTS = ("by", "login", "why")
 
 
 def list_versions(project: Project, registry: Registry, entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Each version of a project, oldest first: stage, what it learnt from, its watched error, the last word on it."""
+    """Each version of a project, oldest first: stage, what it learnt from, its watched error, the last word on it.
+
+    Of one whose folder is lost or broken `broken` says why, and what stands in its folder is None.
+    """
     return [_summary(project, registry, entries, number, stage) for number, stage in sorted(stages(entries).items())]
 
 
 def _summary(project: Project, registry: Registry, entries: Sequence[Entry], number: int, stage: str) -> dict[str, Any]:
-    version, verdict = registry.version(project.name, number), last_verdict(entries, number)
-    evaluation = registry.evaluation(project.name, number)
+    verdict = last_verdict(entries, number)
+    try:
+        facts = _facts(project, registry, number)
+    except RegistryError as error:
+        facts = dict.fromkeys(("made", "learnt_from", "tested_on", "error", "size_mb")) | {"broken": str(error)}
     return {
         "version": number,
         "stage": stage,
-        "made": version.created_at,
-        "learnt_from": [version.training_set.train[0], version.training_set.train[-1]],
-        "tested_on": [version.training_set.test[0], version.training_set.test[-1]],
+        **facts,
         "metric": project.watched,
-        "error": evaluation["metrics"]["test"].get(project.watched) if evaluation else None,
-        "size_mb": registry.size(version) / 1e6,
         "serves_from": verdict.partition if verdict and verdict.kind == "promoted" else None,
         "by": verdict.facts.get("by") if verdict else None,
         "reason": verdict.reason if verdict else "not judged yet",
+    }
+
+
+def _facts(project: Project, registry: Registry, number: int) -> dict[str, Any]:
+    """What stands in a version's folder."""
+    version, evaluation = registry.version(project.name, number), registry.evaluation(project.name, number)
+    return {
+        "made": version.created_at,
+        "learnt_from": [version.training_set.train[0], version.training_set.train[-1]],
+        "tested_on": [version.training_set.test[0], version.training_set.test[-1]],
+        "error": evaluation["metrics"]["test"].get(project.watched) if evaluation else None,
+        "size_mb": registry.size(version) / 1e6,
+        "broken": None,
     }
 
 

@@ -74,8 +74,10 @@ def list_(name: Name, *, as_json: Json = False) -> None:
     columns = ("version", "stage", "made (UTC)", "learnt from", "tested on", title_of(project.watched), "MB", "why")
     rows = (
         (
-            one["version"], one["stage"], _minute(one["made"]), " … ".join(one["learnt_from"]),
-            " … ".join(one["tested_on"]), _figure(one["error"]), f"{one['size_mb']:.2f}", one["reason"],
+            one["version"], one["stage"], _minute(one["made"] or ""), " … ".join(one["learnt_from"] or ()),
+            " … ".join(one["tested_on"] or ()), _figure(one["error"]),
+            "" if one["size_mb"] is None else f"{one['size_mb']:.2f}",
+            f"BROKEN: {one['broken']}" if one["broken"] else one["reason"],
         )
         for one in found
     )  # fmt: skip

@@ -230,17 +230,24 @@ class Registry:
         """The record of a version.
 
         Raises:
-            RegistryError: if there is no such version.
+            RegistryError: if there is no such version, or its record cannot be read.
         """
         path = self._file(project, number, RECORD)
         if not path.is_file():
             raise RegistryError(
-                f"{project} has no version {number}. It has: {', '.join(map(str, self.numbers(project))) or 'none'}"
+                f"{project} has no version {number}. It has: {', '.join(map(str, self.numbers(project))) or 'none'}. "
+                "Remedy: name one of these; or, where its folder was lost, restore that from a backup"
             )
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        training_set = TrainingSet.of(stored.pop("training_set"))
-        stored |= {name: tuple(stored.get(name, ())) for name in ("classes", "allowed")}
-        return Version(**stored, training_set=training_set)
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            training_set = TrainingSet.of(stored.pop("training_set"))
+            stored |= {name: tuple(stored.get(name, ())) for name in ("classes", "allowed")}
+            return Version(**stored, training_set=training_set)
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise RegistryError(
+                f"{project} version {number}: its {RECORD} cannot be read: {error}. Remedy: restore the folder from a "
+                "backup; `ml-assets audit verify` tells what else differs"
+            ) from error
 
     def newest(self, project: str, run_id: str) -> Version:
         """The version that a run trained, else the newest.
@@ -248,11 +255,16 @@ class Registry:
         Raises:
             RegistryError: if there is none.
         """
-        versions = [self.version(project, number) for number in self.numbers(project)]
-        if not versions:
+        newest = None
+        # The newest first: an old one whose folder is broken is in nobody's way.
+        for number in reversed(self.numbers(project)):
+            version = self.version(project, number)
+            if version.run_id == run_id:
+                return version
+            newest = newest or version
+        if newest is None:
             raise RegistryError(f"{project} has no version yet. Remedy: materialize {project}/model")
-        of_run = [version for version in versions if version.run_id == run_id]
-        return (of_run or versions)[-1]
+        return newest
 
     def load(self, version: Version) -> Pipeline:
         """The fitted pipeline of a version.
@@ -319,9 +331,19 @@ class Registry:
         return self._file(project, number, f"{name}.png").read_bytes()
 
     def evaluation(self, project: str, number: int) -> dict[str, Any] | None:
-        """A version's evaluation, or None where it has not been evaluated."""
+        """A version's evaluation, or None where it has not been evaluated.
+
+        Raises:
+            RegistryError: if it cannot be read.
+        """
         path = self._file(project, number, EVALUATION)
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        except (OSError, ValueError, TypeError) as error:
+            raise RegistryError(
+                f"{project} version {number}: its {EVALUATION} cannot be read: {error}. Remedy: restore it from "
+                "a backup"
+            ) from error
 
     def record_hash(self, project: str, number: int) -> str:
         """SHA-256 of a version's record as it lies in its folder.

@@ -422,6 +422,23 @@ def test_the_commands_tell_the_versions_and_act_on_them(careful: Market, command
     assert "number of a version after @" in str(command("models", "show", f"{NAME}@x").exception)
 
 
+def test_a_version_whose_folder_is_lost_or_broken_is_listed_so_beside_the_others(
+    careful: Market, command: Callable[..., Any]
+) -> None:
+    careful.retrain(through="2024-05")
+    careful.registry.path(careful.registry.version(NAME, 1), "model.skops").unlink()
+    careful.registry.path(careful.registry.version(NAME, 2), "version.json").write_text("{")
+    first, second, third = json.loads(command("models", "list", NAME, "--json").output)
+
+    assert (first["stage"], second["stage"], third["stage"]) == ("champion", "rejected", "awaiting")
+    assert "the model file is missing. Remedy: " in first["broken"]
+    assert "flats version 2: its version.json cannot be read" in second["broken"]
+    assert (second["size_mb"], third["broken"]) == (None, None)
+    assert third["error"] < 0.1
+    listed = command("models", "list", NAME)
+    assert (listed.exit_code, listed.output.count("BROKEN")) == (0, 2)
+
+
 def test_a_day_is_a_whole_day_however_it_is_written() -> None:
     for text in ("2024-05-03", "20240503", "2024-W18-5"):
         start, end = parse_moment(text)

@@ -6,6 +6,7 @@ Everything is read from the ledger, the registry and the lake, and is plain valu
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +187,20 @@ def _by_clock(entries: Sequence[Entry], start: datetime, end: datetime) -> list[
 def _why(entries: Sequence[Entry], moment: datetime) -> str:
     before = [one for one in entries if one.kind == "promoted" and datetime.fromisoformat(one.at) <= moment]
     return f"since {before[-1].at}: {before[-1].reason}" if before else "no version had been promoted"
+
+
+def parse_name(text: str) -> tuple[str, int | None]:
+    """The project, and the number of the version, that `PROJECT` or `PROJECT@N` names.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    found = re.fullmatch(r"([a-z][a-z0-9_]*)(?:@([0-9]+))?", text)
+    if not found:
+        raise ValueError(
+            f"{text!r} names no version. Expected PROJECT@N with the number of a version after @, as in house_prices@3"
+        )
+    return found[1], int(found[2]) if found[2] else None
 
 
 def version_named(project: Project, number: int | None, entries: Sequence[Entry]) -> int:

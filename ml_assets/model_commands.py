@@ -179,12 +179,11 @@ def verify(
 
 def _split(which: str) -> tuple[Project, int | None]:
     """`PROJECT` or `PROJECT@N`."""
+    from ml_assets.lives import parse_name  # noqa: PLC0415
     from ml_assets.projects import load_project  # noqa: PLC0415
 
-    name, at, number = which.partition("@")
-    if at and not number.isdecimal():
-        raise ValueError(f"{which}: expected the number of a version after @, as in {name}@3")
-    return load_project(name), int(number) if at else None
+    name, number = parse_name(which)
+    return load_project(name), number
 
 
 def _demanded(project: Project, number: int | None) -> int:

@@ -103,7 +103,7 @@ def found_parameters(
     Yields:
         What was found, or None where neither a search nor a validation is declared.
     """
-    plan = plan_of(project)
+    plan = plan_of(project, training_set)
     if plan is None:
         yield None
         return
@@ -144,12 +144,12 @@ def _search(
     return outcome
 
 
-def plan_of(project: Project) -> Plan | None:
-    """The declared search; one trial of what is declared where there is a validation alone."""
+def plan_of(project: Project, training_set: TrainingSet) -> Plan | None:
+    """The declared search; one trial of what is declared where the training set has a validation alone."""
     training = project.training
     search = training.search
     if search is None:
-        return Plan("grid", {}, project.watched, workers=1) if training.split.validation else None
+        return Plan("grid", {}, project.watched, workers=1) if _has_validation(training_set) else None
     return Plan(
         search.kind,
         search.model_dump()["space"],
@@ -161,11 +161,16 @@ def plan_of(project: Project) -> Plan | None:
     )
 
 
+def _has_validation(training_set: TrainingSet) -> bool:
+    """Whether rows were set apart for it when the training set was chosen, whatever is declared by now."""
+    return bool(training_set.validation or training_set.validation_share)
+
+
 def _folds(
     project: Project, rows: pl.DataFrame, side: pl.Series, training_set: TrainingSet, wanted: Any
 ) -> list[tuple[Places, Places]]:
-    """The validation as it was declared, or folds of the training rows that fit the split."""
-    if project.training.split.validation:
+    """The validation of the training set, or folds of its rows that fit its split."""
+    if _has_validation(training_set):
         return [((side == "train").to_numpy().nonzero()[0], (side == "validation").to_numpy().nonzero()[0])]
     search = project.training.search
     kind = training_set.lots if training_set.test_share else "time"

@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ml_assets import settings
 from ml_assets.core.training import predict
 from ml_assets.registry.artefact import settle
 
@@ -412,6 +413,11 @@ class Registry:
 
     def _file(self, project: str, number: int, name: str) -> Path:
         return self.folder / project / str(int(number)) / name
+
+
+def home_registry() -> Registry:
+    """The model versions of this home."""
+    return Registry(settings.home() / "registry")
 
 
 @lru_cache(maxsize=8)

@@ -204,6 +204,22 @@ def test_a_validation_without_a_search_is_measured_and_then_learnt_from(tmp_path
     assert market.metadata("model")["rows_trained"] == 210
 
 
+@pytest.mark.parametrize("chosen_with_validation", [True, False])
+def test_trials_are_judged_as_the_training_set_was_parted_whatever_is_declared_by_now(
+    tmp_path: Path, *, chosen_with_validation: bool
+) -> None:
+    before, after = (2, 0) if chosen_with_validation else (0, 2)
+    market = opened(tmp_path, **{**TREE, "split": {"validation": before}})
+    market.rerun("training_set")
+    # Another instance: the run finds the training set in the registry.
+    today = open_market(tmp_path, features=FEATURES, training={**TREE, "split": {"validation": after}})
+    today.rerun("model")
+    search = today.registry.version(NAME, 1).search
+
+    assert search["folds"] == (1 if chosen_with_validation else 2)
+    assert all(one["value"] is not None for one in search["trials"])
+
+
 # Rows that are parted by lot
 
 

@@ -25,6 +25,7 @@ from ml_assets.assets.rows import TrainingDataError, of_partitions, rows_to_lear
 from ml_assets.assets.validated import AccountingError, judge_rows
 from ml_assets.component import recorded_project
 from ml_assets.core.comparing import difference, rounding
+from ml_assets.core.files import replace_file
 from ml_assets.core.statement import SqlError
 from ml_assets.core.training import Trained, packages, predict, train
 from ml_assets.core.validation import FileFailure
@@ -177,10 +178,7 @@ def restore(registry: Registry, rebuilt: Rebuilt) -> None:
     version = rebuilt.version
     if hashlib.sha256(rebuilt.artefact).hexdigest() != version.artefact:
         raise RebuildError(f"{_name(version)}: what was made again is not the registered file: nothing was restored")
-    path = registry.path(version, MODEL)
-    draft = path.with_suffix(".new")
-    draft.write_bytes(rebuilt.artefact)
-    draft.replace(path)
+    replace_file(registry.path(version, MODEL), rebuilt.artefact)
 
 
 def _name(version: Version) -> str:

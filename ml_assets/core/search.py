@@ -21,6 +21,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from ml_assets.core.evaluation import measure
+from ml_assets.core.files import replacing
 from ml_assets.core.tasks import BY_NAME, align
 from ml_assets.core.training import as_inputs, pinned
 
@@ -271,10 +272,8 @@ def lay_down(rows: pl.DataFrame, wanted: Any, folds: Sequence[tuple[Places, Plac
         role = np.zeros(rows.height, dtype=np.uint8)
         role[learn], role[judge] = LEARN, JUDGE
         columns.append(pl.Series(f"{FOLD}{number}", role))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_suffix(".new")
-    rows.with_columns(columns).write_ipc(draft)
-    draft.replace(file)
+    with replacing(file) as draft:
+        rows.with_columns(columns).write_ipc(draft)
 
 
 # ------------------------------------------------------------------------------------------------- what is tried

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ml_assets import settings
+from ml_assets.core.files import replace_file
 from ml_assets.core.training import predict
 from ml_assets.registry.artefact import settle
 
@@ -319,10 +320,7 @@ class Registry:
         contents = {f"{name}.png": content for name, content in (pictures or {}).items()}
         # The numbers last: whoever reads a picture's name in them finds the picture.
         for name, content in {**contents, EVALUATION: text.encode()}.items():
-            path = self._file(version.project, version.number, name)
-            draft = path.with_suffix(".new")
-            draft.write_bytes(content)
-            draft.replace(path)
+            replace_file(self._file(version.project, version.number, name), content)
 
     def picture(self, project: str, number: int, name: str) -> bytes | None:
         """A picture that a version's evaluation names; None for any other file."""
@@ -384,11 +382,8 @@ class Registry:
     def keep_training_set(self, project: str, training_set: TrainingSet) -> None:
         """Keep what the next `model` is to be trained on."""
         folder = self.folder / project / "training_sets"
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{training_set.run_id}.new"
         for name in (training_set.run_id, "latest"):
-            draft.write_text(json.dumps(asdict(training_set), indent=1), encoding="utf-8")
-            draft.replace(folder / f"{name}.json")
+            replace_file(folder / f"{name}.json", json.dumps(asdict(training_set), indent=1))
 
     def training_set(self, project: str, run_id: str) -> TrainingSet:
         """The training set that a run chose, else the newest.

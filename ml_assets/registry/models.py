@@ -367,15 +367,21 @@ class Registry:
         return self._model_file(version)[1].st_size
 
     def snapshots(self) -> set[int]:
-        """The lake snapshots that versions were trained on, or are about to be: upkeep spares them."""
+        """The lake snapshots that versions were trained on, or may yet be: upkeep spares them.
+
+        Not only those of the newest training set: a run may be training on an older one.
+
+        Raises:
+            RegistryError: if a record cannot be read: what it names must not be forgotten unawares.
+        """
         projects = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
         trained = {
             self.version(name, number).training_set.snapshot for name in projects for number in self.numbers(name)
         }
         chosen = {
-            self.training_set(name, "latest").snapshot
+            self.training_set(name, file.stem).snapshot
             for name in projects
-            if (self.folder / name / "training_sets" / "latest.json").is_file()
+            for file in (self.folder / name / "training_sets").glob("*.json")
         }
         return trained | chosen
 

@@ -305,6 +305,12 @@ def test_the_snapshots_that_versions_were_trained_on_are_listed_for_upkeep_to_sp
         registry.register(model, FIELDS | {"project": project, "training_set": replace(SET, snapshot=snapshot)})
     (registry.folder / "a note.txt").write_text("not a project", encoding="utf-8")
     assert registry.snapshots() == {3, 5, 8}
+    for number in (11, 12):
+        registry.keep_training_set("houses", replace(SET, snapshot=number, run_id=f"run-{number}"))
+    assert registry.snapshots() == {3, 5, 8, 11, 12}, "a run may be training on a set that is not the newest"
+    (registry.folder / "houses" / "1" / "version.json").write_text("{")
+    with pytest.raises(RegistryError, match=r"houses version 1: its version\.json cannot be read"):
+        registry.snapshots()
 
 
 def test_a_record_is_json_that_any_tool_reads(registry: Registry, model: Pipeline) -> None:

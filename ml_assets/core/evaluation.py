@@ -305,8 +305,11 @@ def check_gate(
     if value is None or math.isnan(value) or (ends is not None and metric not in ends):
         return GateResult(metric, None, demand, passed=False)
     low, high = ends[metric] if ends is not None else (value, value)
-    passed = (at_most is None or high <= at_most) and (at_least is None or low >= at_least)
-    return GateResult(metric, low if at_most is None else high, demand, passed)
+    # By how much each bound is kept: the end that keeps its own least is the one to name.
+    kept = [(at_most - high, high)] if at_most is not None else []
+    kept += [(low - at_least, low)] if at_least is not None else []
+    least, reached = min(kept)
+    return GateResult(metric, reached, demand, passed=least >= 0)
 
 
 def _refuse_unusable(actual: Values, predicted: Values) -> None:

@@ -188,6 +188,16 @@ def test_in_dagster_the_job_approves_with_who_and_why_in_its_config(careful: Mar
     )
 
 
+def test_in_dagster_the_job_refuses_an_approval_by_nobody(careful: Market) -> None:
+    config = {"version": 2, "by": " ", "why": "as agreed"}
+    with careful.settings(), pytest.raises(ActError, match=r"by is empty: say who acts\. Remedy: ops: flats__approve"):
+        careful.defs.resolve_job_def(f"{NAME}_approve").execute_in_process(
+            instance=careful.instance, run_config={"ops": {f"{NAME}__approve": {"config": config}}}
+        )
+
+    assert stages(careful.ledger()) == {1: "champion", 2: "awaiting"}
+
+
 def test_in_dagster_the_job_declines_too(careful: Market) -> None:
     config = {"version": 2, "by": "Berta", "why": "not before the audit", "decline": True}
     with careful.settings():

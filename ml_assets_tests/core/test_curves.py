@@ -18,6 +18,7 @@ from ml_assets.core.curves import (
     residuals,
     wilson,
 )
+from ml_assets.core.evaluation import binary_metrics
 
 chances = st.lists(
     st.tuples(st.integers(0, 1), st.integers(0, 20).map(lambda twentieths: twentieths / 20)), min_size=1, max_size=40
@@ -106,7 +107,14 @@ def test_no_other_threshold_costs_less(
 
     assert cost(found.value) == pytest.approx(found.cost)
     assert found.cost_of_half == cost(0.5)
-    assert found.cost <= min(cost(each / 40) for each in range(42)) + 1e-12
+    assert found.cost <= min(cost(each / 40) for each in range(-1, 41)) + 1e-12
+
+
+def test_a_label_is_said_above_a_threshold_for_its_cost_as_for_its_metrics() -> None:
+    actual, predicted = np.array([1.0, 0.0]), np.array([0.5, 0.5])
+
+    assert binary_metrics(actual, predicted)["recall"] == 0
+    assert cost_of_labels(actual, predicted, 0.5, 3, 8).tolist() == [8, 0]
 
 
 def test_the_threshold_of_a_calibrated_model_follows_from_the_costs() -> None:

@@ -144,6 +144,9 @@ def test_an_undefined_metric_passes_no_gate(metrics: dict[str, float], limits: t
         (0.12, None, (0.08, 0.13), 0.13, False),
         (None, 0.7, (0.7, 0.9), 0.7, True),
         (None, 0.7, (0.6, 0.9), 0.6, False),
+        (0.9, 0.7, (0.6, 0.8), 0.6, False),
+        (0.9, 0.7, (0.75, 0.95), 0.95, False),
+        (0.9, 0.7, (0.71, 0.8), 0.71, True),
     ],
 )
 def test_a_gate_with_confidence_is_passed_by_the_worse_end(

@@ -11,16 +11,16 @@ import dagster as dg
 
 from ml_assets.assets.common import commit_of, data_origin, ledger, registration, registry, require_registered, spec
 from ml_assets.assets.publishing import publish
-from ml_assets.assets.rows import learnt_from, read_partitions, rows_held_out, training_rows
+from ml_assets.assets.rows import learnt_from, rows_held_out, training_rows
 from ml_assets.core.evaluation import SIGNIFICANCE, Comparison, check_gate, compare, compared_by
 from ml_assets.core.tasks import align, as_actual, title_of
 from ml_assets.core.training import unfit
 from ml_assets.lake.connection import Lake, table_exists
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.tables import PARTITION
+from ml_assets.lake.tables import PARTITION, window_of
 from ml_assets.project import Project
 from ml_assets.registry.ledger import Draft, Entry, current_champion, last_verdict, stages, waiting
-from ml_assets.registry.models import RegistryError, Version
+from ml_assets.registry.models import RegistryError, TrainingSet, Version
 
 if TYPE_CHECKING:
     import polars as pl
@@ -191,18 +191,28 @@ def failed_gates(gates: Sequence[Mapping[str, Any]]) -> str:
 def measure_costs(project: Project, lake: Lake, version: Version) -> dict[str, float]:
     """What it costs to use a version: `latency_ms` for one row, `bulk_ms` for 1,000 at once, `size_mb` of its file.
 
-    Rows are those held out, again and again where they are fewer. Times are the best of several: whatever else the
-    machine does only makes them longer. The model is loaded, from polars to an array; no network and no SQL.
+    Rows are some of the partitions held out, again and again where they are fewer. Times are the best of several:
+    whatever else the machine does only makes them longer. The model is loaded, from polars to an array; no network and
+    no SQL.
     """
     import polars as pl
 
-    rows = read_partitions(lake, project, version.training_set.test, version.training_set.snapshot).head(BULK)
+    rows = _some_rows(lake, project, version.training_set)
     bulk = pl.concat([rows] * -(-BULK // max(rows.height, 1))).head(BULK)
     return {
         "latency_ms": _best_time(lambda: registry().predict(version, rows.head(1))),
         "bulk_ms": _best_time(lambda: registry().predict(version, bulk)),
         "size_mb": registry().size(version) / 1e6,
     }
+
+
+def _some_rows(lake: Lake, project: Project, training_set: TrainingSet) -> "pl.DataFrame":
+    """Up to `BULK` rows of the test's partitions, any: to measure times, the others need not be read."""
+    keys = training_set.test
+    window = window_of(project.table("features"), project.window(min(keys), max(keys)), training_set.snapshot)
+    with lake.reader() as cursor:
+        starts = [project.start_of(key) for key in keys]
+        return cursor.execute(f"{window} AND list_contains(?, {PARTITION}) LIMIT {BULK}", [starts]).pl()
 
 
 def _best_time(action: Callable[[], object]) -> float:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ml_assets import settings
 from ml_assets.core.files import replace_file
 from ml_assets.core.training import predict
-from ml_assets.registry.artefact import settle
+from ml_assets.registry.artefact import as_bytes
 
 if TYPE_CHECKING:
     import os
@@ -203,16 +203,14 @@ class Registry:
         Returns:
             The version. Whoever is interrupted leaves no version behind, and two at once get two numbers.
         """
-        import skops.io
-
+        content = as_bytes(model)
         project = self.folder / str(fields["project"])
         project.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=project))
         try:
-            skops.io.dump(model, draft / MODEL)
-            settle(draft / MODEL)
-            _trusted_types(draft / MODEL, fields.get("allowed", ()))
-            artefact = _sha256(draft / MODEL)
+            (draft / MODEL).write_bytes(content)
+            _trusted_types(draft / MODEL, fields.get("allowed", ()), content)
+            artefact = hashlib.sha256(content).hexdigest()
             while True:
                 number = max(self.numbers(project.name), default=0) + 1
                 version = Version(**fields, number=number, artefact=artefact)
@@ -290,7 +288,8 @@ class Registry:
         Raises:
             RegistryError: if it is missing or was changed.
         """
-        _refuse_changed(self.path(version, MODEL), version.artefact)
+        path, _ = self._model_file(version)
+        _refuse_changed(path, _sha256(path), version.artefact)
 
     def predict(self, version: Version, rows: pl.DataFrame) -> Values:
         """Predictions of a version for rows of `features`.
@@ -425,29 +424,33 @@ def home_registry() -> Registry:
 def _load(path: Path, artefact: str, allowed: tuple[str, ...], state: tuple[int, ...]) -> Pipeline:  # noqa: ARG001 - another state is another file
     import skops.io
 
-    _refuse_changed(path, artefact)
-    return skops.io.load(path, trusted=_trusted_types(path, allowed))
+    # Read once: what is hashed, looked at and loaded are the same bytes, whoever writes meanwhile.
+    content = path.read_bytes()
+    _refuse_changed(path, hashlib.sha256(content).hexdigest(), artefact)
+    return skops.io.loads(content, trusted=_trusted_types(path, allowed, content))
 
 
-def _refuse_changed(path: Path, artefact: str) -> None:
-    if not path.is_file():
-        raise RegistryError(f"{path}: the model file is missing. Remedy: restore it from a backup, or train again")
-    found = _sha256(path)
+def _refuse_changed(path: Path, found: str, artefact: str) -> None:
     if found != artefact:
         raise RegistryError(
             f"{path}: its SHA-256 is {found[:12]}…, {artefact[:12]}… was registered: it was changed. Remedy: restore it"
         )
 
 
-def _trusted_types(path: Path, allowed: Sequence[str]) -> list[str]:
+def _trusted_types(path: Path, allowed: Sequence[str], content: bytes) -> list[str]:
     """The types that a model file may hold: those of the list, and estimators of packages that the project allows.
+
+    Args:
+        path: the file, for messages.
+        allowed: packages of the project's own.
+        content: of the file.
 
     Raises:
         RegistryError: if it holds another.
     """
     import skops.io
 
-    found = skops.io.get_untrusted_types(file=path)
+    found = skops.io.get_untrusted_types(data=content)
     unknown = [name for name in found if name not in TRUSTED_TYPES and not _is_own_estimator(name, allowed)]
     if unknown:
         raise RegistryError(

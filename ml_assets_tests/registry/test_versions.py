@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pytest
-import skops.io
 
 from ml_assets.core.training import Words, as_inputs, build_pipeline, fit, predict
 from ml_assets.registry.models import Registry, RegistryError, TrainingSet, Version
@@ -114,13 +113,14 @@ def test_a_training_killed_while_it_registers_leaves_no_version(
     def die(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def half_a_model(_: object, path: Path) -> None:
-        path.write_bytes(b"half")
+    def half_a_model(path: Path, _: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(b"half")
         die()
 
     with monkeypatch.context() as patch:
         if moment == "the model is being written":
-            patch.setattr(skops.io, "dump", half_a_model)
+            patch.setattr(Path, "write_bytes", half_a_model)
         elif moment == "the record is being written":
             patch.setattr(Path, "write_text", die)
         else:

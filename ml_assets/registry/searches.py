@@ -12,13 +12,13 @@ import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
 ABANDONED_DAYS = 30
 
@@ -78,7 +78,7 @@ class Journal:
             say("another search of this project is under way: waiting for its end")
             lock.acquire()
         try:
-            for other in searches.iterdir():
+            for other in filter(Path.is_dir, searches.iterdir()):
                 if other != self.folder and time.time() - _touched(other) > ABANDONED_DAYS * 86_400:
                     shutil.rmtree(other, ignore_errors=True)
             yield

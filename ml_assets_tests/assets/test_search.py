@@ -171,10 +171,11 @@ def test_a_journal_that_was_abandoned_goes_with_the_next_search_and_a_young_one_
             os.utime(journal.file, (ago, ago))
             os.utime(journal.folder, (ago, ago))
     resumed.append({"trial": 2})
+    (tmp_path / "searches" / "a note.txt").write_text("no search")
     with ours.alone(print):
         left = {folder.name for folder in ours.folder.parent.iterdir()}
 
-    assert left == {"ours", "young", "resumed"}
+    assert left == {"ours", "young", "resumed", "a note.txt"}
 
 
 def test_other_code_of_the_project_is_another_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from small_market import NAME, PREPARING, TRAINING, Market, RunFailed, entry, open_market, sales
 
-from ml_assets.assets.promotion import _unless_overtaken, from_now_on
+from ml_assets.assets import promotion
+from ml_assets.assets.promotion import _some_rows, _unless_overtaken, from_now_on
 from ml_assets.assets.rows import content_hash
 from ml_assets.project import digest
 from ml_assets.registry.ledger import Draft, stages
 
 if TYPE_CHECKING:
+    import polars as pl
     from conftest import Story
 
     from ml_assets.registry.ledger import Entry
@@ -267,6 +269,21 @@ def test_retraining_is_these_four_steps_in_this_order(story: Story) -> None:
     run = story.market.registry.version(NAME, 3).run_id
 
     assert story.market.steps(run) == [f"{NAME}__{name}" for name in TRAINING]
+
+
+def test_costs_are_measured_on_some_rows_of_the_test_and_the_others_are_not_read(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    market = story.market
+    chosen = market.registry.version(NAME, 1).training_set
+
+    def rows() -> pl.DataFrame:
+        return _some_rows(market.lake, market.project, chosen)
+
+    assert {market.project.key_of(start) for start in rows()["_partition"].unique()} == set(chosen.test)
+    assert rows().height == market.table("features", *chosen.test).height
+    monkeypatch.setattr(promotion, "BULK", 7)
+    assert rows().height == 7
 
 
 # ------------------------------------------------------------------------------- verdicts, told of a ledger only

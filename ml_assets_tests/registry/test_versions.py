@@ -213,6 +213,24 @@ def test_a_model_file_that_changes_after_it_was_loaded_is_noticed(registry: Regi
     assert registry.load(version) is registry.load(version)
 
 
+def test_what_is_loaded_are_the_bytes_that_were_hashed_whoever_writes_meanwhile(
+    registry: Registry, model: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = registry.register(model, FIELDS)
+    read = Path.read_bytes
+
+    def exchanged_once_read(path: Path) -> bytes:
+        content = read(path)
+        path.write_bytes(b"harm")
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", exchanged_once_read)
+    assert type(registry.load(version)) is type(model)
+    monkeypatch.undo()
+    with pytest.raises(RegistryError, match="it was changed"):
+        registry.load(version)
+
+
 def test_a_missing_model_file_is_an_error_that_says_what_to_do(registry: Registry, model: Pipeline) -> None:
     version = registry.register(model, FIELDS)
     (registry.folder / "houses" / "1" / "model.skops").unlink()

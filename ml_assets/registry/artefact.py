@@ -14,8 +14,6 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sklearn.pipeline import Pipeline
 
 SCHEMA = "schema.json"
@@ -87,11 +85,6 @@ def as_bytes(model: Pipeline) -> bytes:
     import skops.io
 
     return settled(skops.io.dumps(model))
-
-
-def settle(path: Path) -> None:
-    """Settle a file in place. See `settled`."""
-    path.write_bytes(settled(path.read_bytes()))
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

@@ -233,12 +233,13 @@ def table_exists(cursor: duckdb.DuckDBPyConnection, table: Table) -> bool:
 
 
 def columns_of(cursor: duckdb.DuckDBPyConnection, table: Table) -> dict[str, str]:
-    """The table's columns and DuckDB types in order; empty where there is no such table."""
-    sql = (
-        "SELECT column_name, data_type FROM duckdb_columns() "
-        "WHERE database_name = 'lake' AND schema_name = ? AND table_name = ? ORDER BY column_index"
-    )
-    return dict(cursor.execute(sql, [table.project, table.name]).fetchall())
+    """The table's columns and DuckDB types in order; empty where there is no such table, however it is spelled."""
+    try:
+        # Not from duckdb_columns(), which goes through all tables of the catalogue to tell of one.
+        found = cursor.execute(f"DESCRIBE FROM {table.path}").fetchall()
+    except duckdb.CatalogException:
+        return {}
+    return {name: kind for name, kind, *_ in found}
 
 
 def create_schema(cursor: duckdb.DuckDBPyConnection, project: str) -> None:

@@ -75,6 +75,8 @@ def replace_from(transaction: Transaction, table: Table, relation: str, window: 
                 f"{outside and outside[0]} rows for {table} lie outside the window {window}: they would double"
             )
     present = columns_of(cursor, table)
+    if present:
+        _refuse_other_spelling(cursor, table)
     columns = _evolved(table, present, incoming)
     replaced = window.condition() if window else "true"
     source = f"FROM {quoted(relation)}"
@@ -320,6 +322,13 @@ def window_of(table: Table, window: Window | None, snapshot: int | None = None) 
 def _types(cursor: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
     described = cursor.execute(f"DESCRIBE FROM {relation}").fetchall()
     return {name: kind for name, kind, *_ in described}
+
+
+def _refuse_other_spelling(cursor: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """SQL takes `Raw` and `raw` for one table; here they are two, of which the lake can hold one."""
+    sql = "FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = ? AND table_name = ?"
+    if not cursor.execute(sql, [table.project, table.name]).fetchall():
+        raise LakeError(f"{table} already exists in another spelling. Remedy: another name, or drop the old table")
 
 
 def _create(cursor: duckdb.DuckDBPyConnection, table: Table, columns: Mapping[str, str]) -> None:

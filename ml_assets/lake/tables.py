@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
-from ml_assets.lake.connection import LakeError, Transaction, columns_of, create_schema
+from ml_assets.lake.connection import LakeError, Transaction, columns_of, create_schema, refuse_other_spelling
 from ml_assets.lake.sql import Slice, Table, Window, literal, quoted
 
 if TYPE_CHECKING:
@@ -74,9 +74,8 @@ def replace_from(transaction: Transaction, table: Table, relation: str, window: 
             raise LakeError(
                 f"{outside and outside[0]} rows for {table} lie outside the window {window}: they would double"
             )
-    present = columns_of(cursor, table)
-    if present:
-        _refuse_other_spelling(cursor, table)
+    if present := columns_of(cursor, table):
+        refuse_other_spelling(cursor, table)
     columns = _evolved(table, present, incoming)
     replaced = window.condition() if window else "true"
     source = f"FROM {quoted(relation)}"
@@ -322,13 +321,6 @@ def window_of(table: Table, window: Window | None, snapshot: int | None = None) 
 def _types(cursor: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
     described = cursor.execute(f"DESCRIBE FROM {relation}").fetchall()
     return {name: kind for name, kind, *_ in described}
-
-
-def _refuse_other_spelling(cursor: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """SQL takes `Raw` and `raw` for one table; here they are two, of which the lake can hold one."""
-    sql = "FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = ? AND table_name = ?"
-    if not cursor.execute(sql, [table.project, table.name]).fetchall():
-        raise LakeError(f"{table} already exists in another spelling. Remedy: another name, or drop the old table")
 
 
 def _create(cursor: duckdb.DuckDBPyConnection, table: Table, columns: Mapping[str, str]) -> None:

@@ -248,7 +248,7 @@ def refuse_other_spelling(cursor: duckdb.DuckDBPyConnection, table: Table) -> No
     Raises:
         LakeError: if the table that is there differs in the case of its letters.
     """
-    sql = "FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = ? AND table_name = ?"
+    sql = "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = ? AND table_name = ?"
     if not cursor.execute(sql, [table.project, table.name]).fetchall():
         raise LakeError(f"{table} already exists in another spelling. Remedy: another name, or drop the old table")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ml_assets.core.training import predict
-from ml_assets.registry.artefact import settle
+from ml_assets.registry.artefact import settle, skops_io
 
 if TYPE_CHECKING:
     import os
@@ -201,13 +201,11 @@ class Registry:
         Returns:
             The version. Whoever is interrupted leaves no version behind, and two at once get two numbers.
         """
-        import skops.io
-
         project = self.folder / str(fields["project"])
         project.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=project))
         try:
-            skops.io.dump(model, draft / MODEL)
+            skops_io().dump(model, draft / MODEL)
             settle(draft / MODEL)
             _trusted_types(draft / MODEL, fields.get("allowed", ()))
             artefact = _sha256(draft / MODEL)
@@ -394,10 +392,8 @@ class Registry:
 
 @lru_cache(maxsize=8)
 def _load(path: Path, artefact: str, allowed: tuple[str, ...], state: tuple[int, ...]) -> Pipeline:  # noqa: ARG001 - another state is another file
-    import skops.io
-
     _refuse_changed(path, artefact)
-    return skops.io.load(path, trusted=_trusted_types(path, allowed))
+    return skops_io().load(path, trusted=_trusted_types(path, allowed))
 
 
 def _refuse_changed(path: Path, artefact: str) -> None:
@@ -416,9 +412,7 @@ def _trusted_types(path: Path, allowed: Sequence[str]) -> list[str]:
     Raises:
         RegistryError: if it holds another.
     """
-    import skops.io
-
-    found = skops.io.get_untrusted_types(file=path)
+    found = skops_io().get_untrusted_types(file=path)
     unknown = [name for name in found if name not in TRUSTED_TYPES and not _is_own_estimator(name, allowed)]
     if unknown:
         raise RegistryError(

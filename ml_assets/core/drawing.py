@@ -50,7 +50,7 @@ def as_png(figure: Any) -> bytes:
     from PIL import Image  # noqa: PLC0415
 
     # Not by savefig, which lays the picture out and draws it twice.
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     drawn = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
     # 64 colours: a third of the size, and nothing that one sees.

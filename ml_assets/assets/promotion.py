@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Rows that are predicted at once to see how long it takes.
 BULK = 1000
 # How often, at least and at most, and for how long in all.
-TIMES, SECONDS = (5, 20), 0.25
+TIMES, SECONDS = (5, 10), 0.25
 
 
 def build_champion(project: Project) -> dg.AssetsDefinition:
@@ -216,7 +216,7 @@ def _some_rows(lake: Lake, project: Project, training_set: TrainingSet) -> "pl.D
 
 
 def _best_time(action: Callable[[], object]) -> float:
-    """The shortest time of an action, in milliseconds: of five times at least, of 20 at most, for a quarter second."""
+    """The shortest time of an action, in milliseconds: of five times at least, of ten at most, for a quarter second."""
     action()  # whatever is done once only does not count
     found: list[float] = []
     while len(found) < TIMES[0] or (len(found) < TIMES[1] and sum(found) < SECONDS):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
-from ml_assets.lake.connection import LakeError, Transaction, columns_of, create_schema
+from ml_assets.lake.connection import LakeError, Transaction, columns_of, create_schema, refuse_other_spelling
 from ml_assets.lake.sql import Piece, Table, Window, literal, quoted
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def replace_from(transaction: Transaction, table: Table, relation: str, window: 
             raise LakeError(
                 f"{outside and outside[0]} rows for {table} lie outside the window {window}: they would double"
             )
-    present = columns_of(cursor, table)
+    if present := columns_of(cursor, table):
+        refuse_other_spelling(cursor, table)
     columns = _evolved(table, present, incoming)
     replaced = window.condition() if window else "true"
     source = f"FROM {quoted(relation)}"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ml_assets import settings
 from ml_assets.core.files import replace_file
 from ml_assets.core.training import predict
-from ml_assets.registry.artefact import as_bytes
+from ml_assets.registry.artefact import as_bytes, skops_io
 
 if TYPE_CHECKING:
     import os
@@ -422,12 +422,10 @@ def home_registry() -> Registry:
 
 @lru_cache(maxsize=8)
 def _load(path: Path, artefact: str, allowed: tuple[str, ...], state: tuple[int, ...]) -> Pipeline:  # noqa: ARG001 - another state is another file
-    import skops.io
-
     # Read once: what is hashed, looked at and loaded are the same bytes, whoever writes meanwhile.
     content = path.read_bytes()
     _refuse_changed(path, hashlib.sha256(content).hexdigest(), artefact)
-    return skops.io.loads(content, trusted=_trusted_types(path, allowed, content))
+    return skops_io().loads(content, trusted=_trusted_types(path, allowed, content))
 
 
 def _refuse_changed(path: Path, found: str, artefact: str) -> None:
@@ -448,9 +446,7 @@ def _trusted_types(path: Path, allowed: Sequence[str], content: bytes) -> list[s
     Raises:
         RegistryError: if it holds another.
     """
-    import skops.io
-
-    found = skops.io.get_untrusted_types(data=content)
+    found = skops_io().get_untrusted_types(data=content)
     unknown = [name for name in found if name not in TRUSTED_TYPES and not _is_own_estimator(name, allowed)]
     if unknown:
         raise RegistryError(

@@ -63,23 +63,24 @@ def _causes(
     needed = set(version.features)
     if not needed <= set(rows.columns) or not needed <= set(reference.columns):
         return found
-    error = _watched_error(project, version, rows)
+    losses = _watched_losses(project, version, rows)
     groups = [name for name, kind in version.features.items() if kind == "category"]
     inputs = [name for name in columns if name in needed]
     found += explain(
         rows, reference, inputs,
-        predict=lambda frame: registry().predict(version, frame), typical=_typical_error(project, version), error=error,
-        groups=[*groups, "_source"],
+        predict=lambda frame: registry().predict(version, frame), typical=_typical_error(project, version),
+        losses=losses, groups=[*groups, "_source"],
     )  # fmt: skip
     # Moved, and not read by the champion: harmless.
     found += [Cause(name, 0.0, 0.0, None) for name in columns if name not in needed and name != project.target]
     return found
 
 
-def _watched_error(
+def _watched_losses(
     project: Project, version: Version, rows: "pl.DataFrame"
-) -> "Callable[[NDArray[np.float64]], float] | None":
-    """Predictions of some rows → watched error on those with a label; None where none has."""
+) -> "Callable[[NDArray[np.float64]], NDArray[np.float64]] | None":
+    """Predictions of some rows → their losses, whose mean is the watched error; None where none has a label."""
+    import numpy as np  # noqa: PLC0415
     import polars as pl
 
     labels = rows[project.target]
@@ -90,7 +91,13 @@ def _watched_error(
         return None
     mask, actual = labelled.to_numpy(), as_actual(labels.filter(labelled), project.task, version.classes)
     metric = compared_by(project.watched, actual)
-    return lambda predicted: float(row_losses(metric, actual, predicted[mask]).mean())
+
+    def losses(predicted: "NDArray[np.float64]") -> "NDArray[np.float64]":
+        found = np.full(len(mask), np.nan)
+        found[mask] = row_losses(metric, actual, predicted[mask])
+        return found
+
+    return losses
 
 
 def _typical_error(project: Project, version: Version) -> float:

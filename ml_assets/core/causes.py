@@ -1,9 +1,11 @@
 """Why an alarm: which columns have moved, what that does to the model, and which rows carry it.
 
-A column's effect is what its drift alone does: its values are brought back to the reference's distribution by the least
-movement that does so, all else stays, and the rows are predicted again. For numbers that is the monotone map from one
-distribution to the other; of categories, rows of those that have grown go to those that have shrunk (optimal transport
-in one dimension, and for the discrete metric: Villani, Topics in Optimal Transportation, 2003).
+A column's effect is what its drift alone does. The values of a number are brought back to the reference's distribution
+by the least movement that does so, the monotone map from one distribution to the other (optimal transport in one
+dimension: Villani, Topics in Optimal Transportation, 2003); all else stays, and the rows are predicted again. A town that
+became another would be another house, so categories are weighed instead: each row counts as its category did in the
+reference (Shimodaira, Journal of Statistical Planning and Inference 90, 2000). Where most rows are of categories that the
+reference has not, they go to those that it has.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ class Cause:
 
     Attributes:
         column: the column.
-        moved: mean absolute change of the prediction, in its unit, were the column as it was; for a target 0.
+        moved: mean change of the prediction, in its unit, were the column as it was: of numbers of each row's, of
+            categories of the mean prediction; for a target 0.
         effect: the same as a share of the champion's typical error.
         cost: watched error of the partition less what it would be were the column as it was; None without labels.
         carriers: rows that carry more of it than their share, the greatest first; none where it is everywhere.
@@ -63,7 +66,7 @@ def explain(
     *,
     predict: Callable[[pl.DataFrame], Floats],
     typical: float,
-    error: Callable[[Floats], float] | None = None,
+    losses: Callable[[Floats], Floats] | None = None,
     groups: Sequence[str] = (),
 ) -> list[Cause]:
     """What the drift of each of some columns does, the most harmful first.
@@ -74,7 +77,7 @@ def explain(
         columns: features that have moved; those that are not there are passed over.
         predict: rows → predictions, shape (rows,) or (rows, classes).
         typical: the champion's typical error, in the unit of a prediction.
-        error: predictions → watched error on the partition's labels; None without labels.
+        losses: predictions → the loss of each row, NaN where it has no label; None without labels.
         groups: columns whose values name rows that may carry a drift.
     """
     import numpy as np  # noqa: PLC0415
@@ -83,16 +86,44 @@ def explain(
     if not rows.height or not reference.height or not present:
         return []
     said = predict(rows)
-    now = error(said) if error else None
+    now = losses(said) if losses else None
     found = []
     for name in present:
-        restored = rows.with_columns(brought_back(rows[name], reference[name]).alias(name))
-        then = predict(restored)
-        moved = float(np.mean(np.abs(said - then)))
-        cost = None if error is None or now is None else now - error(then)
+        weights = _weights(rows[name], reference[name])
+        if weights is not None:
+            moved = float(np.abs(said.mean(axis=0) - np.average(said, axis=0, weights=weights)).mean())
+            then = now
+        else:
+            restored = predict(rows.with_columns(brought_back(rows[name], reference[name]).alias(name)))
+            moved = float(np.mean(np.abs(said - restored)))
+            then = losses(restored) if losses else None
+        cost = None if now is None or then is None else _mean(now) - _mean(then, weights)
         carriers = carriers_of(name, rows, reference, [group for group in groups if group != name])
         found.append(Cause(name, moved, moved / typical if typical > 0 else 0.0, cost, tuple(carriers)))
     return sorted(found, key=lambda cause: -cause.effect)
+
+
+def _mean(losses: Floats, weights: Floats | None = None) -> float:
+    import numpy as np  # noqa: PLC0415
+
+    held = ~np.isnan(losses)
+    if weights is not None and not weights[held].sum():
+        weights = None
+    return float(np.average(losses[held], weights=None if weights is None else weights[held]))
+
+
+def _weights(current: pl.Series, reference: pl.Series) -> Floats | None:
+    """How much each row counts for its category to have the reference's share; None for numbers, or without overlap."""
+    import numpy as np  # noqa: PLC0415
+    import polars as pl
+
+    if current.dtype.is_numeric() or current.dtype.is_temporal():
+        return None
+    names, usual = (one.cast(pl.String).fill_null("(missing)") for one in (current, reference))
+    here, there = dict(_sizes(names)), dict(_sizes(usual))
+    ratio = {name: there.get(name, 0) / reference.len() / (size / current.len()) for name, size in here.items()}
+    weights = np.array([ratio[name] for name in names.to_list()])
+    return weights if 2 * np.count_nonzero(weights) >= weights.size else None
 
 
 def brought_back(current: pl.Series, reference: pl.Series) -> pl.Series:

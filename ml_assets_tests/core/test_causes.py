@@ -42,7 +42,7 @@ def test_the_column_that_moves_predictions_is_named_first_with_its_effect_and_co
 
     area, age = explain(
         drifted, reference, ["age", "area"],
-        predict=predict, typical=50.0, error=lambda said: float(np.abs(said - actual).mean()), groups=["town"],
+        predict=predict, typical=50.0, losses=lambda said: np.abs(said - actual), groups=["town"],
     )  # fmt: skip
 
     assert (area.column, age.column) == ("area", "age")
@@ -141,3 +141,25 @@ def test_a_column_keeps_its_type(dtype: Any, values: list[Any]) -> None:
 
     assert brought_back(series, series.reverse()).dtype == dtype
     assert sorted(brought_back(series, series).to_list()) == sorted(series.to_list())
+
+
+def test_a_town_that_has_grown_is_weighed_back_and_its_houses_stay_what_they_are() -> None:
+    reference, rows = (houses(2_000, seed).with_columns(area=100.0) for seed in (0, 1))
+    grown = pl.concat([rows, *[rows.filter(pl.col("town") == "east")] * 3])
+    actual = predict(grown) + np.where((grown["town"] == "east").to_numpy(), 20.0, 0.0)
+
+    (cause,) = explain(
+        grown, reference, ["town"], predict=predict, typical=50.0, losses=lambda said: np.abs(said - actual)
+    )
+
+    # East has 4 of 7 rows now, and had a quarter: its houses fetch 50 more, and the model is wrong by 20 there.
+    assert cause.moved == pytest.approx(50 * (4 / 7 - 1 / 4), rel=0.2)
+    assert cause.cost == pytest.approx(20 * (4 / 7 - 1 / 4), rel=0.2)
+
+
+def test_where_all_rows_are_of_categories_that_were_never_there_they_go_to_those_that_were() -> None:
+    reference, rows = houses(500), houses(500, seed=1).with_columns(pl.lit("new town").alias("town"))
+
+    (cause,) = explain(rows, reference, ["town"], predict=predict, typical=50.0)
+
+    assert cause.moved == pytest.approx(50 / 4, rel=0.2)

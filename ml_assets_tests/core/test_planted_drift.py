@@ -77,7 +77,7 @@ def play(change: Callable[[pl.DataFrame, int], pl.DataFrame] | None = None, infl
                 actual = rows["price"].to_numpy()
                 seen.causes = explain(
                     rows, reference, inputs, predict=predict, typical=8.0,
-                    error=lambda said, actual=actual: float(np.abs(said - actual).mean()), groups=["town"],
+                    losses=lambda said, actual=actual: np.abs(said - actual), groups=["town"],
                 )  # fmt: skip
             seen.alarmed.append(number - PLANTED)
             seen.columns |= set(alarms)

@@ -11,8 +11,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
+
 if TYPE_CHECKING:
     import pytest
+
+# An example that takes long on a busy machine is no failure.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 # Whoever is left alone at the end has something short.
 FIRST = (

@@ -57,8 +57,11 @@ def test_tuning_sees_neither_test_nor_holdout(spied: tuple[Market, list[dict[str
 
     assert len(tuning) == 2 * 4 * 2  # fit and predict, four trials, two folds
     assert months(tuning) == {1, 2, 3, 4, 5}
-    for fitted, judged in zip(tuning[::2], tuning[1::2], strict=False):
-        if fitted["process"] == judged["process"]:
+    # Two processes work side by side: each fits and judges in turn, and what they tell is mixed.
+    for process in {one["process"] for one in tuning}:
+        own = [one for one in tuning if one["process"] == process]
+        for fitted, judged in zip(own[::2], own[1::2], strict=True):
+            assert (fitted["what"], judged["what"]) == ("fit", "predict")
             assert max(fitted["rows"]) < min(judged["rows"])
 
 

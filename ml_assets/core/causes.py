@@ -1,11 +1,11 @@
 """Why an alarm: which columns have moved, what that does to the model, and which rows carry it.
 
-A column's effect is what its drift alone does. The values of a number are brought back to the reference's distribution
-by the least movement that does so, the monotone map from one distribution to the other (optimal transport in one
-dimension: Villani, Topics in Optimal Transportation, 2003); all else stays, and the rows are predicted again. A town that
-became another would be another house, so categories are weighed instead: each row counts as its category did in the
-reference (Shimodaira, Journal of Statistical Planning and Inference 90, 2000). Where most rows are of categories that the
-reference has not, they go to those that it has.
+A column's effect is what its drift alone does. The values of a number are brought back to the reference's
+distribution by the least movement that does so, the monotone map from one distribution to the other (optimal
+transport in one dimension: Villani, Topics in Optimal Transportation, 2003); all else stays, and the rows are
+predicted again. A town that became another would be another house, so categories are weighed instead: each row counts
+as its category did in the reference (Shimodaira, Journal of Statistical Planning and Inference 90, 2000). Where most
+rows are of categories that the reference has not, they go to those that it has.
 """
 
 from __future__ import annotations

@@ -31,8 +31,9 @@ from ml_assets.core.tasks import Task
 from ml_assets.declared.evaluation import Evaluation
 from ml_assets.declared.leakage import Leakage
 from ml_assets.declared.modelling import Gate, Training
-from ml_assets.declared.monitoring import Monitoring, Retraining
+from ml_assets.declared.monitoring import Monitoring
 from ml_assets.declared.promotion import Promotion
+from ml_assets.declared.retraining import Retraining
 from ml_assets.declared.rows import Partitions, Validation
 from ml_assets.declared.sources import Reference, Source
 from ml_assets.declared.tracking import Tracking

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from ml_assets.core.partitioning import Calendar
     from ml_assets.declared.leakage import Leakage
     from ml_assets.declared.modelling import Gate, Training
-    from ml_assets.declared.monitoring import Monitoring, Retraining
+    from ml_assets.declared.monitoring import Monitoring
+    from ml_assets.declared.retraining import Retraining
     from ml_assets.declared.rows import Partitions, Validation
     from ml_assets.declared.sources import Reference, Source
 

@@ -69,6 +69,10 @@ def test_the_evidence_is_the_tables_of_that_partition(story: Story) -> None:
         "reference": evaluation["metrics"]["test"]["mape"],
         "since_retraining": 2,
         "alarms": sorted(set(drift.filter(drift["alarm"])["column_name"])),
+        "drift_alarm": True,
+        "served": 4,
+        "wear": None,
+        "retired": None,
     }
 
 

@@ -196,4 +196,5 @@ def _wear(
     # A retraining that a challenger came of and was rejected brought nothing.
     verdicts = [one.kind for one in entries if one.kind in {"promoted", "rejected"} and one.facts.get("decision")]
     futile = next((number for number, kind in enumerate(reversed(verdicts)) if kind == "promoted"), len(verdicts))
-    return measure_wear(tenures, pending=pending, futile=futile)
+    wear = measure_wear(tenures, pending=pending)
+    return None if wear is None else replace(wear, futile=futile)

@@ -160,7 +160,7 @@ def _worth_it(evidence: Evidence, rule: Rule) -> Decision:
     )
     dear = f"a retraining costs {price:.4g}"
     if wear.futile:
-        dear += f", the last {wear.futile} having brought nothing"
+        dear += f", the last {wear.futile} not having earned it"
     if wear.excess + wear.expected > 0 and wear.excess + wear.expected >= price:
         return Decision("retrain", f"{told}: {dear}")
     return Decision("hold", f"{told}; {dear}")

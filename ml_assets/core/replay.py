@@ -107,9 +107,9 @@ def play(history: History, rule: Rule) -> Course:
     A retraining takes effect with the next partition and is taken for promoted; who is asked says yes.
     """
     rule = replace(rule, ask=False)
-    player, fits = _Player(history), [0]
+    player, fits = _Player(history, rule), [0]
     for now in range(len(history.partitions) - 1):
-        decision = decide(player.evidence(now, with_wear=rule.policy == "worth_it"), rule)
+        decision = decide(player.evidence(now), rule)
         player.act(decision, now)
         fits.append(player.tenures[-1].fit)
     return Course(tuple(fits), tuple(player.retrained), tuple(player.reinstated))
@@ -128,6 +128,7 @@ class _Player:
     """What has happened up to now in a replay, and what is known of it."""
 
     history: History
+    rule: Rule
     tenures: list[_Service] = field(default_factory=lambda: [_Service(0, 0)])
     retrained: list[int] = field(default_factory=list)
     reinstated: list[int] = field(default_factory=list)
@@ -144,11 +145,12 @@ class _Player:
         done.append(now + 1)
         self.acted = now
 
-    def evidence(self, now: int, *, with_wear: bool) -> Evidence:
+    def evidence(self, now: int) -> Evidence:
         """What is known after a partition."""
         history, serving = self.history, self.tenures[-1]
         fit, known = serving.fit, now - history.delay
         labelled = known >= serving.since
+        reference = history.reference(fit)
         evidence = Evidence(
             partition=history.partitions[now],
             champion=fit,
@@ -156,12 +158,12 @@ class _Player:
             metric=history.metric,
             error=float(history.errors[fit, known]) if labelled else None,
             # A version without test rows is held against the first partition that it served.
-            reference=history.reference(fit) or (float(history.errors[fit, serving.since]) if labelled else None),
+            reference=float(history.errors[fit, serving.since]) if reference is None and labelled else reference,
             since_retraining=None if self.acted is None else now - self.acted,
             drift_alarm=history.alarms is not None and bool(history.alarms[fit, now]),
             served=now - serving.since + 1,
         )
-        return self._with_wear(evidence, known, now) if with_wear and labelled else evidence
+        return self._with_wear(evidence, known, now) if labelled and self.rule.policy == "worth_it" else evidence
 
     def _with_wear(self, evidence: Evidence, known: int, now: int) -> Evidence:
         history, errors, tenures = self.history, self.history.errors, self.tenures
@@ -179,9 +181,9 @@ class _Player:
         fit, span = tenures[-1].fit, spans[-1]
         others = {one.fit for one in tenures} - {fit}
         retired = {other: (errors[fit, span] - errors[other, span]).tolist() for other in sorted(others)}
-        wear = measure_wear(
-            served[-REMEMBERED - 1 :], pending=now - known + 1, futile=futile_retrainings(gains[-MOST_DOUBLINGS:])
-        )
+        wear = measure_wear(served[-REMEMBERED - 1 :], pending=now - known + 1)
+        if wear is not None:
+            wear = replace(wear, futile=futile_retrainings(gains[-MOST_DOUBLINGS:], self.rule.price * wear.usual))
         return replace(evidence, wear=wear, retired=better_retired(retired))
 
 

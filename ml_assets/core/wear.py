@@ -27,7 +27,7 @@ REMEMBERED = 10  # tenures that tell what a young champion can reach
 RECENT = 3  # partitions that tell the present pace
 TRIED = 2  # partitions on which a retired version must be better than the champion
 FEWEST_CHANGES = 3  # from one partition to the next, to tell the noise from
-CLEARLY = 2.0  # standard errors by which a retraining must have paid, or a retired version be better
+CLEARLY = 2.0  # standard errors by which a retired version must be better
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Wear:
         noise: standard deviation of the error of a typical partition.
         excess: the error beyond the usual one since it began to grow, summed over partitions.
         expected: the same of the partitions that have no labels yet and of the next.
-        futile: how many of the last retrainings in a row brought nothing beyond noise.
+        futile: how many of the last retrainings in a row did not earn what they cost.
     """
 
     usual: float
@@ -64,7 +64,7 @@ class Wear:
     futile: int = 0
 
 
-def measure_wear(tenures: Sequence[Tenure], *, pending: int = 1, futile: int = 0) -> Wear | None:
+def measure_wear(tenures: Sequence[Tenure], *, pending: int = 1) -> Wear | None:
     """What keeping the last of some champions has cost.
 
     The usual error is the lowest that the beginning of any tenure is sure to lie below: of all means over its first k
@@ -76,7 +76,6 @@ def measure_wear(tenures: Sequence[Tenure], *, pending: int = 1, futile: int = 0
         tenures: of the champions so far, oldest first.
         pending: partitions that will be served before the next decision can be informed: those without labels, and
             the next one.
-        futile: handed on, see `futile_retrainings`.
 
     Returns:
         None where the champion has served fewer than two labelled partitions, or noise cannot be told yet.
@@ -104,7 +103,7 @@ def measure_wear(tenures: Sequence[Tenure], *, pending: int = 1, futile: int = 0
     for loss in weights * (errors - usual):
         excess = max(0.0, excess + float(loss))
     pace = max(0.0, float(np.average((errors - usual)[-RECENT:], weights=weights[-RECENT:])))
-    return Wear(usual, noise, excess, pace * pending, futile)
+    return Wear(usual, noise, excess, pace * pending)
 
 
 def _youth(errors: Values, weights: Values, reference: float | None, noise: float) -> float:
@@ -117,21 +116,23 @@ def _youth(errors: Values, weights: Values, reference: float | None, noise: floa
     return float(np.min(np.cumsum(weights * errors) / seen + CONFIDENCE * noise / np.sqrt(seen)))
 
 
-def futile_retrainings(gains: Sequence[Sequence[float]]) -> int:
-    """How many of the last retrainings in a row brought nothing beyond noise.
+def futile_retrainings(gains: Sequence[Sequence[float]], price: float) -> int:
+    """How many of the last retrainings in a row have not earned half of their price, the doubt in their favour.
 
     A level that rises for every model (harder rows, a season) is no wear, and no retraining mends it. The champion
-    before, on the same partitions, tells: there what is hard is hard for both.
+    before, on the same partitions, tells: there what is hard is hard for both. At the best distance a retraining earns
+    twice its price before the next.
 
     Args:
         gains: for each retraining, oldest first, by how much less the new champion lost than the one before it on each
             partition that it served; one that served a single partition says nothing yet.
+        price: of a retraining, in the unit of the gains.
     """
     futile = 0
     for gain in reversed(gains):
         if len(gain) < 2:  # noqa: PLR2004 - a spread needs two
             continue
-        if _clearly_above_zero(gain):
+        if sum(gain) + _deviation(gain) * math.sqrt(len(gain)) >= price / 2:
             break
         futile += 1
     return futile
@@ -150,6 +151,9 @@ def better_retired(gains: Mapping[int, Sequence[float]]) -> int | None:
 
 
 def _clearly_above_zero(values: Sequence[float]) -> bool:
+    return sum(values) > CLEARLY * _deviation(values) * math.sqrt(len(values))
+
+
+def _deviation(values: Sequence[float]) -> float:
     mean = sum(values) / len(values)
-    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return mean > CLEARLY * math.sqrt(variance / len(values))
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))

@@ -138,7 +138,7 @@ def test_worth_it_gives_its_figures() -> None:
 
     assert decided_by("worth_it", wear=wear).reason == (
         "beyond the usual MAPE of 0.1, version 3 has cost 0.15 partitions' error and will cost 0.02 until the next "
-        "decision; a retraining costs 0.4, the last 2 having brought nothing"
+        "decision; a retraining costs 0.4, the last 2 not having earned it"
     )
     assert "too few labelled partitions" in decided_by("worth_it", wear=None).reason
 

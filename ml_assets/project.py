@@ -41,6 +41,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 TABLES = frozenset({
     "raw", "validated", "quarantine", "features", "profile", "bins", "exploration", "training_set", "model",
     "evaluation", "champion", "predictions", "prediction_profile", "drift", "performance", "decision", "partitioning",
+    "replay",
 })  # fmt: skip
 
 

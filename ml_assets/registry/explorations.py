@@ -33,9 +33,9 @@ def write_exploration(project: str, numbers: Mapping[str, Any], pictures: Mappin
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: f"{name}-{hashlib.sha256(content).hexdigest()[:12]}.png" for name, content in pictures.items()}
     for name, content in pictures.items():
-        _write_atomically(folder / files[name], content)
+        write_atomically(folder / files[name], content)
     text = json.dumps({**numbers, "pictures": files}, allow_nan=False)
-    _write_atomically(folder / NUMBERS, text.encode())
+    write_atomically(folder / NUMBERS, text.encode())
     for file in folder.glob("*.png"):
         if file.name not in files.values():
             file.unlink(missing_ok=True)
@@ -65,7 +65,8 @@ def _folder(project: str) -> Path:
     return settings.home() / "reports" / project / "exploration"
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees all of it or what was there before."""
     handle, name = tempfile.mkstemp(dir=path.parent)
     with os.fdopen(handle, "wb") as file:
         file.write(content)

@@ -90,10 +90,9 @@ def replay_project(project: Project, lake: Lake, config: ReplayConfig, say: Call
         if config.policies == ["drift"]:
             raise ReplayError("which alarms would have been raised is not recorded: drift cannot be replayed")
         wanted = [name for name in wanted if name != "drift"]
-    rules: dict[str, Rule] = {name: project.retraining.rule(name) for name in wanted}
-    if config.price:
-        rules = {name: replace(rule, price=config.price) for name, rule in rules.items()}
-    return report(history, rules, declared=project.retraining.policy)
+    price = config.price or project.retraining.price
+    rules: dict[str, Rule] = {name: replace(project.retraining.rule(name), price=price) for name in wanted}
+    return report(history, rules, price=price, declared=project.retraining.policy)
 
 
 def table_of(found: Report) -> tuple[Sequence[str], list[Sequence[str]]]:

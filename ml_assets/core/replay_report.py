@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.core.policy import Rule
 from ml_assets.core.replay import Course, best_courses, best_periodic, course_of, play
+from ml_assets.core.tasks import title_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from ml_assets.core.replay import History
 
 # Prices, as multiples of the declared one, at which `worth_it` is played: from many retrainings to hardly any.
-STEPS = tuple(2 ** (step / 2) for step in range(-8, 9))
+STEPS = tuple(2 ** (step / 2) for step in range(-12, 9))
 
 
 @dataclass(frozen=True)
@@ -74,25 +75,23 @@ class Report:
     words: str
 
 
-def report(history: History, rules: Mapping[str, Rule], *, declared: str) -> Report:
+def report(history: History, rules: Mapping[str, Rule], *, price: float, declared: str) -> Report:
     """Play policies over a history and compare them.
 
     Args:
         history: what happened.
         rules: name → rule; `never` is always played beside them.
+        price: of a retraining, in errors that a young champion makes in one partition.
         declared: the name of the one that the project has, against which savings are told.
     """
     rules = {"never": Rule("never"), **rules}
-    price = next(rule.price for rule in rules.values() if rule.policy != "never" or len(rules) == 1)
-    worth = rules.get("worth_it", Rule("worth_it", price=price))
+    worth = rules.get("worth_it", Rule("worth_it", cooldown=0))
     courses = {name: play(history, rule) for name, rule in rules.items()}
     many = len(history.partitions)
     best = best_courses(history, many - 1)
     played = tuple(_replayed(history, name, course, best, price) for name, course in courses.items())
     tried = {
-        course.retrained: course
-        for step in STEPS
-        for course in [play(history, Rule("worth_it", price=price * step, minimum_rows=worth.minimum_rows))]
+        course.retrained: course for step in STEPS for course in [play(history, replace(worth, price=price * step))]
     }
     most = max([len(plan) for plan in tried] + [one.retrainings for one in played])
     numbers = range(most + 1)
@@ -129,8 +128,6 @@ def _replayed(history: History, name: str, course: Course, best: Sequence[Course
 
 
 def _words(history: History, recommended: Replayed, declared: Replayed) -> str:
-    from ml_assets.core.tasks import title_of  # noqa: PLC0415
-
     metric, many = title_of(history.metric), len(history.partitions)
 
     def told(one: Replayed) -> str:
@@ -148,6 +145,4 @@ def _words(history: History, recommended: Replayed, declared: Replayed) -> str:
 
 def as_json(found: Report) -> dict[str, Any]:
     """A report as JSON values."""
-    from dataclasses import asdict  # noqa: PLC0415
-
     return asdict(found)

@@ -22,12 +22,11 @@ if TYPE_CHECKING:
     Values = NDArray[np.float64]
 
 # All found on simulated streams of twelve kinds, none of them on one (docs/replay.md).
-CONFIDENCE = 1.5  # standard errors by which a level must be told from noise
+CONFIDENCE = 2.0  # standard errors by which anything must be told from noise
 REMEMBERED = 10  # tenures that tell what a young champion can reach
 RECENT = 3  # partitions that tell the present pace
 TRIED = 2  # partitions on which a retired version must be better than the champion
 FEWEST_CHANGES = 3  # from one partition to the next, to tell the noise from
-CLEARLY = 2.0  # standard errors by which a retired version must be better
 
 
 @dataclass(frozen=True)
@@ -87,11 +86,11 @@ def measure_wear(tenures: Sequence[Tenure], *, pending: int = 1) -> Wear | None:
     if not levels or len(levels[-1][0]) < 2:  # noqa: PLR2004 - one partition shows no growth
         return None
     changes = [np.diff(errors) / np.sqrt(1 / weights[1:] + 1 / weights[:-1]) for errors, weights in levels]
-    steps = np.abs(np.concatenate(changes))
+    steps = np.concatenate(changes)
     if len(steps) < FEWEST_CHANGES:
         return None
-    # Of changes, so that growth does not count as noise; by their median, so that a jump does not either.
-    noise = 1.4826 * float(np.median(steps))
+    # Of changes beside the usual one, so that steady growth does not count as noise; by medians, nor does a jump.
+    noise = 1.4826 * float(np.median(np.abs(steps - np.median(steps))))
     young = [
         _youth(errors, weights, one.reference, noise)
         for one, (errors, weights) in zip(tenures, levels, strict=True)
@@ -151,7 +150,7 @@ def better_retired(gains: Mapping[int, Sequence[float]]) -> int | None:
 
 
 def _clearly_above_zero(values: Sequence[float]) -> bool:
-    return sum(values) > CLEARLY * _deviation(values) * math.sqrt(len(values))
+    return sum(values) > CONFIDENCE * _deviation(values) * math.sqrt(len(values))
 
 
 def _deviation(values: Sequence[float]) -> float:

@@ -1,7 +1,8 @@
 """From a project's recorded features to what every version that could have been trained would have lost.
 
 Fits are the cost of a replay. Each is learnt once, whichever policy would have wanted it, and what it lost is kept on
-disk under a hash of all that decides it: a replay that was interrupted goes on where it was.
+disk under a hash of all that decides it: a replay that was interrupted goes on where it was. To judge each fit on every
+later row would cost half as much again: partitions that it would hardly have served are judged on an even sample.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ FEWEST_SERVED = 6
 SHARE_OF_FIRST = 3
 # Lines on progress, at most.
 LINES = 20
+# A fit is judged on all rows of this share of a window after it, and on as many rows again of all that is later.
+SHARE = 0.3
+FEWEST_NEAR, FEWEST_SAMPLED = 3, 200
 
 
 class ReplayError(ValueError):
@@ -64,11 +68,13 @@ class Loss:
     Attributes:
         key: hash of all that decides what it has learnt.
         reference: on its test rows; None where it has none.
-        partitions: content of a partition → on its rows.
+        first: on the sample of the first partition that it could serve.
+        partitions: content of a partition → on its rows, or on a sample of them.
     """
 
     key: str
     reference: float | None
+    first: float
     partitions: dict[str, float]
 
 
@@ -89,15 +95,22 @@ def history_of(
     """
     import numpy as np  # noqa: PLC0415
 
-    recorded = _recorded(project, lake)
+    recorded = read_recorded(project, lake)
     first = _first_served(project, len(recorded.starts), delay)
     served = range(first, len(recorded.starts))
-    journal = Journal(folder / recorded.digest[:16])
+    sample = recorded.sample_of(first)
+    journal = Journal(folder / digest(recorded.digest, str(sample))[:16])
     losses = np.full((len(served), len(served)), math.nan)
     references = np.full(len(served), math.nan)
-    for number, loss in enumerate(_losses(recorded, journal, served, delay, say)):
+    off = np.zeros(len(served))
+    for number, loss in enumerate(_losses(recorded, sample, journal, served, delay=delay, say=say)):
         losses[number, number:] = [loss.partitions[recorded.contents[one]] for one in served[number:]]
         references[number] = math.nan if loss.reference is None else loss.reference
+        off[number] = losses[number, number] - loss.first
+    # How far off a sample is, the fit tells that was judged on all rows and on the sample: hard rows are hard for all.
+    for number in range(1, len(served)):
+        far = slice(number + sample.near, None)
+        losses[number, far] = np.maximum(losses[number, far] + off[far], 0)
     return History(
         partitions=tuple(project.key_of(recorded.starts[one]) for one in served),
         rows=np.diff(recorded.edges)[first:].astype(float),
@@ -109,7 +122,7 @@ def history_of(
 
 
 def _losses(
-    recorded: Recorded, journal: Journal, served: range, delay: int, say: Callable[[str], None]
+    recorded: Recorded, sample: Sample, journal: Journal, served: range, *, delay: int, say: Callable[[str], None]
 ) -> Iterator[Loss]:
     """What each fit lost, in order: one is judged while the next is learnt."""
     known = {line["key"]: Loss(**line) for line in journal.lines()}
@@ -128,7 +141,10 @@ def _losses(
             judged = None
             if not is_kept:
                 fitted = recorded.fit(training_set)
-                judged = judge.submit(recorded.judge, key, fitted, training_set, start)
+                # The first champion is judged on all rows: it is what never retraining comes to.
+                near = sample.near if start > served[0] else len(served)
+                asked = recorded.judged(start, replace(sample, near=near))
+                judged = judge.submit(recorded.judge, key, fitted, training_set, asked)
             for one in waiting:
                 yield _noted(journal, one.result())
             if is_kept:
@@ -153,6 +169,23 @@ class Fitted:
 
     pipeline: Pipeline
     classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How much of later partitions judges a fit: all rows of so many that are near, so many `rows` of each other."""
+
+    near: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The places of the rows that judge a fit, partition by partition, and the sample of the first of them."""
+
+    first: int
+    places: tuple[Places, ...]
+    sampled: Places
 
 
 @dataclass(frozen=True)
@@ -218,20 +251,43 @@ class Recorded:
         with pinned(threads_worth(learnt.height)):
             return Fitted(replace(self.recipe, classes=classes).pipeline().fit(inputs, wanted), classes)
 
-    def judge(self, key: str, fitted: Fitted, training_set: TrainingSet, first: int) -> Loss:
-        """What a fit lost on its test rows, and on all partitions from one on: predicted in one call."""
+    def sample_of(self, first: int) -> Sample:
+        """How fits are judged, the first of which serves a partition from its first row on."""
+        learnt = SHARE * self.project.training.window
+        later = (len(self.starts) - first) / 2
+        rows = learnt * len(self.rows) / len(self.starts) / later
+        # By powers of two: a month more is no other sample.
+        return Sample(max(FEWEST_NEAR, round(learnt)), max(FEWEST_SAMPLED, 2 ** int(math.log2(max(rows, 1)))))
+
+    def judged(self, first: int, sample: Sample) -> Judged:
+        """The rows that judge a fit that serves from a partition on."""
+        import numpy as np  # noqa: PLC0415
+
+        def some(partition: int) -> Places:
+            start, end = self.edges[partition], self.edges[partition + 1]
+            # Evenly over the file: rows that are neighbours resemble each other.
+            return np.unique(np.linspace(start, end - 1, min(sample.rows, end - start)).astype(int))
+
+        near = range(first, min(first + sample.near, len(self.starts)))
+        whole = [np.arange(self.edges[one], self.edges[one + 1]) for one in near]
+        return Judged(first, (*whole, *map(some, range(first + len(near), len(self.starts)))), some(first))
+
+    def judge(self, key: str, fitted: Fitted, training_set: TrainingSet, asked: Judged) -> Loss:
+        """What a fit lost on its test rows and on those asked: predicted in one call."""
         import numpy as np  # noqa: PLC0415
 
         project, window = self.project, self._window(training_set)
         tested = (sides(project, self.rows[window], training_set) == "test").to_numpy().nonzero()[0] + window.start
-        places = np.r_[tested, np.arange(self.edges[first], self.edges[-1])]
-        predicted = predict_inputs(fitted.pipeline, self.inputs.take(places), project.task)
+        places = np.concatenate([tested, *asked.places])
+        # In one thread: the next fit has the other.
+        predicted = predict_inputs(fitted.pipeline, self.inputs.take(places), project.task, threads=1)
         actual = as_actual(self.rows[project.target][places], project.task, fitted.classes)
         losses = row_losses(project.watched, actual, predicted)
         reference = float(losses[: len(tested)].mean()) if len(tested) else None
-        means = np.add.reduceat(losses[len(tested) :], self.edges[first:-1] - self.edges[first])
-        means /= np.diff(self.edges[first:])
-        return Loss(key, reference, dict(zip(self.contents[first:], means.tolist(), strict=True)))
+        parts = np.split(losses[len(tested) :], np.cumsum([len(one) for one in asked.places[:-1]]))
+        first = float(parts[0][asked.sampled - self.edges[asked.first]].mean())
+        means = [float(part.mean()) for part in parts]
+        return Loss(key, reference, first, dict(zip(self.contents[asked.first :], means, strict=True)))
 
     def _window(self, training_set: TrainingSet) -> slice:
         """The places of the rows of a training set's partitions, which are neighbours."""
@@ -239,7 +295,8 @@ class Recorded:
         return slice(int(self.edges[min(used)]), int(self.edges[max(used) + 1]))
 
 
-def _recorded(project: Project, lake: Lake) -> Recorded:
+def read_recorded(project: Project, lake: Lake) -> Recorded:
+    """Read a project's features once, those rows that have a label."""
     import numpy as np  # noqa: PLC0415
     import polars as pl
 

@@ -11,6 +11,7 @@ import typer
 
 from ml_assets import version_commands
 from ml_assets.model_commands import approve, audit_app, decline, models_app
+from ml_assets.replay_command import replay as replay_policies
 
 if TYPE_CHECKING:
     from ml_assets.project import Project
@@ -37,6 +38,7 @@ app.add_typer(audit_app, name="audit")
 app.command()(approve)
 app.command()(decline)
 app.command()(version_commands.rebuild)
+app.command(name="replay")(replay_policies)
 for command in (version_commands.export, version_commands.log, version_commands.card):
     models_app.command()(command)
 

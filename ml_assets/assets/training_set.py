@@ -55,7 +55,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             starts = [
                 start for (start,) in cursor.execute(f"SELECT DISTINCT _partition FROM {table.path} {last}").fetchall()
             ]
-            split = _split(project, starts)
+            split = split_of(project, starts)
             parts: dict[str, Any] = {name: tuple(map(project.key_of, starts)) for name, starts in asdict(split).items()}
             keys = [key for part in parts.values() for key in part]
             rows = read_partitions(lake.lake, project, keys, snapshot)
@@ -69,7 +69,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             decision=int(context.run.tags.get(DECISION_TAG, "0")),
             through=max(keys, key=project.start_of),
             seed=training.seed,
-            **_lots(project),
+            **lots_of(project),
             contents=held,
         )
         counts = _counts(project, rows, chosen)
@@ -97,7 +97,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
     return training_set
 
 
-def _split(project: Project, starts: Sequence[datetime]) -> Split:
+def split_of(project: Project, starts: Sequence[datetime]) -> Split:
     """By time; rows that are parted by lot have their partitions on all sides but a holdout of the newest."""
     training = project.training
     if not training.by_chance:
@@ -116,7 +116,7 @@ def _split(project: Project, starts: Sequence[datetime]) -> Split:
     return Split(train=dealt, test=dealt, holdout=held_back)
 
 
-def _lots(project: Project) -> dict[str, Any]:
+def lots_of(project: Project) -> dict[str, Any]:
     """How rows are parted that are not parted by time."""
     training = project.training
     if not training.by_chance:

@@ -1,17 +1,15 @@
-"""When a change is an alarm, and when a model is trained again."""
+"""When a change is an alarm."""
 
 from __future__ import annotations
 
-from typing import Literal
-
 import dagster as dg
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 
 class Monitoring(dg.Model, dg.Resolvable):
     """When a statistic of a partition raises an alarm."""
 
-    one_false_alarm_in: PositiveInt = Field(
+    one_false_alarm_in: int = Field(
         default=24,
         ge=2,
         description="Partitions in which the whole project may raise one false alarm. Thresholds follow from it and "
@@ -23,20 +21,3 @@ class Monitoring(dg.Model, dg.Resolvable):
         description="Effect from which drift is harmful, as a share of the champion's typical error: how much "
         "predictions move with a column that has drifted. What is below is told and not acted on.",
     )
-
-
-class Retraining(dg.Model, dg.Resolvable):
-    """When a model is trained again."""
-
-    policy: Literal["performance"] = Field(
-        default="performance", description="Retrain when the champion's error has grown."
-    )
-    metric: Literal["mse", "rmse", "mae", "mape", "log_loss", "brier", "error_rate"] | None = Field(
-        default=None,
-        description="The error that is watched: a mean over rows. By default mape, or log_loss for a classification.",
-    )
-    tolerance: float = Field(
-        default=1.25, gt=1, description="Growth of the error over the champion's test error that is accepted."
-    )
-    cooldown: int = Field(default=3, ge=0, description="Partitions after a live retraining before the next.")
-    minimum_rows: PositiveInt = Field(default=200, description="Labelled rows below which a partition decides nothing.")

@@ -18,7 +18,8 @@ from ml_assets.core.tasks import as_actual, classes_of
 from ml_assets.core.training import build_pipeline, feature_kinds, fit
 from ml_assets.declared.evaluation import Costs, Evaluation, Slice
 from ml_assets.declared.modelling import Gate, Training
-from ml_assets.declared.monitoring import Monitoring, Retraining
+from ml_assets.declared.monitoring import Monitoring
+from ml_assets.declared.retraining import Retraining
 from ml_assets.declared.rows import Partitions, Validation
 from ml_assets.declared.sources import Source
 from ml_assets.project import Project

@@ -12,7 +12,8 @@ from writing_tables import replace_window
 
 from ml_assets.core.training import build_pipeline, feature_kinds, fit
 from ml_assets.declared.modelling import Training
-from ml_assets.declared.monitoring import Monitoring, Retraining
+from ml_assets.declared.monitoring import Monitoring
+from ml_assets.declared.retraining import Retraining
 from ml_assets.declared.rows import Partitions, Validation
 from ml_assets.declared.sources import Source
 from ml_assets.lake.connection import Commit, Lake

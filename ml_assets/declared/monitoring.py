@@ -8,8 +8,26 @@ import dagster as dg
 from pydantic import Field, PositiveInt
 
 
+class Labels(dg.Model, dg.Resolvable):
+    """When the labels of a partition count as there."""
+
+    share: float = Field(
+        default=0.95,
+        gt=0,
+        le=1,
+        description="Of the share of labels that past partitions reached in the end: from here on a partition's "
+        "metrics are `matured`.",
+    )
+    delay: int | None = Field(
+        default=None,
+        ge=0,
+        description="Partitions before which no metric is `matured`, whatever labels there are. By default it is "
+        "learnt how long labels take.",
+    )
+
+
 class Monitoring(dg.Model, dg.Resolvable):
-    """When a statistic of a partition raises an alarm."""
+    """When a statistic of a partition raises an alarm, and when a metric counts."""
 
     one_false_alarm_in: PositiveInt = Field(
         default=24,
@@ -17,6 +35,7 @@ class Monitoring(dg.Model, dg.Resolvable):
         description="Partitions in which the whole project may raise one false alarm. Thresholds follow from it and "
         "from the project's own history; with little history, from theory.",
     )
+    labels: Labels = Field(default=Labels(), description="Labels that come late.")
 
 
 class Retraining(dg.Model, dg.Resolvable):

@@ -237,9 +237,9 @@ def compact(
     from ml_assets import settings  # noqa: PLC0415
     from ml_assets.lake.connection import Lake  # noqa: PLC0415
     from ml_assets.lake.upkeep import compact as run  # noqa: PLC0415
-    from ml_assets.registry.models import Registry  # noqa: PLC0415
+    from ml_assets.registry.models import home_registry  # noqa: PLC0415
 
-    protected = Registry(settings.home() / "registry").snapshots()
+    protected = home_registry().snapshots()
     done = run(Lake(settings.home() / "lake"), keep=timedelta(days=keep_days), protected=protected)
     _say(
         f"{done.files_merged} files merged, {done.snapshots_expired} snapshots expired, "

@@ -29,7 +29,8 @@ class Measured:
         rows: those of them that have a label.
         metrics: on those, as in `evaluation.measure`; empty where there are none. regression: all of them. binary:
             `log_loss`, `brier`, `error_rate`, `accuracy`, `precision`, `recall`, `f1`. multiclass: `log_loss`,
-            `error_rate`, `accuracy`. What the rows leave undefined is left out.
+            `error_rate`, `accuracy`. Of both also `unseen_rows`, where there are any. What the rows leave undefined is
+            left out.
         expected: estimates of some metrics, from all of the rows.
     """
 
@@ -131,20 +132,27 @@ def _regression_metrics(rows: int, sums: Sequence[float]) -> dict[str, float]:
 
 
 def _binary_sums(label: str, classes: Mapping[int, Sequence[str]]) -> list[str]:
-    positive = f"({label} = {_by_version({version: literal(pair[1]) for version, pair in classes.items()})})"
+    negative, positive = (
+        f"({label} = {_by_version({version: literal(pair[place]) for version, pair in classes.items()})})"
+        for place in (0, 1)
+    )
     said = "(p.prediction > 0.5)"
+    chance = f"CASE WHEN {positive} THEN p.prediction WHEN {negative} THEN 1 - p.prediction ELSE 0 END"
     return [
-        _log_losses(f"CASE WHEN {positive} THEN p.prediction ELSE 1 - p.prediction END"),
-        f"sum((p.prediction - {positive}::INTEGER) ** 2)",
+        _log_losses(chance),
+        f"sum((1 - {chance}) ** 2)",
         f"count(*) FILTER ({said} AND {positive})",
         f"count(*) FILTER ({said} AND NOT {positive})",
         f"count(*) FILTER (NOT {said} AND {positive})",
+        f"count(*) FILTER ({said} AND {negative})",
+        f"count(*) FILTER (NOT {positive} AND NOT {negative})",
     ]
 
 
 def _binary_metrics(rows: int, sums: Sequence[float]) -> dict[str, float]:
-    log_losses, squares, hits, false_alarms, misses = sums
-    metrics = {"log_loss": log_losses / rows, "brier": squares / rows} | _of_errors(rows, false_alarms + misses)
+    log_losses, squares, hits, false_alarms, misses, of_negative, unseen = sums
+    metrics = {"log_loss": log_losses / rows, "brier": squares / rows}
+    metrics |= _of_errors(rows, misses + of_negative + unseen) | _of_unseen(unseen)
     if hits + false_alarms:
         metrics["precision"] = hits / (hits + false_alarms)
     if hits + misses:
@@ -166,12 +174,15 @@ def _multiclass_sums(label: str, classes: Mapping[int, Sequence[str]]) -> list[s
 
 def _multiclass_metrics(rows: int, sums: Sequence[float]) -> dict[str, float]:
     log_losses, errors, unseen = sums
-    told = {"unseen_rows": float(unseen)} if unseen else {}
-    return {"log_loss": log_losses / rows} | _of_errors(rows, errors) | told
+    return {"log_loss": log_losses / rows} | _of_errors(rows, errors) | _of_unseen(unseen)
 
 
 def _of_errors(rows: int, errors: float) -> dict[str, float]:
     return {"error_rate": errors / rows, "accuracy": 1 - errors / rows}
+
+
+def _of_unseen(rows: float) -> dict[str, float]:
+    return {"unseen_rows": float(rows)} if rows else {}
 
 
 def _log_losses(chance: str) -> str:

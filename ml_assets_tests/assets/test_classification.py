@@ -212,6 +212,7 @@ def test_drift_counts_the_target_by_its_labels_and_text_by_its_length(binary: Ma
     assert kinds == {
         "sent": "number", "words": "number", "sender": "category", "known": "number", "length": "number",
         "label": "category",
+        "words (tokens)": "number", "words (words)": "category",
     }  # fmt: skip
     labels = profile.filter((pl.col("column_name") == "label") & pl.col("bin").is_not_null())
     assert dict(labels.select("bin", "rows").iter_rows()) == dict(

@@ -120,6 +120,7 @@ def test_prices_that_double_are_an_alarm_until_a_champion_has_learnt_them(story:
     assert (learnt[0], learnt[2]) == (3, False)
     assert shifted[1] > 0.5, "in standard deviations"
     assert "price" in market.metadata("drift", "2024-09")["alarming_columns"]
+    assert "| price | is the target |" in market.metadata("drift", "2024-09")["why"]
     assert market.metadata("drift", "2024-09")["report"] == "http://127.0.0.1:3001/projects/flats/drift/2024-09"
 
 

@@ -182,7 +182,11 @@ def classified(
     return measured(cursor.execute(sql), task)
 
 
-@given(rows=st.lists(st.tuples(st.sampled_from(KNOWN[1]), st.sampled_from([1, 2]), chances), min_size=1, max_size=30))
+@given(
+    rows=st.lists(
+        st.tuples(st.sampled_from([*KNOWN[1], "new"]), st.sampled_from([1, 2]), chances), min_size=1, max_size=30
+    )
+)
 @settings(max_examples=60, deadline=None)
 def test_binary_metrics_are_those_of_the_evaluation(
     database: duckdb.DuckDBPyConnection, rows: list[tuple[str, int, float]]

@@ -143,7 +143,13 @@ def fill_home(home: Path) -> None:
         schema=["_partition", "version", "metric", "value"],
         orient="row",
     )
-    tables = {"predictions": predictions, "drift": drift, "performance": performance}
+    carriers = json.dumps([{"column": "town", "value": "<b>west</b>", "rows": 0.2, "drift": 0.7}])
+    causes = pl.DataFrame(
+        [(starts[-1], HOSTILE_COLUMN, 1_000.0, 0.25, 0.01, True, carriers)],
+        schema=["_partition", "column_name", "moved", "effect", "cost", "harmful", "carriers"],
+        orient="row",
+    )
+    tables = {"predictions": predictions, "drift": drift, "causes": causes, "performance": performance}
     replace_window(lake, {PROJECT.table(name): rows for name, rows in tables.items()}, window, commit)
     drafts = [
         Draft("houses", "registered", "trained", {}, version=1),

@@ -95,6 +95,30 @@ def learn_labels(cursor: duckdb.DuckDBPyConnection, project: Project, seen: Coun
     return Labels(project, maturity, newest, latest_shares(looks))
 
 
+def to_learn_from(
+    cursor: duckdb.DuckDBPyConnection, project: Project, through: datetime | None = None
+) -> tuple[list[datetime], list[datetime]]:
+    """The partitions that a model may learn from or be judged on, and those whose labels are still to come.
+
+    Those that have matured: the labels that come first need not be like the others. While it is not known how labels
+    come, all that have any.
+
+    Args:
+        cursor: any cursor.
+        project: the project.
+        through: start of the newest partition to look at; None for all.
+    """
+    seen = count_labels(cursor, project)
+    labels = learn_labels(cursor, project, seen)
+    ready: list[datetime] = []
+    waiting: list[datetime] = []
+    for start, (_, labelled) in seen.items():
+        if through is None or start <= through:
+            unknown = labels.maturity.delay is None and labelled > 0
+            (ready if unknown or labels.standing(start, labelled) == "matured" else waiting).append(start)
+    return ready, waiting
+
+
 def _newest(cursor: duckdb.DuckDBPyConnection, project: Project) -> datetime | None:
     found: datetime | None
     ((found,),) = cursor.execute(f"SELECT max(_partition) FROM {project.table('features').path}").fetchall()

@@ -40,8 +40,8 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 # What the platform keeps of a project, as assets or as tables of the lake.
 TABLES = frozenset({
     "raw", "validated", "quarantine", "features", "profile", "bins", "exploration", "training_set", "model",
-    "evaluation", "champion", "predictions", "prediction_profile", "drift", "causes", "performance", "decision",
-    "partitioning", "replay",
+    "evaluation", "champion", "predictions", "prediction_profile", "drift", "causes", "performance", "label_looks",
+    "decision", "partitioning", "replay",
 })  # fmt: skip
 
 

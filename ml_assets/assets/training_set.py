@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ml_assets.assets.common import DECISION_TAG, data_origin, registry, spec
+from ml_assets.assets.labels import to_learn_from
 from ml_assets.assets.leakage import leakage_checks, look_for_leakage
 from ml_assets.assets.partitioning import refuse_other_partitions
 from ml_assets.assets.provenance import contents
@@ -48,13 +49,10 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
     )  # fmt: skip
     def training_set(context: dg.AssetExecutionContext, config: TrainingSetConfig, lake: LakeResource) -> Iterator[Any]:
         refuse_other_partitions(project, lake.lake)
-        table = project.table("features")
         with lake.lake.reader() as cursor:
             (snapshot,) = cursor.execute("SELECT id FROM lake.current_snapshot()").fetchone() or (-1,)
-            last = f"WHERE _partition <= TIMESTAMP '{project.start_of(config.through)}'" if config.through else ""
-            starts = [
-                start for (start,) in cursor.execute(f"SELECT DISTINCT _partition FROM {table.path} {last}").fetchall()
-            ]
+            through = project.start_of(config.through) if config.through else None
+            starts, waiting = to_learn_from(cursor, project, through)
             split = split_of(project, starts)
             parts: dict[str, Any] = {name: tuple(map(project.key_of, starts)) for name, starts in asdict(split).items()}
             keys = [key for part in parts.values() for key in part]
@@ -86,6 +84,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
                 **{f"rows_{name}": count for name, count in counts.items()},
                 "rows_held_out": counts["test"],
                 "content_hash": chosen.content_hash,
+                **({"labels_to_come": ", ".join(map(project.key_of, waiting))} if waiting else {}),
                 **data_origin(project, lake.lake),
             },
             data_version=dg.DataVersion(chosen.content_hash[:16]),

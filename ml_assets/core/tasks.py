@@ -139,6 +139,15 @@ def classes_of(labels: pl.Series, task: Task, positive: str | None) -> tuple[str
     return next(label for label in found if label != positive), positive
 
 
+def has_label(labels: pl.Series, task: Task) -> pl.Series:
+    """Which rows have a label: a finite number, or a class; shape (n,)."""
+    import polars as pl
+
+    if task != "regression":
+        return labels.is_not_null()
+    return labels.cast(pl.Float64).is_finite().fill_null(value=False)
+
+
 def as_actual(labels: pl.Series, task: Task, classes: Sequence[str]) -> Values:
     """Labels as numbers, shape (n,).
 

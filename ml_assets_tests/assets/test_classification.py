@@ -154,6 +154,7 @@ def test_binary_performance_is_that_of_scikit_learn_on_the_same_rows(binary: Mar
         assert measured(binary, month) == pytest.approx(
             {
                 "rows": rows.height,
+                "scored": rows.height,
                 "log_loss": metrics.log_loss(actual, chance),
                 "brier": metrics.brier_score_loss(actual, chance),
                 "error_rate": metrics.zero_one_loss(actual, said),
@@ -181,6 +182,7 @@ def test_multiclass_performance_is_that_of_scikit_learn_on_the_same_rows(multicl
         rows = joined(multiclass, month)
         expected = {
             "rows": rows.height,
+            "scored": rows.height,
             "log_loss": metrics.log_loss(rows["label"].to_list(), rows["probabilities"].to_list(), labels=classes),
             "error_rate": metrics.zero_one_loss(rows["label"].to_list(), rows["predicted_class"].to_list()),
             "accuracy": metrics.accuracy_score(rows["label"].to_list(), rows["predicted_class"].to_list()),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ml_assets import version_commands
-from ml_assets.model_commands import approve, audit_app, decline, models_app
+from ml_assets.model_commands import approve, audit_app, decide, decisions, decline, models_app
 
 if TYPE_CHECKING:
     from ml_assets.project import Project
@@ -36,6 +36,8 @@ app.add_typer(models_app, name="models")
 app.add_typer(audit_app, name="audit")
 app.command()(approve)
 app.command()(decline)
+app.command()(decisions)
+app.command()(decide)
 app.command()(version_commands.rebuild)
 for command in (version_commands.export, version_commands.log, version_commands.card):
     models_app.command()(command)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# Apprise asks a module of the standard library that Python 3.13 no longer has.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")
+
 SECRET = "hunter2"  # noqa: S105 - must never be seen
 HELLO = Message("ledger-1", 100.0, "flats", "retrain", "title", "body", "link")
 
@@ -145,7 +148,8 @@ def test_only_what_the_project_declares_is_told_and_failed_runs_of_its_own_or_of
         assert collect(Project(), lake, later)[0] == []  # type: ignore[arg-type]
 
 
-def test_it_arrives_once_however_often_it_is_collected(home: Path, receiver: Receiver) -> None:
+@pytest.mark.usefixtures("home")
+def test_it_arrives_once_however_often_it_is_collected(receiver: Receiver) -> None:
     for _ in range(3):
         outbox().add([HELLO], notify.targets())
         deliver()
@@ -153,9 +157,8 @@ def test_it_arrives_once_however_often_it_is_collected(home: Path, receiver: Rec
     assert [(one["title"], one["message"]) for one in receiver.taken] == [("title", "body")]
 
 
-def test_a_server_that_refuses_is_asked_again_later(
-    home: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("home")
+def test_a_server_that_refuses_is_asked_again_later(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     receiver.refuses = True
     outbox().add([HELLO], notify.targets())
     assert deliver() == ["ledger-1 to json://…: waiting"]
@@ -173,8 +176,8 @@ def test_no_address_is_kept_logged_or_told(
     receiver.refuses = True
     outbox().add([HELLO], notify.targets())
     said = "".join(deliver())
+    monkeypatch.setenv("ML_ASSETS_ALERTS", f"{receiver.url} nonsense://{SECRET}")
     with pytest.raises(AlertsError) as error:
-        monkeypatch.setenv("ML_ASSETS_ALERTS", f"{receiver.url} nonsense://{SECRET}")
         send(f"nonsense://{SECRET}", HELLO)
     assert "Apprise does not understand URL 2, nonsense://…" in str(error.value)
     kept = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import dagster as dg
+from dagster._core.events import RunFailureReason
+from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG
 
 from ml_assets.assets.common import ATTEMPT_TAG, DECISION_TAG, KILLED_TAG, RETRAINING_TAG, THROUGH_TAG, asset_key
 from ml_assets.assets.decision import acting_decision
@@ -103,11 +105,19 @@ def _judge(runs: Sequence[dg.DagsterRun], attempt: Attempt) -> tuple[Attempt | N
         return None, True
     if newest.status is not dg.DagsterRunStatus.FAILURE:
         return None, False
-    # What a daemon took with it when it was killed has not failed.
-    failed = [one for one in runs if one.status is dg.DagsterRunStatus.FAILURE and KILLED_TAG not in one.tags]
+    failed = [one for one in runs if one.status is dg.DagsterRunStatus.FAILURE and not _was_killed(one)]
     if len(failed) >= ATTEMPTS:
         return None, True
     return Attempt(_number(newest) + 1, newest.tags.get(THROUGH_TAG, attempt.through)), False
+
+
+def _was_killed(run: dg.DagsterRun) -> bool:
+    """Whether a run that failed did not do so by itself.
+
+    It ended with its daemon, or was never begun: its daemon was killed in the moment between saying that it starts a
+    process and starting it. Dagster gives that up after `start_timeout_seconds`.
+    """
+    return KILLED_TAG in run.tags or run.tags.get(RUN_FAILURE_REASON_TAG) == RunFailureReason.START_TIMEOUT.value
 
 
 def _number(run: dg.DagsterRun) -> int:

@@ -83,6 +83,10 @@ def watch(declared: Market) -> Watch:
     return Watch(declared)
 
 
+# By the end of its daemon, and in the moment before it began.
+KILLED = ({KILLED_TAG: "true"}, {"dagster/failure_reason": "START_TIMEOUT"})
+
+
 def key(decision: int, attempt: int = 1) -> str:
     return f"{NAME}-decision-{decision}-{attempt}"
 
@@ -185,7 +189,7 @@ def test_attempts_that_were_killed_with_their_daemon_are_not_counted(watch: Watc
     for number in range(1, 9):
         (request,) = watch.tick()
         keys.append(request.run_key)
-        watch.launch(request, "FAILURE", **({} if number in {2, 5, 8} else {KILLED_TAG: "true"}))
+        watch.launch(request, "FAILURE", **({} if number in {2, 5, 8} else KILLED[number % 2]))
 
     assert keys == [key(asked, attempt) for attempt in range(1, 9)]
     assert watch.keys() == [], "three have failed by themselves"

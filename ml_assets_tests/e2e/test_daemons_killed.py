@@ -25,7 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "assets"))  # where the small
 
 from small_market import NAME, PREPARING, open_market, sales
 
+from ml_assets.assets.common import DECISION_TAG
 from ml_assets.automation.instance import instance_environment, write_instance
+from ml_assets.automation.sensors import ATTEMPTS
 from ml_assets.lake.connection import Commit
 from ml_assets.lake.resource import open_lake
 from ml_assets.registry.ledger import VERDICTS, Draft, Ledger
@@ -40,7 +42,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 MONTHS = ("2024-01", "2024-02", "2024-03", "2024-04", "2024-05")
 KILLS = 50
-DECISIONS = 8
+DECISIONS = 5
 
 
 @dataclass
@@ -113,7 +115,12 @@ class World:
     def of_decision(self, *statuses: str) -> Counter[int]:
         """Runs of each decision, of some statuses or of any."""
         runs = [one for one in self.runs() if not statuses or one.status.value in statuses]
-        return Counter(int(one.tags["ml_assets/decision"]) for one in runs)
+        return Counter(int(one.tags[DECISION_TAG]) for one in runs)
+
+    def trained(self) -> Counter[int]:
+        """Runs of each decision that began: one whose daemon was killed just before it had is none."""
+        records = self.instance.get_run_records(dg.RunsFilter(job_name=f"{NAME}_retrain"))
+        return Counter(int(one.dagster_run.tags[DECISION_TAG]) for one in records if one.start_time is not None)
 
     def verdicts(self) -> Counter[int]:
         """Verdicts on each decision; superseding another, or of no decision, is none."""
@@ -156,6 +163,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     market.materialize(PREPARING, MONTHS[0], MONTHS[-1])
     market.retrain()
     home = write_instance(folder / "home" / "dagster")
+    # A daemon that is killed as it starts a run leaves it to this: five minutes are for machines, not for a test.
+    settings = home / "dagster.yaml"
+    hurried = {
+        "start_timeout_seconds: 300": "start_timeout_seconds: 20",
+        "poll_interval_seconds: 30": "poll_interval_seconds: 2",
+    }
+    text = settings.read_text()
+    for slow, fast in hurried.items():
+        assert slow in text
+        text = text.replace(slow, fast)
+    settings.write_text(text)
     environment = {
         **os.environ,
         **instance_environment(home),
@@ -195,7 +213,7 @@ def test_fifty_kills_lose_and_double_no_retraining(world: World) -> None:
         if number % (KILLS // DECISIONS) == 0 and len(world.asked) < begin + DECISIONS:
             world.decide()
         pid = world.daemon()
-        time.sleep(moments.uniform(0.05, 2.5))
+        time.sleep(moments.uniform(0.05, 1.8))
         kill(pid)
     pid = world.daemon()
     world.wait(world.finished, 120, "the retrainings of all decisions")
@@ -203,15 +221,14 @@ def test_fifty_kills_lose_and_double_no_retraining(world: World) -> None:
 
     mine = world.asked[begin:]
     assert len(mine) == DECISIONS
-    # The code server outlives the daemons, and so do the runs: not one has to be tried again.
-    assert {one: world.of_decision()[one] for one in mine} == dict.fromkeys(mine, 1)
+    assert {one: world.trained()[one] for one in mine} == dict.fromkeys(mine, 1)
     assert {one: world.verdicts()[one] for one in mine} == dict.fromkeys(mine, 1)
 
 
 def test_two_daemons_at_once_launch_each_decision_once(world: World) -> None:
     begin = len(world.asked)
     pair = [world.daemon(), world.daemon()]
-    for _ in range(4):
+    for _ in range(3):
         world.decide()
         time.sleep(1.5)
     world.wait(world.finished, 90, "the retrainings of all decisions")
@@ -229,11 +246,11 @@ def test_a_retraining_that_is_killed_with_everything_more_often_than_it_may_fail
     begin = len(world.asked)
     world.decide()
     (decision,) = world.asked[begin:]
-    for attempt in range(1, 5):
+    for attempt in range(1, ATTEMPTS + 1):
         pid = world.daemon()
 
         def is_at_work(attempt: int = attempt) -> bool:
-            runs = [one for one in world.runs() if one.tags["ml_assets/decision"] == str(decision)]
+            runs = [one for one in world.runs() if one.tags[DECISION_TAG] == str(decision)]
             return len(runs) == attempt and runs[0].status.value in {"STARTING", "STARTED"}
 
         world.wait(is_at_work, 60, f"attempt {attempt}")
@@ -245,6 +262,6 @@ def test_a_retraining_that_is_killed_with_everything_more_often_than_it_may_fail
     world.wait(world.finished, 90, "the retraining")
     kill(pid)
 
-    assert world.of_decision("FAILURE")[decision] == 4
+    assert world.of_decision("FAILURE")[decision] == ATTEMPTS
     assert world.of_decision("SUCCESS")[decision] == 1
     assert world.verdicts()[decision] == 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ml_assets import version_commands
+from ml_assets.alert_commands import alerts
 from ml_assets.model_commands import approve, audit_app, decide, decisions, decline, models_app
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ app.command()(approve)
 app.command()(decline)
 app.command()(decisions)
 app.command()(decide)
+app.command()(alerts)
 app.command()(version_commands.rebuild)
 for command in (version_commands.export, version_commands.log, version_commands.card):
     models_app.command()(command)

@@ -69,13 +69,13 @@ def send(url: str, message: Message) -> bool:
     if service is None:
         place = list(targets().values()).index(url) + 1 if url in targets().values() else 0
         raise AlertsError(
-            f"{VARIABLE}: Apprise does not understand URL {place}, {_scheme(url)}. Remedy: write it as Apprise's "
+            f"{VARIABLE}: Apprise does not understand URL {place}, {scheme_of(url)}. Remedy: write it as Apprise's "
             "documentation of that service says"
         )
     try:
         return bool(service.notify(title=message.title, body=message.body, body_format=apprise.NotifyFormat.TEXT))
     except Exception as error:  # noqa: BLE001 - of whatever service; its text may hold the address
-        logging.getLogger(__name__).warning("%s raised %s", _scheme(url), type(error).__name__)
+        logging.getLogger(__name__).warning("%s raised %s", scheme_of(url), type(error).__name__)
         return False
 
 
@@ -93,7 +93,7 @@ def deliver(seconds: float = SENDING_SECONDS) -> list[str]:
                 break
             box.begin(one)
             state = box.end(one, time.time(), taken=send(urls[one.target], one.message))
-            said.append(f"{one.message.id} to {_scheme(urls[one.target])}: {state}")
+            said.append(f"{one.message.id} to {scheme_of(urls[one.target])}: {state}")
     return said
 
 
@@ -155,5 +155,6 @@ def _newest(lake: Lake) -> int:
         return newest_id(cursor)
 
 
-def _scheme(url: str) -> str:
+def scheme_of(url: str) -> str:
+    """As much of a target's URL as may be told."""
     return f"{url.split(':', 1)[0][:20]}://…"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ml_assets.lake.origin import origin_warning
 from ml_assets.quarantine import read_quarantine
 from ml_assets.registry.alerts import read_alerts
+from ml_assets.registry.outbox import outbox
 from ml_assets.serving.chart import draw, series_of
 from ml_assets.serving.drift_reports import report_page
 from ml_assets.serving.queries import read_state, read_statistics, reading
@@ -37,7 +38,11 @@ def build_pages(site: Site) -> "APIRouter":
     def home() -> HTMLResponse:
         with reading(site.lake) as cursor:
             states = [read_state(cursor, site.registry, project) for project in site.projects.values()]
-        return site.page("home.html", warnings=[state.warning for state in states], states=states, alerts=_alerts())
+        undelivered = [*outbox().deliveries("doubt", limit=SHOWN), *outbox().deliveries("failed", limit=SHOWN)]
+        return site.page(
+            "home.html", warnings=[state.warning for state in states], states=states, alerts=_alerts(),
+            deliveries=undelivered,
+        )  # fmt: skip
 
     @router.get("/projects/{project}")
     def project_page(project: str) -> HTMLResponse:

@@ -218,3 +218,26 @@ def test_where_nobody_is_to_be_told_nothing_waits_for_the_day_that_somebody_is(
     tick(sensor, cursor)
 
     assert receiver.taken == []
+
+
+@pytest.mark.usefixtures("home")
+def test_the_command_tests_every_target_and_tells_no_address(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from ml_assets import cli
+
+    outbox().add([HELLO], notify.targets())
+    deliver()
+    listed = CliRunner().invoke(cli.app, ["alerts"]).output
+    assert "1970-01-01 00:01 UTC  sent    ledger-1  title\n1 targets" in listed
+    monkeypatch.setenv("ML_ASSETS_ALERTS", f"{receiver.url} nonsense://{SECRET}")
+    done = CliRunner().invoke(cli.app, ["alerts", "--test"])
+    assert "target 1, json://…: taken" in done.output
+    assert "target 2, nonsense://…: refused" in done.output
+    assert done.exit_code == 1
+    assert [one["title"] for one in receiver.taken] == ["title", "ml-assets: a test"]
+    assert SECRET not in listed + done.output
+    monkeypatch.delenv("ML_ASSETS_ALERTS")
+    assert "names no target" in str(CliRunner().invoke(cli.app, ["alerts", "--test"]).exception)

@@ -35,6 +35,11 @@ DECISION_TAG = "ml_assets/decision"
 RETRAINING_TAG = "ml_assets/retraining"
 REFRESH_TAG = "ml_assets/refresh"
 BY_TAG = "ml_assets/by"
+# Which attempt at a decision's retraining a run is, and the newest partition that it may use.
+ATTEMPT_TAG = "ml_assets/attempt"
+THROUGH_TAG = "ml_assets/through"
+# A run that ended with its daemon: it has not failed by itself.
+KILLED_TAG = "ml_assets/killed"
 # A range of partitions runs in one process; the steps of a run follow each other, so starting a process for each would
 # only pay for the imports again.
 SINGLE_RUN = dg.BackfillPolicy.single_run()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from ml_assets.assets.answers import expire
 from ml_assets.assets.common import (
     SINGLE_RUN,
     Span,
@@ -58,6 +59,7 @@ def build_decision(project: Project) -> dg.AssetsDefinition:
             commit_of(context, project, "decision"),
             lambda entries: decide(project, span, known, entries),
         )
+        expire(project, lake.lake, context.run.run_id)
         entries = ledger(lake.lake).entries(project.name)
         key, acting, origin = asset_key(project, "decision"), acting_decision(entries), data_origin(project, lake.lake)
         for entry in added:
@@ -67,7 +69,7 @@ def build_decision(project: Project) -> dg.AssetsDefinition:
                     "reason": entry.reason,
                     "standing": entry.standing,
                     "ledger_id": entry.id,
-                    # The sensor reads this: the id of the decision to act on, 0 where there is nothing to do.
+                    # For people: the decision to act on, 0 where there is nothing to do. The sensor reads the ledger.
                     "acting_decision": acting.id if acting else 0,
                     "acting_partition": acting.partition if acting else "",
                     "evidence": dg.MetadataValue.json(entry.facts),
@@ -140,8 +142,7 @@ def decide(project: Project, span: Span, known: Known, entries: Sequence[Entry])
 def acting_decision(entries: Sequence[Entry]) -> Entry | None:
     """The newest live decision to retrain, if no verdict has come of it yet.
 
-    Every run of `decision` reports it, whatever partition it decides: where a run was killed after its decision stood
-    in the ledger and before Dagster heard of it, the next run tells. Told twice it is launched once: by its run key.
+    Every run of `decision` reports it, whatever partition it decides.
     """
     asked = [one for one in entries if one.kind == "decision" and one.standing == "live" and one.action == "retrain"]
     done = {one.facts.get("decision") for one in entries if one.kind in VERDICTS}

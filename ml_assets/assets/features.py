@@ -31,6 +31,7 @@ from ml_assets.core.profiles import (
     with_derived,
 )
 from ml_assets.core.training import feature_kinds
+from ml_assets.lake import profiling
 from ml_assets.lake.connection import Transaction, create_schema, table_exists
 from ml_assets.lake.profiling import take_profiles
 from ml_assets.lake.resource import LakeResource
@@ -220,14 +221,7 @@ def read_bins(
     cursor: duckdb.DuckDBPyConnection, project: Project, snapshot: int | None = None
 ) -> dict[str, ColumnBins]:
     """How each column is counted, or was when a snapshot was taken; nothing where no column was."""
-    table = project.table("bins")
-    if not table_exists(cursor, table):
-        return {}
-    sql = f"SELECT name, kind, edges, categories FROM {table.at(snapshot)}"
-    return {
-        name: ColumnBins(name, kind, tuple(edges), tuple(categories))
-        for name, kind, edges, categories in cursor.execute(sql).fetchall()
-    }
+    return profiling.read_bins(cursor, project.table("bins"), snapshot)
 
 
 def _fixed(

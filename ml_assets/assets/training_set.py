@@ -15,8 +15,10 @@ from ml_assets.assets.provenance import contents
 from ml_assets.assets.rows import content_hash, read_partitions, rows_held_out, rows_to_learn, sides
 from ml_assets.core.splitting import Split, split_by_time
 from ml_assets.core.training import TrainingError
+from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
+from ml_assets.registry.ledger import verdict_on
 from ml_assets.registry.models import TrainingSet
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
     )  # fmt: skip
     def training_set(context: dg.AssetExecutionContext, config: TrainingSetConfig, lake: LakeResource) -> Iterator[Any]:
         refuse_other_partitions(project, lake.lake)
+        decision = int(context.run.tags.get(DECISION_TAG, "0"))
+        _refuse_settled(project, lake.lake, decision)
         with lake.lake.reader() as cursor:
             (snapshot,) = cursor.execute("SELECT id FROM lake.current_snapshot()").fetchone() or (-1,)
             through = project.start_of(config.through) if config.through else None
@@ -64,7 +68,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             rows=rows.height,
             content_hash=content_hash(rows),
             run_id=context.run.run_id,
-            decision=int(context.run.tags.get(DECISION_TAG, "0")),
+            decision=decision,
             through=max(keys, key=project.start_of),
             seed=training.seed,
             **lots_of(project),
@@ -94,6 +98,23 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
         yield from found.results(project)
 
     return training_set
+
+
+def _refuse_settled(project: Project, lake: Lake, decision: int) -> None:
+    """Refuse to train for a decision that has its verdict: another attempt, believed dead, has come to it.
+
+    Raises:
+        TrainingError: naming the verdict.
+    """
+    if not decision:
+        return
+    with lake.reader() as cursor:
+        verdict = verdict_on(cursor, project.name, decision)
+    if verdict is not None:
+        raise TrainingError(
+            f"{project.name}: decision {decision} has its verdict: version {verdict.version} was {verdict.kind}. "
+            f"Remedy: none is needed; to train anyway, launch {project.name}_retrain without the tag {DECISION_TAG}"
+        )
 
 
 def split_of(project: Project, starts: Sequence[datetime]) -> Split:

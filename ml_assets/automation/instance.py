@@ -68,7 +68,7 @@ def _settings(home: Path) -> dict[str, Any]:
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},  # the dialog that covers the page on a first visit
         # These three folders are where Dagster itself would put them, so that an instance can go back to its defaults.
-        "run_storage": _configured("dagster._core.storage.runs", "SqliteRunStorage", home / "history"),
+        "run_storage": _configured("ml_assets.automation.run_store", "OnceSqliteRunStorage", home / "history"),
         "event_log_storage": _configured(
             "ml_assets.automation.event_store", "BatchedSqliteEventLogStorage", home / "history" / "runs"
         ),

@@ -6,7 +6,8 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.core.profiles import NumberCounter, categories_sql, numbers_sql, read_categories
+from ml_assets.core.profiles import ColumnBins, NumberCounter, categories_sql, numbers_sql, read_categories
+from ml_assets.lake.connection import table_exists
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from ml_assets.core.profiles import ColumnBins, Counts
+    from ml_assets.core.profiles import Counts
+    from ml_assets.lake.sql import Table
 
 BATCH = 1 << 17
 
@@ -38,6 +40,23 @@ def take_profiles(
             found[column.name] = read_categories(column, cursor.execute(categories_sql(column, source)).fetchall())
     starts = sorted({start for counts in found.values() for start in counts})
     return {start: [found[column.name][start] for column in bins] for start in starts}
+
+
+def read_bins(cursor: duckdb.DuckDBPyConnection, table: Table, snapshot: int | None = None) -> dict[str, ColumnBins]:
+    """How each column is counted, or was when a snapshot was taken; nothing where no column was.
+
+    Args:
+        cursor: any cursor.
+        table: the project's `bins`.
+        snapshot: None for now.
+    """
+    if not table_exists(cursor, table):
+        return {}
+    sql = f"SELECT name, kind, edges, categories FROM {table.at(snapshot)}"
+    return {
+        name: ColumnBins(name, kind, tuple(edges), tuple(categories))
+        for name, kind, edges, categories in cursor.execute(sql).fetchall()
+    }
 
 
 def _numbers(

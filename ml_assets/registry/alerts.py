@@ -57,9 +57,13 @@ def add_alert(alert: Alert) -> None:
 
 def read_alerts(project: str | None = None) -> tuple[Alert, ...]:
     """The newest alerts of a project, or of all, newest first."""
-    lines = reversed(_whole_lines(alerts_file()))
-    fields = [one for one in map(json.loads, lines) if project is None or project in one["projects"]]
-    return tuple(Alert(**one | {"projects": tuple(one["projects"])}) for one in fields[:SHOWN])
+    return tuple(one for one in reversed(read_all_alerts()) if project is None or project in one.projects)[:SHOWN]
+
+
+def read_all_alerts() -> tuple[Alert, ...]:
+    """All alerts that are kept, oldest first."""
+    fields = map(json.loads, _whole_lines(alerts_file()))
+    return tuple(Alert(**one | {"projects": tuple(one["projects"])}) for one in fields)
 
 
 def _whole_lines(file: Path) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets.core.causes import Carrier
 from ml_assets.lake.origin import origin_warning
+from ml_assets.registry.asks import expires_after, waiting_ask
 from ml_assets.registry.ledger import VERDICTS, Entry, read_entries, stages
 from ml_assets.registry.models import RegistryError
 
@@ -90,6 +91,7 @@ class State:
         project: its declaration.
         partitions: those that hold rows, oldest first.
         versions: its versions, oldest first.
+        ask: the decision that waits for a person, or None.
         promotions: the entries by which versions came to serve, oldest first; one that served twice has two.
         warning: what must be said of where its rows came from; None where all are real.
     """
@@ -99,6 +101,7 @@ class State:
     versions: tuple[ModelVersion, ...] = ()
     promotions: tuple[Entry, ...] = ()
     warning: str | None = None
+    ask: Entry | None = None
 
     @property
     def newest(self) -> Partition | None:
@@ -173,7 +176,8 @@ def read_state(cursor: duckdb.DuckDBPyConnection | None, registry: Registry, pro
     entries = read_entries(cursor, project.name)
     partitions, versions = _partitions(cursor, project, entries), _versions(registry, project, entries)
     promotions = tuple(entry for entry in entries if entry.kind == "promoted")
-    return State(project, partitions, versions, promotions, origin_warning(cursor, project.name))
+    ask = waiting_ask(entries, expires_after(project.retraining))
+    return State(project, partitions, versions, promotions, origin_warning(cursor, project.name), ask)
 
 
 def read_statistics(

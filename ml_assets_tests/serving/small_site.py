@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from writing_tables import replace_window
 
+from ml_assets.core.profiles import as_frame, choose_bins
 from ml_assets.core.training import build_pipeline, feature_kinds, fit
 from ml_assets.declared.modelling import Training
 from ml_assets.declared.monitoring import Monitoring
@@ -17,6 +18,7 @@ from ml_assets.declared.retraining import Retraining
 from ml_assets.declared.rows import Partitions, Validation
 from ml_assets.declared.sources import Source
 from ml_assets.lake.connection import Commit, Lake
+from ml_assets.lake.profiling import take_profiles
 from ml_assets.project import Project
 from ml_assets.registry.ledger import Draft, Ledger
 from ml_assets.registry.models import Registry, TrainingSet
@@ -111,6 +113,7 @@ def fill_home(home: Path) -> None:
         window,
         commit,
     )
+    fill_profiles(lake, features)
     snapshot = _snapshot(lake)
     train = features.filter(pl.col("_partition").is_in(starts[:2]))
     kinds = feature_kinds(train.schema, target="price", time="month")
@@ -162,6 +165,25 @@ def fill_home(home: Path) -> None:
     ]
     Ledger(lake).append(commit, lambda _: drafts)
     lake.close()
+
+
+def fill_profiles(lake: Lake, features: Any) -> None:
+    """The profile of every month, in bins of all rows."""
+    import polars as pl
+
+    kinds = {"town": "category", "area": "number", "price": "number"}
+    bins = choose_bins(features.select(list(kinds)), kinds)
+    frame = pl.DataFrame(
+        [(one.name, one.kind, list(one.edges), list(one.categories)) for one in bins],
+        schema={"name": pl.String, "kind": pl.String, "edges": pl.List(pl.Float64), "categories": pl.List(pl.String)},
+        orient="row",
+    )
+    with lake.transaction(Commit("houses", "test")) as transaction:
+        profiles = take_profiles(transaction.cursor, bins, f"FROM {PROJECT.table('features').path}")
+        transaction.cursor.register("incoming", frame)
+        transaction.cursor.execute(f"CREATE TABLE {PROJECT.table('bins').path} AS FROM incoming")
+    window = PROJECT.window(MONTHS[0], MONTHS[-1])
+    replace_window(lake, {PROJECT.table("profile"): as_frame(profiles)}, window, Commit("houses", "test"))
 
 
 def feature_rows() -> Any:

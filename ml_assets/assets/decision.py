@@ -20,6 +20,7 @@ from ml_assets.assets.common import (
     spec,
 )
 from ml_assets.core import policy
+from ml_assets.core.maturity import Reading, usable
 from ml_assets.core.policy import Evidence, standing
 from ml_assets.core.wear import REMEMBERED, Tenure, Wear, measure_wear
 from ml_assets.lake.resource import LakeResource
@@ -153,7 +154,8 @@ def _evidence(project: Project, start: datetime, known: Known, entries: Sequence
     metric, key = project.watched, project.key_of(start)
     of_drift = known.drift.filter(known.drift["_partition"] == start)
     of_metrics = known.performance.filter(known.performance["_partition"] == start)
-    values = dict(of_metrics.select("metric", "value").iter_rows())
+    reading = usable(known.performance, metric, start, minimum_rows=project.retraining.minimum_rows)
+    counted = dict(of_metrics.filter(of_metrics["metric"] == "rows").select("metric", "value").iter_rows())
     versions = [*of_drift["version"].unique(), *of_metrics["version"].unique()]
     champion = versions[0] if versions else None
     columns = tuple(sorted(set(of_drift.filter(of_drift["alarm"])["column_name"])))
@@ -165,9 +167,11 @@ def _evidence(project: Project, start: datetime, known: Known, entries: Sequence
     evidence = Evidence(
         partition=key,
         champion=champion,
-        rows=int(values.get("rows", 0)),
+        rows=reading.rows if reading else int(counted.get("rows", 0)),
         metric=metric,
-        error=values.get(metric),
+        # Of an estimate what it is at least: what only may be wrong is no reason to act.
+        error=reading.at_least if reading else None,
+        rests_on=_rests_on(project, reading, start),
         reference=_reference(project, champion),
         since_retraining=None if acted is None else _steps(project, acted, key),
         alarms=columns,
@@ -181,6 +185,15 @@ def _evidence(project: Project, start: datetime, known: Known, entries: Sequence
         _wear(project, known.performance, start, champion, entries) if project.retraining.policy == "worth_it" else None
     )
     return replace(evidence, served=served, wear=wear)
+
+
+def _rests_on(project: Project, reading: Reading | None, start: datetime) -> str:
+    """What an error rests on, where that is not nearly all labels of the partition itself."""
+    if reading is None or (reading.standing == "matured" and reading.partition == start):
+        return ""
+    where = "" if reading.partition == start else f"of {project.key_of(reading.partition)}, "
+    least = f", at least, of {reading.value:.4g}" if reading.margin is not None else ""
+    return f"({where}{reading.standing}{least}, {reading.labels:.0%} of labels)"
 
 
 def _steps(project: Project, first: str, last: str) -> int:
@@ -198,6 +211,7 @@ def _wear(
 ) -> Wear | None:
     """What keeping the champion has cost up to a partition, from the metrics of those that it and others served."""
     known = measured.filter(measured["_partition"] <= start)
+    known = known.filter(known["value"].is_not_null())
     errors = known.filter(known["metric"] == project.watched).select("version", "_partition", "value")
     rows = known.filter(known["metric"] == "rows").select("version", "_partition", rows="value")
     table = errors.join(rows, on=["version", "_partition"]).sort("_partition")

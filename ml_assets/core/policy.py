@@ -52,6 +52,7 @@ class Evidence:
         rows: labelled rows that the champion has not learnt from.
         metric: name of the watched error.
         error: the champion's error on those rows, or None where there are none.
+        rests_on: what the error rests on, in words, where that is not nearly all labels of the partition.
         reference: the champion's error on its test rows.
         since_retraining: partitions since the last live decision to do something, or None where there was none.
         alarms: columns whose drift alarms.
@@ -73,6 +74,7 @@ class Evidence:
     served: int = 0
     wear: Wear | None = None
     retired: int | None = None
+    rests_on: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,8 @@ def _performance(evidence: Evidence, rule: Rule) -> Decision:
         return Decision("hold", "there are no labelled rows, or none that version was tested on, to compare")
     limit = rule.tolerance * evidence.reference
     against = (
-        f"{title_of(evidence.metric)} {evidence.error:.4g} against {evidence.reference:.4g} "
+        f"{title_of(evidence.metric)} {evidence.error:.4g}{evidence.rests_on and ' ' + evidence.rests_on} "
+        f"against {evidence.reference:.4g} "
         f"when version {evidence.champion} was judged"
     )
     if evidence.error <= limit:
@@ -154,11 +157,14 @@ def _worth_it(evidence: Evidence, rule: Rule) -> Decision:
             evidence.retired,
         )
     price = rule.price * wear.usual * 2 ** min(wear.futile, MOST_DOUBLINGS)
+    # A champion that made no error at all when it was young: then there is nothing to count in.
+    unit = wear.usual or 1.0
     told = (
         f"beyond the usual {title_of(evidence.metric)} of {wear.usual:.4g}, version {evidence.champion} has cost "
-        f"{wear.excess:.4g} partitions' error and will cost {wear.expected:.4g} until the next decision"
+        f"the errors of {wear.excess / unit:.2g} ordinary partitions and will cost {wear.expected / unit:.2g} "
+        "until the next decision"
     )
-    dear = f"a retraining costs {price:.4g}"
+    dear = f"a retraining costs {price / unit:.3g}"
     if wear.futile:
         dear += f", the last {wear.futile} not having earned it"
     if wear.excess + wear.expected > 0 and wear.excess + wear.expected >= price:

@@ -38,6 +38,11 @@ def decided_by(policy: Policy, *, rule: dict[str, Any] | None = None, **known: A
         ({"champion": None}, "hold", "there is no champion yet"),
         ({"rows": 99}, "hold", "99 labelled rows that the champion has not learnt from; 100 are needed"),
         ({"rows": 100}, "retrain", "more than"),
+        (
+            {"rests_on": "(provisional, 61% of labels)"},
+            "retrain",
+            "MAPE 0.2 (provisional, 61% of labels) against 0.1 when version 3 was judged",
+        ),
         ({"rows": 0, "error": None}, "hold", "0 labelled rows"),
         ({"error": None}, "hold", "labelled rows"),
         ({"reference": None}, "hold", "labelled rows"),
@@ -137,8 +142,8 @@ def test_worth_it_gives_its_figures() -> None:
     wear = Wear(usual=0.1, noise=0.01, excess=0.15, expected=0.02, futile=2)
 
     assert decided_by("worth_it", wear=wear).reason == (
-        "beyond the usual MAPE of 0.1, version 3 has cost 0.15 partitions' error and will cost 0.02 until the next "
-        "decision; a retraining costs 0.4, the last 2 not having earned it"
+        "beyond the usual MAPE of 0.1, version 3 has cost the errors of 1.5 ordinary partitions and will cost 0.2 until "
+        "the next decision; a retraining costs 4, the last 2 not having earned it"
     )
     assert "too few labelled partitions" in decided_by("worth_it", wear=None).reason
 

@@ -75,6 +75,7 @@ def test_the_evidence_is_the_tables_of_that_partition(story: Story) -> None:
         "served": 4,
         "wear": None,
         "retired": None,
+        "rests_on": "",
     }
 
 

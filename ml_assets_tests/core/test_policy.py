@@ -142,8 +142,8 @@ def test_worth_it_gives_its_figures() -> None:
     wear = Wear(usual=0.1, noise=0.01, excess=0.15, expected=0.02, futile=2)
 
     assert decided_by("worth_it", wear=wear).reason == (
-        "beyond the usual MAPE of 0.1, version 3 has cost the errors of 1.5 ordinary partitions and will cost 0.2 until "
-        "the next decision; a retraining costs 4, the last 2 not having earned it"
+        "beyond the usual MAPE of 0.1, version 3 has cost the errors of 1.5 ordinary partitions and will cost 0.2 "
+        "until the next decision; a retraining costs 4, the last 2 not having earned it"
     )
     assert "too few labelled partitions" in decided_by("worth_it", wear=None).reason
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ml_assets import version_commands
-from ml_assets.model_commands import approve, audit_app, decline, models_app
+from ml_assets.alert_commands import alerts
+from ml_assets.model_commands import approve, audit_app, decide, decisions, decline, models_app
 from ml_assets.replay_command import replay as replay_policies
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ app.add_typer(models_app, name="models")
 app.add_typer(audit_app, name="audit")
 app.command()(approve)
 app.command()(decline)
+app.command()(decisions)
+app.command()(decide)
+app.command()(alerts)
 app.command()(version_commands.rebuild)
 app.command(name="replay")(replay_policies)
 for command in (version_commands.export, version_commands.log, version_commands.card):
@@ -239,9 +243,9 @@ def compact(
     from ml_assets import settings  # noqa: PLC0415
     from ml_assets.lake.connection import Lake  # noqa: PLC0415
     from ml_assets.lake.upkeep import compact as run  # noqa: PLC0415
-    from ml_assets.registry.models import Registry  # noqa: PLC0415
+    from ml_assets.registry.models import home_registry  # noqa: PLC0415
 
-    protected = Registry(settings.home() / "registry").snapshots()
+    protected = home_registry().snapshots()
     done = run(Lake(settings.home() / "lake"), keep=timedelta(days=keep_days), protected=protected)
     _say(
         f"{done.files_merged} files merged, {done.snapshots_expired} snapshots expired, "

@@ -22,13 +22,15 @@ from ml_assets.assets.references import build_reference
 from ml_assets.assets.replay import build_replay
 from ml_assets.assets.training_set import build_training_set
 from ml_assets.assets.validated import build_validated
-from ml_assets.automation.approval import build_approval
+from ml_assets.automation.approval import build_answer, build_approval
 from ml_assets.automation.arrivals import build_arrivals_sensor, build_look
+from ml_assets.automation.notify import build_alerts_sensor
 from ml_assets.automation.schedules import build_refresh, build_schedule
 from ml_assets.automation.sensors import build_retraining, build_retraining_sensor
 from ml_assets.checking import missing_files, require_right
 from ml_assets.core.declaration import Declaration, DeclarationError, Mistake
 from ml_assets.core.tasks import Task
+from ml_assets.declared.alerts import Alerts
 from ml_assets.declared.evaluation import Evaluation
 from ml_assets.declared.leakage import Leakage
 from ml_assets.declared.modelling import Gate, Training
@@ -83,6 +85,7 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
     promotion: Promotion = Field(default=Promotion(), description="When a challenger takes over from the champion.")
     monitoring: Monitoring = Field(default=Monitoring(), description="When a statistic raises an alarm.")
     retraining: Retraining = Field(default=Retraining(), description="When a model is trained again.")
+    alerts: Alerts = Field(default=Alerts(), description="Of what people are told at once.")
     tracking: Tracking = Field(default=Tracking(), description="Where versions are told of, beside the registry.")
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
@@ -135,6 +138,7 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
             positive=_label(self.positive),
             references=self.references,
             tracking=self.tracking,
+            alerts=self.alerts,
             evaluation=self.evaluation,
             leakage=self.leakage,
             promotion=self.promotion,
@@ -180,9 +184,13 @@ def build_definitions(project: Project) -> dg.Definitions:
             build_decision(project),
             build_replay(project),
         ],
-        jobs=[look, refresh, retraining, build_approval(project)],
+        jobs=[look, refresh, retraining, build_approval(project), build_answer(project)],
         schedules=[build_schedule(project, look)],
-        sensors=[build_arrivals_sensor(project, look, refresh), build_retraining_sensor(project, retraining)],
+        sensors=[
+            build_arrivals_sensor(project, look, refresh),
+            build_retraining_sensor(project, retraining),
+            build_alerts_sensor(project),
+        ],
         resources={"lake": shared_lake()},
     )
 

@@ -1,4 +1,7 @@
-"""The commands about versions: `ml-assets models …`, `approve` and `decline`, and `ml-assets audit …`."""
+"""The commands about versions and decisions.
+
+`ml-assets models …`, `approve` and `decline`; `decisions` and `decide`; and `ml-assets audit …`.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,10 @@ By = Annotated[str, typer.Option("--by", metavar="WHO", help="Who acts; the logi
 Why = Annotated[str, typer.Option("--why", metavar="WHY", help="The reason: it stays in the record.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
+Number = Annotated[
+    int, typer.Argument(metavar="[ID]", help="The decision's number in the ledger; the one that waits if left out.")
+]
+
 models_app = typer.Typer(no_args_is_help=True, help="Versions: which there are, how they differ, and which serves.")
 audit_app = typer.Typer(no_args_is_help=True, help="Whether the record is what was written.")
 
@@ -40,6 +47,54 @@ def decline(which: Which, *, why: Why, by: By = "") -> None:
 
     project, number = _split(which)
     _tell(acts.decline(project, _lake(), number, acts.Person(by, why)))
+
+
+def decisions(
+    name: Name,
+    *,
+    limit: Annotated[int, typer.Option(help="How many of the newest to show.", min=1)] = 24,
+    as_json: Json = False,
+) -> None:
+    """The newest decisions, with what became of those that ask a person; the one that waits comes first."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from ml_assets.registry.asks import asks, expires_after  # noqa: PLC0415
+
+    project, _ = _split(name)
+    entries = _entries(project)
+    asked = {one.decision.id: one for one in asks(entries, expires_after(project.retraining))}
+    made = [one for one in reversed(entries) if one.kind == "decision"][:limit]
+    if as_json:
+        _print_json([asdict(one) | {"state": asked[one.id].state if one.id in asked else ""} for one in made])
+        return
+    waits = next((one.decision for one in asked.values() if one.state == "waiting"), None)
+    if waits is not None:
+        typer.echo(f"decision {waits.id} on {waits.partition} waits for an answer: {waits.reason}")
+        typer.echo(f"  ml-assets decide {name} {waits.id} --yes --why WHY, or --no\n")
+    rows: list[tuple[Any, ...]] = [
+        (one.id, one.partition, one.action, asked[one.id].state if one.id in asked else "", one.standing, one.reason)
+        for one in made
+    ]
+    columns = ("decision", "partition", "action", "answer", "standing", "why")
+    _print_table(f"{name}: the newest {len(rows)} decisions", columns, rows)
+
+
+def decide(
+    name: Name,
+    number: Number = 0,
+    *,
+    yes: Annotated[bool, typer.Option("--yes/--no", help="Whether a model is trained.")],
+    why: Why,
+    by: By = "",
+) -> None:
+    """Answer a decision that asks: a yes has the daemon train a challenger, a no leaves the champion as it is."""
+    from ml_assets.assets.acts import Person  # noqa: PLC0415
+    from ml_assets.assets.answers import answer  # noqa: PLC0415
+
+    project, _ = _split(name)
+    entry = answer(project, _lake(), number or None, Person(by, why), yes=yes)
+    follows = f"; the daemon trains on rows up to {entry.partition}" if yes else "; the champion stays"
+    typer.echo(f"{name} decision {entry.facts['decision']}: {entry.reason}{follows}")
 
 
 @models_app.command()
@@ -74,8 +129,10 @@ def list_(name: Name, *, as_json: Json = False) -> None:
     columns = ("version", "stage", "made (UTC)", "learnt from", "tested on", title_of(project.watched), "MB", "why")
     rows = (
         (
-            one["version"], one["stage"], _minute(one["made"]), " … ".join(one["learnt_from"]),
-            " … ".join(one["tested_on"]), _figure(one["error"]), f"{one['size_mb']:.2f}", one["reason"],
+            one["version"], one["stage"], _minute(one["made"] or ""), " … ".join(one["learnt_from"] or ()),
+            " … ".join(one["tested_on"] or ()), _figure(one["error"]),
+            "" if one["size_mb"] is None else f"{one['size_mb']:.2f}",
+            f"BROKEN: {one['broken']}" if one["broken"] else one["reason"],
         )
         for one in found
     )  # fmt: skip
@@ -177,12 +234,11 @@ def verify(
 
 def _split(which: str) -> tuple[Project, int | None]:
     """`PROJECT` or `PROJECT@N`."""
+    from ml_assets.lives import parse_name  # noqa: PLC0415
     from ml_assets.projects import load_project  # noqa: PLC0415
 
-    name, at, number = which.partition("@")
-    if at and not number.isdecimal():
-        raise ValueError(f"{which}: expected the number of a version after @, as in {name}@3")
-    return load_project(name), int(number) if at else None
+    name, number = parse_name(which)
+    return load_project(name), number
 
 
 def _demanded(project: Project, number: int | None) -> int:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets import settings
 from ml_assets.core.tasks import METRICS, Task, watched_metrics
+from ml_assets.declared.alerts import Alerts
 from ml_assets.declared.evaluation import Evaluation
 from ml_assets.declared.promotion import Promotion
 from ml_assets.declared.tracking import Tracking
@@ -40,8 +41,8 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 # What the platform keeps of a project, as assets or as tables of the lake.
 TABLES = frozenset({
     "raw", "validated", "quarantine", "features", "profile", "bins", "exploration", "training_set", "model",
-    "evaluation", "champion", "predictions", "prediction_profile", "drift", "performance", "decision", "partitioning",
-    "replay",
+    "evaluation", "champion", "predictions", "prediction_profile", "drift", "causes", "performance", "label_looks",
+    "decision", "partitioning", "replay",
 })  # fmt: skip
 
 
@@ -66,6 +67,7 @@ class Project:
         positive: the label, as text, that counts as positive in a binary task; None where the labels tell.
         references: tables that features.sql may read beside `validated`, by name.
         tracking: where versions are told of.
+        alerts: of what people are told at once.
         leakage: what is not known at prediction, and which findings of the leakage gate are let pass.
     """
 
@@ -92,6 +94,7 @@ class Project:
     leakage: Leakage = field(default_factory=_nothing_declared)
     evaluation: Evaluation = field(default_factory=Evaluation)
     promotion: Promotion = field(default_factory=Promotion)
+    alerts: Alerts = field(default_factory=Alerts)
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together.

@@ -14,7 +14,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from ml_assets import settings
-from ml_assets.assets.common import BY_TAG
+from ml_assets.assets.common import BY_TAG, KILLED_TAG
 from ml_assets.automation.alerts import Failure, alert_of, failure_of
 from ml_assets.automation.instance import instance_environment, write_instance
 from ml_assets.automation.up import QUIET_DAEMON
@@ -79,6 +79,8 @@ def fail_orphaned_runs(instance: dg.DagsterInstance) -> None:
     """
     for run in _unfinished(instance):
         if OWNER_TAG not in run.tags:
+            # Before it fails: the sensor tries again what was killed, however often.
+            instance.add_run_tags(run.run_id, {KILLED_TAG: "true"})
             instance.report_run_failed(run, "the daemon that launched this run was killed, and the run with it")
 
 

@@ -162,7 +162,7 @@ CHANGES: dict[str, Any] = {
     "validation": Validation(quarantine_limit=0.2),
     "training": Training(**TRAINING, seed=1),
     "gates": (Gate(metric="mape", at_most=0.2),),
-    "monitoring": Monitoring(psi=0.3),
+    "monitoring": Monitoring(one_false_alarm_in=12),
     "retraining": Retraining(cooldown=9),
 }
 

@@ -19,7 +19,7 @@ from ml_assets.lake.sql import Table, Window, quoted
 from ml_assets.lake.tables import LINEAGE, PARTITION, run_select
 from ml_assets.project import Project, digest
 from ml_assets.registry.ledger import Draft, Ledger
-from ml_assets.registry.models import Registry, RegistryError
+from ml_assets.registry.models import Registry, RegistryError, home_registry
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -35,6 +35,11 @@ DECISION_TAG = "ml_assets/decision"
 RETRAINING_TAG = "ml_assets/retraining"
 REFRESH_TAG = "ml_assets/refresh"
 BY_TAG = "ml_assets/by"
+# Which attempt at a decision's retraining a run is, and the newest partition that it may use.
+ATTEMPT_TAG = "ml_assets/attempt"
+THROUGH_TAG = "ml_assets/through"
+# A run that ended with its daemon: it has not failed by itself.
+KILLED_TAG = "ml_assets/killed"
 # A range of partitions runs in one process; the steps of a run follow each other, so starting a process for each would
 # only pay for the imports again.
 SINGLE_RUN = dg.BackfillPolicy.single_run()
@@ -172,7 +177,7 @@ def commit_of(context: dg.AssetExecutionContext, project: Project, name: str) ->
 
 def registry() -> Registry:
     """The model versions of this home."""
-    return Registry(settings.home() / "registry")
+    return home_registry()
 
 
 def registration(version: Version, by: str) -> Draft:

@@ -1,12 +1,13 @@
 """`decision`: hold or retrain, with the evidence: what changed, and what it did to the metric."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from ml_assets.assets.answers import expire
 from ml_assets.assets.common import (
     SINGLE_RUN,
     Span,
@@ -47,13 +48,18 @@ def build_decision(project: Project) -> dg.AssetsDefinition:
     def decision(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         span = span_of(context, project, lake.lake)
         with lake.lake.reader() as cursor:
-            drifted = read(cursor, project.table("drift"), span.window)
             # From the first: what champions could do when they were young is part of the evidence.
             so_far = Window(project.start_of(project.first), span.window.end)
-            measured = read(cursor, project.table("performance"), so_far)
+            known = Known(
+                read(cursor, project.table("drift"), span.window),
+                read(cursor, project.table("causes"), span.window),
+                read(cursor, project.table("performance"), so_far),
+            )
         added = ledger(lake.lake).append(
-            commit_of(context, project, "decision"), lambda entries: decide(project, span, drifted, measured, entries)
+            commit_of(context, project, "decision"),
+            lambda entries: decide(project, span, known, entries),
         )
+        expire(project, lake.lake, context.run.run_id)
         entries = ledger(lake.lake).entries(project.name)
         key, acting, origin = asset_key(project, "decision"), acting_decision(entries), data_origin(project, lake.lake)
         for entry in added:
@@ -63,7 +69,7 @@ def build_decision(project: Project) -> dg.AssetsDefinition:
                     "reason": entry.reason,
                     "standing": entry.standing,
                     "ledger_id": entry.id,
-                    # The sensor reads this: the id of the decision to act on, 0 where there is nothing to do.
+                    # For people: the decision to act on, 0 where there is nothing to do. The sensor reads the ledger.
                     "acting_decision": acting.id if acting else 0,
                     "acting_partition": acting.partition if acting else "",
                     "evidence": dg.MetadataValue.json(entry.facts),
@@ -81,16 +87,28 @@ def build_decision(project: Project) -> dg.AssetsDefinition:
     return decision
 
 
-def decide(
-    project: Project, span: Span, drifted: "pl.DataFrame", measured: "pl.DataFrame", entries: Sequence[Entry]
-) -> list[Draft]:
+@dataclass(frozen=True)
+class Known:
+    """What decisions of a span rest on.
+
+    Attributes:
+        drift: rows of `drift` in the span.
+        causes: rows of `causes` in the span.
+        performance: rows of `performance`, from the first partition to the span's end.
+    """
+
+    drift: "pl.DataFrame"
+    causes: "pl.DataFrame"
+    performance: "pl.DataFrame"
+
+
+def decide(project: Project, span: Span, known: Known, entries: Sequence[Entry]) -> list[Draft]:
     """One draft for each partition of a run.
 
     Args:
         project: the project.
         span: the partitions.
-        drifted: rows of `drift` in the span.
-        measured: rows of `performance`, from the first partition to the span's end.
+        known: what has been measured.
         entries: the project's ledger so far.
     """
     decisions = [entry for entry in entries if entry.kind == "decision"]
@@ -98,7 +116,7 @@ def decide(
     newest = max((entry.partition for entry in decisions), default=None)
     drafts = []
     for start, key in zip(span.starts, span.keys, strict=True):
-        evidence = _evidence(project, start, drifted, measured, entries)
+        evidence = _evidence(project, start, known, entries)
         verdict = policy.decide(evidence, project.retraining.rule())
         drafts.append(
             Draft(
@@ -124,24 +142,24 @@ def decide(
 def acting_decision(entries: Sequence[Entry]) -> Entry | None:
     """The newest live decision to retrain, if no verdict has come of it yet.
 
-    Every run of `decision` reports it, whatever partition it decides: where a run was killed after its decision stood
-    in the ledger and before Dagster heard of it, the next run tells. Told twice it is launched once: by its run key.
+    Every run of `decision` reports it, whatever partition it decides.
     """
     asked = [one for one in entries if one.kind == "decision" and one.standing == "live" and one.action == "retrain"]
     done = {one.facts.get("decision") for one in entries if one.kind in VERDICTS}
     return asked[-1] if asked and asked[-1].id not in done else None
 
 
-def _evidence(
-    project: Project, start: datetime, drifted: "pl.DataFrame", measured: "pl.DataFrame", entries: Sequence[Entry]
-) -> Evidence:
+def _evidence(project: Project, start: datetime, known: Known, entries: Sequence[Entry]) -> Evidence:
     metric, key = project.watched, project.key_of(start)
-    of_drift = drifted.filter(drifted["_partition"] == start)
-    of_metrics = measured.filter(measured["_partition"] == start)
+    of_drift = known.drift.filter(known.drift["_partition"] == start)
+    of_metrics = known.performance.filter(known.performance["_partition"] == start)
     values = dict(of_metrics.select("metric", "value").iter_rows())
     versions = [*of_drift["version"].unique(), *of_metrics["version"].unique()]
     champion = versions[0] if versions else None
     columns = tuple(sorted(set(of_drift.filter(of_drift["alarm"])["column_name"])))
+    of_causes = known.causes.filter(known.causes["_partition"] == start)
+    # An alarm that nobody has explained, of an older range, is taken at its word.
+    is_harmful = bool(of_causes["harmful"].any()) if of_causes.height else True
     live = [one for one in entries if (one.kind, one.standing) == ("decision", "live") and one.partition < key]
     acted = max((one.partition for one in live if one.action != "hold"), default=None)
     evidence = Evidence(
@@ -153,13 +171,15 @@ def _evidence(
         reference=_reference(project, champion),
         since_retraining=None if acted is None else _steps(project, acted, key),
         alarms=columns,
-        drift_alarm=bool(columns),
+        drift_alarm=bool(columns) and is_harmful,
     )
     if champion is None:
         return evidence
     promoted = [one.partition for one in entries if (one.kind, one.version) == ("promoted", champion) and one.partition]
     served = _steps(project, promoted[-1], key) + 1 if promoted and promoted[-1] <= key else 0
-    wear = _wear(project, measured, start, champion, entries) if project.retraining.policy == "worth_it" else None
+    wear = (
+        _wear(project, known.performance, start, champion, entries) if project.retraining.policy == "worth_it" else None
+    )
     return replace(evidence, served=served, wear=wear)
 
 

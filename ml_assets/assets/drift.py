@@ -1,6 +1,7 @@
 """`drift`: how far the rows of a partition are from what its champion learnt from."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +20,27 @@ from ml_assets.assets.common import (
     spec,
 )
 from ml_assets.assets.features import read_bins
-from ml_assets.assets.predictions import PREDICTION
-from ml_assets.core.drift import Statistic, drift
+from ml_assets.assets.predictions import PREDICTION, prediction_bins
+from ml_assets.assets.why import causes_frame, explain_alarms, told_why
+from ml_assets.core.alarms import Place, Watch, Watched, told_of
+from ml_assets.core.drift import Statistic, as_statistics, drift
 from ml_assets.core.lineage import ColumnRef
-from ml_assets.core.profiles import Counts, add_up, from_frame, profile_sql, read_profile
-from ml_assets.lake.connection import Lake
+from ml_assets.core.partitioning import SEASONS
+from ml_assets.core.profiles import Counts, add_up, from_frame
+from ml_assets.lake.connection import Lake, table_exists
+from ml_assets.lake.profiling import take_profiles
 from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.sql import Window
 from ml_assets.lake.tables import read, replace_rows, window_of
 from ml_assets.project import Project
 from ml_assets.registry.models import Version
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+# So many partitions before the first that is judged say what is usual.
+HISTORY = 200
 
 
 def drift_page(project: Project, partition: str) -> str:
@@ -55,21 +65,27 @@ def build_drift(project: Project) -> dg.AssetsDefinition:
     def build(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         span = span_of(context, project, lake.lake)
         with lake.lake.transaction(commit_of(context, project, "drift")) as transaction:
-            found = measure_drift(project, lake.lake, transaction.cursor, span)
+            found, watches = measure_drift(project, lake.lake, transaction.cursor, span)
             rows = _statistics_frame(found)
             replace_rows(transaction, project.table("drift"), rows, span.window)
+            causes = explain_alarms(project, transaction.cursor, found)
+            replace_rows(
+                transaction, project.table("causes"), causes_frame(causes, project.monitoring.harm), span.window
+            )
         snapshot = transaction.snapshot
         more: dict[str, dict[str, Any]] = {}
         for start, key in zip(span.starts, span.keys, strict=True):
             statistics = [statistic for _, statistic in found.get(start, [])]
             alarms = sorted({s.column for s in statistics if s.alarm})
-            can_alarm = not statistics or any(s.threshold is not None for s in statistics)
             more[key] = {
                 "alarms": len(alarms),
-                "alarming_columns": ", ".join(alarms) or ("none" if can_alarm else "too few rows to alarm"),
+                "alarming_columns": ", ".join(alarms) or "none",
                 "report": dg.MetadataValue.url(drift_page(project, key)),
             }
-        latest = {"report": dg.MetadataValue.url(drift_page(project, span.keys[-1]))}
+            if start in causes:
+                more[key]["why"] = dg.MetadataValue.md(told_why(project, causes[start]))
+        latest: dict[str, Any] = {"budget": told_of(watches[max(watches)])} if watches else {}
+        latest |= {"report": dg.MetadataValue.url(drift_page(project, span.keys[-1]))}
         lineage = {"value": {ColumnRef("profile", "rows"), ColumnRef("predictions", PREDICTION)}}
         return describe(
             context,
@@ -89,34 +105,86 @@ def build_drift(project: Project) -> dg.AssetsDefinition:
 
 def measure_drift(
     project: Project, lake: Lake, cursor: duckdb.DuckDBPyConnection, span: Span
-) -> dict[datetime, list[tuple[int, Statistic]]]:
-    """The statistics of each partition, with the version they are against; partitions without a champion have none."""
-    inputs = from_frame(read(cursor, project.table("profile"), span.window))
-    outputs = from_frame(read(cursor, project.table("prediction_profile"), span.window))
+) -> tuple[dict[datetime, list[tuple[int, Statistic]]], dict[int, Watch]]:
+    """The statistics of each partition, with the version they are against, and what each version is watched by.
+
+    Partitions without a champion have no statistics.
+    """
+    calendar = project.calendar
     predictions = window_of(project.table("predictions"), span.window)
-    sql = f"SELECT DISTINCT _partition, version FROM ({predictions})"
+    sql = f"SELECT DISTINCT _partition, version FROM ({predictions}) ORDER BY ALL"
     champions = dict(cursor.execute(sql).fetchall())
-    references = {
-        number: reference_of(project, lake, registry().version(project.name, number))
-        for number in set(champions.values())
-    }
-    found = {}
-    for start, number in champions.items():
-        current = {counts.column: counts for counts in (*inputs.get(start, []), *outputs.get(start, []))}
-        limits = project.monitoring
-        statistics = drift(
-            references[number],
-            current,
-            psi_threshold=limits.psi,
-            ks_threshold=limits.ks,
-            minimum_rows=limits.minimum_rows,
+    outputs = by_column(cursor, project, "prediction_profile", span.window)
+    found: dict[datetime, list[tuple[int, Statistic]]] = {}
+    watches = {}
+    for number in sorted(set(champions.values())):
+        version = registry().version(project.name, number)
+        reference = references_of(project, lake, version)
+        total = add_up(counts for columns in reference.values() for counts in columns)
+        edges = read_bins(cursor, project) | {PREDICTION: prediction_bins(version)}
+        starts = sorted(start for start, champion in champions.items() if champion == number)
+        past, profiles = _history(project, cursor, version, starts)
+        watched = Watched(
+            [Place(calendar.position(start), _named(columns, project.target)) for start, columns in reference.items()],
+            [Place(calendar.position(start), profile) for start, profile in past.items()],
+            budget=1 / project.monitoring.one_false_alarm_in,
+            period=SEASONS.get(calendar.grain, 1),
         )
-        found[start] = [(number, statistic) for statistic in statistics]
-    return found
+        said = Counts(PREDICTION, "number", 0, version.reference["total"], version.reference["bins"])
+        for start in starts:
+            current = profiles.get(start, {})
+            surprises = watched.see(Place(calendar.position(start), current), is_known=start in past)
+            told = drift(total | {PREDICTION: said}, current | outputs.get(start, {}), edges)
+            found[start] = [(number, one) for one in (*as_statistics(surprises), *told)]
+        watches[number] = watched.watch
+    return found, watches
 
 
-def reference_of(project: Project, lake: Lake, version: Version) -> dict[str, Counts]:
-    """The profile of what a version learnt from, summed over its partitions, and of its predictions on it.
+def _history(
+    project: Project, cursor: duckdb.DuckDBPyConnection, version: Version, starts: Sequence[datetime]
+) -> tuple[dict[datetime, dict[str, Counts]], dict[datetime, dict[str, Counts]]]:
+    """The partitions that say what is usual, in order, and the profiles of some.
+
+    Usual is what the version was made and judged on and what was before, and later partitions that raised no alarm.
+    """
+    calendar = project.calendar
+    last = project.start_of((version.training_set.test or version.training_set.train)[-1])
+    first = max(project.step(starts[0], -HISTORY), project.start_of(project.first)) if calendar.has_time else starts[0]
+    if not calendar.has_time:
+        first = project.start_of(project.first)
+    window = Window(first, project.step(starts[-1], 1))
+    profiles = by_column(cursor, project, "profile", window)
+    alarmed: set[datetime] = set()
+    if table_exists(cursor, project.table("drift")):
+        sql = (
+            f"SELECT DISTINCT _partition FROM ({window_of(project.table('drift'), window)}) WHERE version = ? AND alarm"
+        )
+        alarmed = {start for (start,) in cursor.execute(sql, [version.number]).fetchall()}
+    past = {
+        start: profile
+        for start, profile in sorted(profiles.items())
+        if start <= last or (start < starts[0] and start not in alarmed)
+    }
+    return past, profiles
+
+
+def by_column(
+    cursor: duckdb.DuckDBPyConnection, project: Project, table: str, window: Window
+) -> dict[datetime, dict[str, Counts]]:
+    """Start of a partition → column → its profile."""
+    if not table_exists(cursor, project.table(table)):
+        return {}
+    profiles = from_frame(read(cursor, project.table(table), window))
+    return {start: _named(columns, project.target) for start, columns in profiles.items()}
+
+
+def _named(columns: Sequence[Counts], target: str = "") -> dict[str, Counts]:
+    """Column → its profile. That labels are missing is no drift: they come late."""
+    return {one.column: replace(one, missing=0) if one.column == target else one for one in columns}
+
+
+def references_of(project: Project, lake: Lake, version: Version) -> dict[datetime, list[Counts]]:
+    """The profiles of the partitions that a version learnt from.
 
     Where rows were held out by chance, they are counted too: a profile knows partitions, not rows.
     """
@@ -124,25 +192,25 @@ def reference_of(project: Project, lake: Lake, version: Version) -> dict[str, Co
     window, snapshot = project.window(train[0], train[-1]), version.training_set.snapshot
     with lake.reader() as cursor:
         profiles = from_frame(read(cursor, project.table("profile"), window, snapshot))
-        counts = add_up(counts for columns in profiles.values() for counts in columns)
         then, now = read_bins(cursor, project, snapshot), read_bins(cursor, project)
         # Bins that were chosen again since: the rows are counted in those of today, or there is nothing to compare.
-        counts = {name: one for name, one in counts.items() if then.get(name) == now.get(name)}
         again = [one for name, one in now.items() if name in then and one != then[name] and one.kind == then[name].kind]
-        if again:
-            rows = window_of(project.table("features"), window, snapshot)
-            result = read_profile(again, cursor.execute(profile_sql(again, rows)).fetchall())
-            counts |= add_up(one for columns in result.values() for one in columns)
-    reference = version.reference
-    counts[PREDICTION] = Counts(PREDICTION, "number", 0, reference["total"], reference["bins"])
-    return counts
+        rows = window_of(project.table("features"), window, snapshot)
+        counted = take_profiles(cursor, again, rows) if again else {}
+    return {
+        start: [
+            *(counts for counts in columns if then.get(counts.column) == now.get(counts.column)),
+            *counted.get(start, []),
+        ]
+        for start, columns in sorted(profiles.items())
+    }
 
 
 def _statistics_frame(found: Mapping[datetime, Sequence[tuple[int, Statistic]]]) -> "pl.DataFrame":
     import polars as pl
 
     rows = [
-        (start, number, s.column, s.name, s.value, s.threshold, s.alarm)
+        (start, number, s.column, s.name, s.value, s.p_value, s.alarm_below, s.alarm)
         for start, many in found.items()
         for number, s in many
     ]
@@ -150,7 +218,7 @@ def _statistics_frame(found: Mapping[datetime, Sequence[tuple[int, Statistic]]])
         rows,
         schema={
             "_partition": pl.Datetime("us"), "version": pl.Int64, "column_name": pl.String, "statistic": pl.String,
-            "value": pl.Float64, "threshold": pl.Float64, "alarm": pl.Boolean,
+            "value": pl.Float64, "p_value": pl.Float64, "alarm_below": pl.Float64, "alarm": pl.Boolean,
         },
         orient="row",
     )  # fmt: skip

@@ -28,13 +28,14 @@ from ml_assets.core.profiles import (
     choose_bins,
     from_frame,
     has_left,
-    profile_sql,
-    read_profile,
+    with_derived,
 )
 from ml_assets.core.training import feature_kinds
+from ml_assets.lake import profiling
 from ml_assets.lake.connection import Transaction, create_schema, table_exists
+from ml_assets.lake.profiling import take_profiles
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.sql import Window
+from ml_assets.lake.sql import Window, quoted
 from ml_assets.lake.tables import LINEAGE, WindowWriter, described, read, replace_rows, window_of
 from ml_assets.project import Project
 
@@ -183,13 +184,14 @@ def count_in_bins(
     cursor, features = transaction.cursor, project.table("features")
     kinds = current_kinds(cursor, project)
     kinds[project.target] = "number" if project.task == "regression" else "category"
+    kinds = with_derived(kinds)
     kept = read_bins(cursor, project)
     # Of a column that has another type now, nothing that was counted says anything.
     changed = [name for name, kind in kinds.items() if name in kept and kept[name].kind != kind]
     bins = _fixed(transaction, project, kinds, {name: one for name, one in kept.items() if name not in changed})
 
     def profiles(within: Window | None) -> dict[datetime, list[Counts]]:
-        return read_profile(bins, transaction.rows(profile_sql(bins, window_of(features, within))))
+        return take_profiles(cursor, bins, window_of(features, within))
 
     if not changed:
         found = profiles(window)
@@ -219,14 +221,7 @@ def read_bins(
     cursor: duckdb.DuckDBPyConnection, project: Project, snapshot: int | None = None
 ) -> dict[str, ColumnBins]:
     """How each column is counted, or was when a snapshot was taken; nothing where no column was."""
-    table = project.table("bins")
-    if not table_exists(cursor, table):
-        return {}
-    sql = f"SELECT name, kind, edges, categories FROM {table.at(snapshot)}"
-    return {
-        name: ColumnBins(name, kind, tuple(edges), tuple(categories))
-        for name, kind, edges, categories in cursor.execute(sql).fetchall()
-    }
+    return profiling.read_bins(cursor, project.table("bins"), snapshot)
 
 
 def _fixed(
@@ -239,7 +234,10 @@ def _fixed(
     new = {name: kind for name, kind in kinds.items() if name not in kept}
     if not new:
         return [kept[name] for name in kinds]
-    chosen = {bins.name: bins for bins in choose_bins(read(cursor, project.table("features")).select(list(new)), new)}
+    # Neither bins nor categories hang on the order of the rows.
+    columns = ", ".join(quoted(name) for name in {ColumnBins(name, kind).column for name, kind in new.items()})
+    rows = cursor.execute(f"SELECT {columns} FROM {project.table('features').path}").pl()
+    chosen = {bins.name: bins for bins in choose_bins(rows, new)}
     frame = pl.DataFrame(
         [(bins.name, bins.kind, list(bins.edges), list(bins.categories)) for bins in chosen.values()],
         schema={

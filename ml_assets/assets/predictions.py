@@ -20,10 +20,11 @@ from ml_assets.assets.common import (
 from ml_assets.assets.features import current_kinds
 from ml_assets.assets.rows import learnt_from
 from ml_assets.core.lineage import ColumnRef
-from ml_assets.core.profiles import ColumnBins, as_frame, profile_sql, read_profile
+from ml_assets.core.profiles import ColumnBins, as_frame
 from ml_assets.core.tasks import as_number
 from ml_assets.core.training import unfit
 from ml_assets.lake.connection import Lake
+from ml_assets.lake.profiling import take_profiles
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.tables import LINEAGE, WindowWriter, described, read, replace_rows
 from ml_assets.project import Project
@@ -88,7 +89,7 @@ def build_predictions(project: Project) -> dg.AssetsDefinition:
             for version in versions.values():
                 bins = prediction_bins(version)
                 by_it = f"FROM {table.path} WHERE {span.window.condition()} AND version = {version.number}"
-                profiles |= read_profile([bins], transaction.rows(profile_sql([bins], by_it)))
+                profiles |= take_profiles(cursor, [bins], by_it)
             replace_rows(transaction, profile, as_frame(profiles), span.window)
         more = {key: _told_of(champions[start], scorers) for start, key in zip(span.starts, span.keys, strict=True)}
         inputs = {ColumnRef("features", name) for version in versions.values() for name in version.features}

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ml_assets.assets.common import DECISION_TAG, data_origin, registry, spec
+from ml_assets.assets.labels import to_learn_from
 from ml_assets.assets.leakage import leakage_checks, look_for_leakage
 from ml_assets.assets.partitioning import refuse_other_partitions
 from ml_assets.assets.provenance import contents
 from ml_assets.assets.rows import content_hash, read_partitions, rows_held_out, rows_to_learn, sides
 from ml_assets.core.splitting import Split, split_by_time
 from ml_assets.core.training import TrainingError
+from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
+from ml_assets.registry.ledger import verdict_on
 from ml_assets.registry.models import TrainingSet
 
 if TYPE_CHECKING:
@@ -48,13 +51,12 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
     )  # fmt: skip
     def training_set(context: dg.AssetExecutionContext, config: TrainingSetConfig, lake: LakeResource) -> Iterator[Any]:
         refuse_other_partitions(project, lake.lake)
-        table = project.table("features")
+        decision = int(context.run.tags.get(DECISION_TAG, "0"))
+        _refuse_settled(project, lake.lake, decision)
         with lake.lake.reader() as cursor:
             (snapshot,) = cursor.execute("SELECT id FROM lake.current_snapshot()").fetchone() or (-1,)
-            last = f"WHERE _partition <= TIMESTAMP '{project.start_of(config.through)}'" if config.through else ""
-            starts = [
-                start for (start,) in cursor.execute(f"SELECT DISTINCT _partition FROM {table.path} {last}").fetchall()
-            ]
+            through = project.start_of(config.through) if config.through else None
+            starts, waiting = to_learn_from(cursor, project, through)
             split = split_of(project, starts)
             parts: dict[str, Any] = {name: tuple(map(project.key_of, starts)) for name, starts in asdict(split).items()}
             keys = [key for part in parts.values() for key in part]
@@ -66,7 +68,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             rows=rows.height,
             content_hash=content_hash(rows),
             run_id=context.run.run_id,
-            decision=int(context.run.tags.get(DECISION_TAG, "0")),
+            decision=decision,
             through=max(keys, key=project.start_of),
             seed=training.seed,
             **lots_of(project),
@@ -86,6 +88,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
                 **{f"rows_{name}": count for name, count in counts.items()},
                 "rows_held_out": counts["test"],
                 "content_hash": chosen.content_hash,
+                **({"labels_to_come": ", ".join(map(project.key_of, waiting))} if waiting else {}),
                 **data_origin(project, lake.lake),
             },
             data_version=dg.DataVersion(chosen.content_hash[:16]),
@@ -95,6 +98,23 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
         yield from found.results(project)
 
     return training_set
+
+
+def _refuse_settled(project: Project, lake: Lake, decision: int) -> None:
+    """Refuse to train for a decision that has its verdict: another attempt, believed dead, has come to it.
+
+    Raises:
+        TrainingError: naming the verdict.
+    """
+    if not decision:
+        return
+    with lake.reader() as cursor:
+        verdict = verdict_on(cursor, project.name, decision)
+    if verdict is not None:
+        raise TrainingError(
+            f"{project.name}: decision {decision} has its verdict: version {verdict.version} was {verdict.kind}. "
+            f"Remedy: none is needed; to train anyway, launch {project.name}_retrain without the tag {DECISION_TAG}"
+        )
 
 
 def split_of(project: Project, starts: Sequence[datetime]) -> Split:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from ml_assets.core.profiles import BINS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ml_assets.core.profiles import Counts
+    from ml_assets.core.alarms import Surprise
+    from ml_assets.core.profiles import ColumnBins, Counts
 
 # An empty bin counts as this share, as in Evidently: its logarithm would be infinite.
 EMPTY = 1e-4
 GROUPS = 10
+# With so many edges a number's bins are its quantiles; with fewer, its values.
+FINE = BINS - 1
 
 
 @dataclass(frozen=True)
@@ -22,20 +28,23 @@ class Statistic:
 
     Attributes:
         column: the column.
-        name: `psi`, `ks`, `missing_rate` or `new_categories`.
+        name: `psi`, `js`, `ks`, `wasserstein`, `chi_squared`, `out_of_range`, which only tell; or a component of
+            `alarms.Surprise`, which may alarm.
         value: its value.
-        threshold: above this it alarms; None where it only tells, as PSI and KS of few rows do.
+        p_value: how often chance and history alone would bring it so far; None where it only tells.
+        alarm_below: p-value below which it alarms; None where it only tells.
     """
 
     column: str
     name: str
     value: float
-    threshold: float | None = None
+    p_value: float | None = None
+    alarm_below: float | None = None
 
     @property
     def alarm(self) -> bool:
-        """Whether it is above its threshold."""
-        return self.threshold is not None and self.value > self.threshold
+        """Whether it is further than chance and history explain."""
+        return self.p_value is not None and self.alarm_below is not None and self.p_value < self.alarm_below
 
 
 def psi(reference: Sequence[int], current: Sequence[int]) -> float:
@@ -80,19 +89,91 @@ def ks(reference: Sequence[int], current: Sequence[int]) -> float:
     return greatest
 
 
-def column_drift(
-    reference: Counts, current: Counts, *, psi_threshold: float, ks_threshold: float, minimum_rows: int = 0
-) -> list[Statistic]:
-    """The statistics of one column: PSI, KS for numbers, the missing rate, rows in categories that the reference lacks.
+def jensen_shannon(reference: Sequence[int], current: Sequence[int]) -> float:
+    """Jensen-Shannon distance between two histograms on the same bins: the root of the divergence, natural logarithm.
+
+    Returns:
+        0 where they are equal, at most 0.833 (the root of ln 2); NaN where either has no rows.
+
+    Source:
+        Lin, IEEE Transactions on Information Theory 37 (1991); as `scipy.spatial.distance.jensenshannon`.
+    """
+    if not sum(reference) or not sum(current):
+        return math.nan
+    total = 0.0
+    for r_count, c_count in zip(reference, current, strict=True):
+        r, c = r_count / sum(reference), c_count / sum(current)
+        total += sum(one * math.log(2 * one / (r + c)) for one in (r, c) if one) / 2
+    return math.sqrt(max(total, 0.0))
+
+
+def wasserstein(reference: Counts, current: Counts, edges: Sequence[float]) -> tuple[float, float]:
+    """First Wasserstein distance over the reference's standard deviation, from bins, and how far it may be off.
+
+    Args:
+        reference: a profile of numbers.
+        current: another, in the same bins.
+        edges: of the bins.
+
+    Returns:
+        The distance and its bound, both in standard deviations of the reference. Where bins hold one value each, and no
+        row lies beyond the outer edges, the distance is exact. NaN where either has no rows, its least and greatest
+        value were not counted, or the reference does not vary.
+
+    Source:
+        The area between the distribution functions (Vallender, Theory of Probability 18, 1974). They are known at the
+        edges; within a bin both grow by no more than its rows, so the bound is the sum of width times the larger share.
+    """
+    low, high = min(reference.least, current.least), max(reference.greatest, current.greatest)
+    spread = math.sqrt(reference.deviation / reference.present) if reference.present else 0.0
+    if not reference.present or not current.present or not math.isfinite(high - low) or not 0 < spread < math.inf:
+        return math.nan, math.nan
+    points = [low, *(edge for edge in edges if low < edge < high), high]
+    is_fine = len(edges) >= FINE
+    distance = bound = 0.0
+    below = [str(index) for index, edge in enumerate(edges) if edge <= low]
+    r, c = (sum(one.bins.get(name, 0) for name in below) for one in (reference, current))
+    before = abs(r / reference.present - c / current.present)
+    inner = [index for index, edge in enumerate(edges) if low < edge < high]
+    for index, left, right in zip([*inner, bisect_left(edges, high)], points[:-1], points[1:], strict=True):
+        r_here, c_here = reference.bins.get(str(index), 0), current.bins.get(str(index), 0)
+        r, c = r + r_here, c + c_here
+        after = abs(r / reference.present - c / current.present)
+        # Of a number with few values all rows of a bin lie at its upper edge; else they are spread over it.
+        distance += (right - left) * ((before + after) / 2 if is_fine else before)
+        bound += (right - left) * max(r_here / reference.present, c_here / current.present)
+        before = after
+    return distance / spread, bound / spread
+
+
+def chi_squared(reference: Sequence[int], current: Sequence[int]) -> float:
+    """P-value of the chi-squared test that two histograms are samples of one distribution; NaN without two categories.
+
+    Source:
+        Pearson's test of homogeneity, as `scipy.stats.chi2_contingency` without Yates' correction.
+    """
+    from scipy.special import chdtrc  # noqa: PLC0415
+
+    pairs = [(r, c) for r, c in zip(reference, current, strict=True) if r + c]
+    n, m = sum(current), sum(reference)
+    if not n or not m or len(pairs) < 2:  # noqa: PLR2004  (one category cannot differ)
+        return math.nan
+    statistic = sum((c * m - r * n) ** 2 / (r + c) for r, c in pairs) / (n * m)
+    return float(chdtrc(len(pairs) - 1, statistic))
+
+
+def column_drift(reference: Counts, current: Counts, edges: Sequence[float] = ()) -> list[Statistic]:
+    """What is told of one column: PSI and Jensen-Shannon, of numbers also KS, Wasserstein and what is out of range.
 
     Args:
         reference: the profile of what the champion learnt from.
         current: the profile of the partition.
-        psi_threshold: PSI above which the column alarms.
-        ks_threshold: KS above which a number alarms.
-        minimum_rows: rows with a value below which nothing alarms: chance alone would pass the thresholds.
+        edges: of a number's bins.
+
+    Returns:
+        Statistics that are defined. `out_of_range` is how far the values reach beyond the reference's, as a share of
+        its range.
     """
-    is_enough = current.rows - current.missing >= minimum_rows
     if current.kind == "number":
         order = sorted(reference.bins.keys() | current.bins.keys(), key=int)
     else:
@@ -100,14 +181,23 @@ def column_drift(
     r_counts = [reference.bins.get(name, 0) for name in order]
     c_counts = [current.bins.get(name, 0) for name in order]
     name = current.column
-    found = [Statistic(name, "missing_rate", current.missing / current.rows if current.rows else math.nan)]
+    found = []
     if current.kind == "number":
-        found.append(Statistic(name, "ks", ks(r_counts, c_counts), ks_threshold if is_enough else None))
+        found += [
+            Statistic(name, "ks", ks(r_counts, c_counts)),
+            Statistic(name, "wasserstein", wasserstein(reference, current, edges)[0]),
+        ]
+        width = reference.greatest - reference.least
+        if 0 < width < math.inf and current.present:
+            beyond = max(reference.least - current.least, current.greatest - reference.greatest, 0.0)
+            found.append(Statistic(name, "out_of_range", beyond / width))
         r_counts, c_counts = coarsen(r_counts, c_counts)
     else:
-        new = sum(count for category, count in current.bins.items() if category not in reference.bins)
-        found.append(Statistic(name, "new_categories", new / current.rows if current.rows else math.nan))
-    found.append(Statistic(name, "psi", psi(r_counts, c_counts), psi_threshold if is_enough else None))
+        found.append(Statistic(name, "chi_squared", chi_squared(r_counts, c_counts)))
+    found += [
+        Statistic(name, "psi", psi(r_counts, c_counts)),
+        Statistic(name, "js", jensen_shannon(r_counts, c_counts)),
+    ]
     return [statistic for statistic in found if not math.isnan(statistic.value)]
 
 
@@ -136,22 +226,19 @@ def coarsen(reference: Sequence[int], current: Sequence[int]) -> tuple[list[int]
 
 
 def drift(
-    reference: Mapping[str, Counts],
-    current: Mapping[str, Counts],
-    *,
-    psi_threshold: float,
-    ks_threshold: float,
-    minimum_rows: int = 0,
+    reference: Mapping[str, Counts], current: Mapping[str, Counts], bins: Mapping[str, ColumnBins]
 ) -> list[Statistic]:
-    """The statistics of every column that both profiles hold."""
-    found = []
-    for name, counts in current.items():
-        if name in reference:
-            found += column_drift(
-                reference[name],
-                counts,
-                psi_threshold=psi_threshold,
-                ks_threshold=ks_threshold,
-                minimum_rows=minimum_rows,
-            )
-    return found
+    """What is told of every column that both profiles hold."""
+    return [
+        statistic
+        for name, counts in current.items()
+        if name in reference and reference[name].kind == counts.kind
+        for statistic in column_drift(reference[name], counts, bins[name].edges if name in bins else ())
+    ]
+
+
+def as_statistics(surprises: Sequence[Surprise]) -> list[Statistic]:
+    """Surprises as statistics that may alarm."""
+    return [
+        Statistic(one.column, one.name, one.value, math.exp(one.log_p), math.exp(one.threshold)) for one in surprises
+    ]

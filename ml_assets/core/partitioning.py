@@ -22,6 +22,8 @@ TRUNCATIONS = {"day": "1d", "week": "1w", "month": "1mo"}
 ONLY = "all"
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC throughout the lake
 BLOCK_DIGITS = 6
+# Partitions after which a season may come again.
+SEASONS = {"hour": 24, "day": 7, "week": 52, "month": 12}
 NO_START = {"block": "block-000001", "none": ONLY}
 
 
@@ -63,10 +65,25 @@ class Calendar:
         if self.grain == "none":
             return ONLY
         if self.grain == "block":
-            return f"block-{(start - EPOCH).days + 1:0{BLOCK_DIGITS}d}"
+            return f"block-{self.number_of(start):0{BLOCK_DIGITS}d}"
         local = start.replace(tzinfo=UTC).astimezone(self.zone)
         # When clocks go back an hour comes twice: as in Dagster, the key of the second says its offset.
         return local.strftime(FORMATS[self.grain] + ("%z" if self.grain == "hour" and local.fold else ""))
+
+    def position(self, start: datetime) -> int:
+        """The number of a partition among all there may be: its remainder by a season's length is its place in it."""
+        if not self.has_time:
+            return (start - EPOCH).days
+        local = start.replace(tzinfo=UTC).astimezone(self.zone)
+        if self.grain == "month":
+            return local.year * 12 + local.month
+        if self.grain == "hour":
+            return local.toordinal() * 24 + local.hour
+        return local.toordinal() // (7 if self.grain == "week" else 1)
+
+    def number_of(self, start: datetime) -> int:
+        """The number of the block that has a place, from 1: where there is no time, that is all there is to show."""
+        return (start - EPOCH).days + 1
 
     def start_of(self, key: str) -> datetime:
         """The first moment of a partition, naive UTC.

@@ -6,6 +6,7 @@ The SQL that counts is written here and run by the lake, in one pass over the ro
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,11 +23,18 @@ if TYPE_CHECKING:
 BINS = 100
 CATEGORIES = 200
 OTHER = "(other)"
+WORD = r"[\p{L}\p{N}]+"
 
 Kind = Literal["number", "category"]
 SECONDS_OF_A_DAY = 86_400
 # What is counted of a column that is no number: days since 1970 of a date, as a model sees them; of text its length.
-COUNTED_AS = {"date": f"epoch({{}}) / {SECONDS_OF_A_DAY}", "text": "length({})::DOUBLE"}
+COUNTED_AS = {
+    "date": f"epoch(COLUMN) / {SECONDS_OF_A_DAY}",
+    "text": "length(COLUMN)::DOUBLE",
+    "tokens": f"len(regexp_extract_all(COLUMN, '{WORD}'))::DOUBLE",
+}
+# What is counted of a text beside its length, by the ending of its name.
+DERIVED = {"tokens": " (tokens)", "words": " (words)"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,8 @@ class ColumnBins:
 
     Attributes:
         name: the column.
-        kind: `number`, `category`, `date` (counted as days since 1970) or `text` (its length in characters is counted).
+        kind: `number`, `category`, `date` (counted as days since 1970), `text` (its length in characters is counted),
+            `tokens` (how many words a text has) or `words` (in how many rows each word is).
         edges: for all but categories, ascending: bin i holds `edges[i-1] < x <= edges[i]`; the first and the last bin
             are open.
         categories: for categories with too many values, those that are counted by name; empty where all are.
@@ -45,6 +54,16 @@ class ColumnBins:
     kind: str
     edges: tuple[float, ...] = ()
     categories: tuple[str, ...] = ()
+
+    @property
+    def is_number(self) -> bool:
+        """Whether what is counted is a number."""
+        return self.kind not in {"category", "words"}
+
+    @property
+    def column(self) -> str:
+        """The column of the table that is counted."""
+        return self.name.removesuffix(DERIVED.get(self.kind, ""))
 
 
 @dataclass(frozen=True)
@@ -57,6 +76,9 @@ class Counts:
         missing: rows without a value; neither NaN nor infinity is one.
         total: sum of the values; 0 for categories.
         bins: bin (its index as text, or the category) → rows.
+        deviation: sum of the squared deviations from the mean; 0 for categories.
+        least: least value, infinity where there is none, or where it was not counted.
+        greatest: greatest value, minus infinity where there is none.
     """
 
     column: str
@@ -64,6 +86,9 @@ class Counts:
     missing: int
     total: float
     bins: Mapping[str, int]
+    deviation: float = 0.0
+    least: float = math.inf
+    greatest: float = -math.inf
 
     @property
     def present(self) -> int:
@@ -79,7 +104,24 @@ class Counts:
         bins = dict(self.bins)
         for name, count in other.bins.items():
             bins[name] = bins.get(name, 0) + count
-        return Counts(self.column, self.kind, self.missing + other.missing, self.total + other.total, bins)
+        # Chan, Golub and LeVeque (1983): sums of squares of two samples, without losing digits.
+        deviation = self.deviation + other.deviation
+        if self.present and other.present:
+            apart = self.total / self.present - other.total / other.present
+            deviation += apart * apart * self.present * other.present / (self.present + other.present)
+        return Counts(
+            self.column, self.kind, self.missing + other.missing, self.total + other.total, bins,
+            deviation, min(self.least, other.least), max(self.greatest, other.greatest),
+        )  # fmt: skip
+
+
+def with_derived(kinds: Mapping[str, str]) -> dict[str, str]:
+    """Column → kind, and of each text what else is counted of it."""
+    found = dict(kinds)
+    for name, kind in kinds.items():
+        if kind == "text":
+            found |= {name + ending: derived for derived, ending in DERIVED.items()}
+    return found
 
 
 def choose_bins(rows: pl.DataFrame, kinds: Mapping[str, str]) -> list[ColumnBins]:
@@ -87,22 +129,28 @@ def choose_bins(rows: pl.DataFrame, kinds: Mapping[str, str]) -> list[ColumnBins
 
     Args:
         rows: the first rows that are profiled.
-        kinds: column → `number`, `category`, `date` or `text`.
+        kinds: column → its kind; of a text also what `with_derived` adds.
 
     Returns:
-        One for each column: up to 100 bins at the quantiles of a number, or at its values where those are fewer.
+        One for each. A number has up to 100 bins at its quantiles, or at its values where those are fewer.
     """
     import polars as pl
 
     def numbers_of(values: pl.Series, kind: str) -> pl.Series:
         if kind == "date":
             return values.dt.epoch("us") / (SECONDS_OF_A_DAY * 1e6)
+        if kind == "tokens":
+            values = values.str.extract_all(WORD).list.len()
         return (values.str.len_chars() if kind == "text" else values).cast(pl.Float64)
 
     chosen = []
     for name, kind in kinds.items():
-        values = rows[name].drop_nulls()
-        if kind != "category":
+        values = rows[name.removesuffix(DERIVED.get(kind, ""))].drop_nulls()
+        if kind == "words":
+            words = values.str.to_lowercase().str.extract_all(WORD).list.unique().explode().drop_nulls()
+            counts = words.alias("value").value_counts(name="rows").sort("rows", "value", descending=[True, False])
+            chosen.append(ColumnBins(name, kind, categories=tuple(counts["value"].head(CATEGORIES).to_list())))
+        elif kind != "category":
             numbers = numbers_of(values, kind)
             chosen.append(ColumnBins(name, kind, edges=_edges(numbers.filter(numbers.is_finite()).to_numpy())))
         else:
@@ -124,74 +172,169 @@ def has_left(column: ColumnBins, counts: Counts) -> bool:
     since, be it that its unit was mended or that it has grown. Of a category the values that are counted by name have
     all vanished.
     """
-    if column.kind == "category":
+    if not column.is_number:
         return bool(column.categories) and counts.bins.keys() == {OTHER}
     outer = counts.bins.get("0", 0) + counts.bins.get(str(len(column.edges)), 0)
     # Without edges, all rows were null when they were to be chosen.
     return 2 * outer > counts.present
 
 
-def profile_sql(bins: Sequence[ColumnBins], source: str) -> str:
-    """A statement that profiles rows in one pass.
+def numbers_sql(bins: Sequence[ColumnBins], source: str) -> str | None:
+    """A statement that yields what is counted as numbers, for `NumberCounter`: `_partition`, then a column for each.
 
     Args:
-        bins: how each column is counted.
+        bins: how each column is counted; categories are passed over.
         source: SQL that yields the rows, with `_partition`.
 
     Returns:
-        A SELECT with one row per partition: `_partition`, then per column its missing rows, total and histogram, to be
-        read by `read_profile`.
+        A SELECT, in the order of `bins`; None where nothing is counted as a number.
     """
-    parts = ["_partition"]
-    for column in bins:
-        name = quoted(column.name)
-        if column.kind != "category":
-            number = COUNTED_AS.get(column.kind, "{}::DOUBLE").format(name)
-            # From text: DuckDB reads 0.1 in a statement as a decimal, and its double may then be a neighbour of ours.
-            edges = f"'{list(column.edges)}'::DOUBLE[]"
-            value = f"CASE WHEN isfinite({number}) THEN {number} END"
-            parts += [f"count(*) - count({value})", f"coalesce(sum({value}), 0)", f"histogram({value}, {edges})"]
+    numbers = [
+        COUNTED_AS.get(one.kind, "COLUMN::DOUBLE").replace("COLUMN", quoted(one.column))
+        for one in bins
+        if one.is_number
+    ]
+    return f"SELECT _partition, {', '.join(numbers)} FROM ({source})" if numbers else None
+
+
+def categories_sql(column: ColumnBins, source: str) -> str:
+    """A statement that counts a category, or the rows that hold a word: `_partition`, value, rows."""
+    name = quoted(column.column)
+    value = f"{name}::VARCHAR"
+    if column.kind == "words":
+        words = f"list_distinct(regexp_extract_all(lower({value}), '{WORD}'))"
+        # A text without a word is told as missing, as one that is null.
+        word = f"unnest(CASE WHEN len({words}) > 0 THEN {words} ELSE [NULL] END)"
+        source = f"SELECT _partition, {word} AS word FROM ({source})"
+        name = value = "word"
+    if column.categories:
+        listed = ", ".join(literal(text) for text in column.categories)
+        value = f"CASE WHEN {name} IS NULL THEN NULL WHEN {value} IN ({listed}) THEN {value} ELSE '{OTHER}' END"
+    return f"SELECT _partition, {value} AS value, count(*) FROM ({source}) GROUP BY ALL"
+
+
+def read_categories(column: ColumnBins, result: Iterable[tuple[Any, ...]]) -> dict[datetime, Counts]:
+    """The profile of a category in each partition, from the rows that `categories_sql` yields."""
+    found: dict[datetime, dict[str, int]] = {}
+    missing: dict[datetime, int] = {}
+    for partition, value, rows in result:
+        bins = found.setdefault(partition, {})
+        if value is None:
+            missing[partition] = rows
         else:
-            value = f"{name}::VARCHAR"
-            if column.categories:
-                listed = ", ".join(literal(text) for text in column.categories)
-                value = f"CASE WHEN {name} IS NULL THEN NULL WHEN {value} IN ({listed}) THEN {value} ELSE '{OTHER}' END"
-            parts += [f"count(*) - count({name})", "0::DOUBLE", f"histogram({value})"]
-    return f"SELECT {', '.join(parts)} FROM ({source}) GROUP BY _partition ORDER BY _partition"
+            bins[value] = rows
+    return {start: Counts(column.name, "category", missing.get(start, 0), 0.0, bins) for start, bins in found.items()}
 
 
-def read_profile(bins: Sequence[ColumnBins], result: Iterable[tuple[Any, ...]]) -> dict[datetime, list[Counts]]:
-    """The profiles per partition, from the rows that `profile_sql` yields."""
-    profiles = {}
-    for partition, *cells in result:
-        counts = []
-        for position, column in enumerate(bins):
-            missing, total, histogram = cells[3 * position : 3 * position + 3]
-            if column.kind != "category":
-                names = {edge: str(index) for index, edge in enumerate(column.edges)}
-                # DuckDB puts what lies above the last edge under infinity.
-                found = {
-                    names.get(edge, str(len(column.edges))): count for edge, count in (histogram or {}).items() if count
-                }
-            else:
-                found = dict(histogram or {})
-            counts.append(Counts(column.name, _counted(column), missing, total, found))
-        profiles[partition] = counts
-    return profiles
+class NumberCounter:
+    """Counts one column of numbers, batch by batch, for many partitions at once.
+
+    A search of each value among a hundred edges would cost ten times what reading it does. So the range of the edges is
+    cut into cells of equal width first: a value's cell is found by a multiplication, and of nearly all cells one edge
+    at most lies inside, with which it is compared. Monotone arithmetic makes this exact: a cell below another holds
+    smaller values.
+    """
+
+    CELLS = 1 << 14
+
+    def __init__(self, column: ColumnBins) -> None:
+        import numpy as np  # noqa: PLC0415
+
+        self.column = column
+        self._edges = np.asarray(column.edges, dtype=float)
+        self._centre = float(self._edges[self._edges.size // 2]) if self._edges.size else 0.0
+        self._found: dict[Any, Counts] = {}
+        self._width = 0.0
+        if self._edges.size:
+            with np.errstate(over="ignore"):
+                span = float(self._edges[-1] - self._edges[0])
+            self._width = self.CELLS / span if 0 < span < math.inf else 0.0
+        # Cells narrower than numbers can say, or wider: each value is searched.
+        self._has_cells = 0 < self._width < math.inf
+        if self._has_cells:
+            cells = self._cells(self._edges)
+            self._below = np.searchsorted(cells, np.arange(self.CELLS)).astype(np.intp)
+            self._inside = np.full(self.CELLS, np.inf)
+            self._inside[cells] = self._edges
+            self._crowded = np.bincount(cells, minlength=self.CELLS) > 1
+
+    def _cells(self, values: NDArray[np.float64]) -> NDArray[np.intp]:
+        import numpy as np  # noqa: PLC0415
+
+        with np.errstate(over="ignore"):
+            place = (values - self._edges[0]) * self._width
+        cells: NDArray[np.intp] = np.clip(place, 0, self.CELLS - 1).astype(np.intp)
+        return cells
+
+    def _bins(self, values: NDArray[np.float64]) -> NDArray[np.intp]:
+        """The bin of each value: how many edges are less."""
+        import numpy as np  # noqa: PLC0415
+
+        if not self._has_cells:
+            return np.searchsorted(self._edges, values, side="left").astype(np.intp)
+        cells = self._cells(values)
+        bins: NDArray[np.intp] = self._below[cells] + (values > self._inside[cells])
+        if self._crowded.any():
+            crowded = np.flatnonzero(self._crowded[cells])
+            bins[crowded] = np.searchsorted(self._edges, values[crowded], side="left")
+        return bins
+
+    def add(self, values: NDArray[np.float64], partitions: Sequence[Any], starts: NDArray[np.intp]) -> None:
+        """Count values, which are sorted by partition.
+
+        Args:
+            values: float64, shape (rows,); NaN and infinities are missing.
+            partitions: of each run of rows, its partition.
+            starts: of each run of rows, where it starts.
+        """
+        import numpy as np  # noqa: PLC0415
+
+        size = self._edges.size + 1
+        finite = np.isfinite(values)
+        is_whole = bool(finite.all())
+        least = greatest = away = values
+        if not is_whole:
+            least, greatest = np.where(finite, values, np.inf), np.where(finite, values, -np.inf)
+            away = np.where(finite, values, self._centre)
+        bins = self._bins(away)
+        if not is_whole:
+            # One bin more, for what is missing.
+            bins = np.where(finite, bins, size)
+        if len(partitions) > 1:
+            bins = bins + np.repeat(np.arange(len(partitions)) * (size + 1), np.diff(starts, append=values.size))
+        counted = np.bincount(bins, minlength=len(partitions) * (size + 1)).reshape(-1, size + 1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            away = away - self._centre
+            sums, squares = np.add.reduceat(away, starts), np.add.reduceat(away * away, starts)
+        lows, highs = np.minimum.reduceat(least, starts), np.maximum.reduceat(greatest, starts)
+        for index, partition in enumerate(partitions):
+            rows = counted[index]
+            held = {str(place): int(rows[place]) for place in np.flatnonzero(rows[:size])}
+            present = sum(held.values())
+            total, squared = float(sums[index]), float(squares[index])
+            # What overflows is infinitely spread.
+            deviation = (
+                (max(squared - total * total / present, 0.0) if squared < math.inf else squared) if present else 0.0
+            )
+            counts = Counts(
+                self.column.name, "number", int(rows[size]), total + present * self._centre, held,
+                deviation, float(lows[index]), float(highs[index]),
+            )  # fmt: skip
+            self._found[partition] = self._found[partition] + counts if partition in self._found else counts
+
+    def counts(self) -> dict[Any, Counts]:
+        """The profile of each partition so far."""
+        return self._found
 
 
 def count_values(column: ColumnBins, values: NDArray[np.float64]) -> Counts:
-    """The profile of numbers in memory, equal to what the statement would count."""
+    """The profile of numbers in memory, counted as those of a table are."""
     import numpy as np  # noqa: PLC0415
 
-    present = values[np.isfinite(values)]
-    index = np.searchsorted(np.asarray(column.edges), present, side="left")
-    found = {str(position): int(count) for position, count in enumerate(np.bincount(index, minlength=0)) if count}
-    return Counts(column.name, _counted(column), int(values.size - present.size), float(present.sum()), found)
-
-
-def _counted(column: ColumnBins) -> Kind:
-    return "category" if column.kind == "category" else "number"
+    counter = NumberCounter(column)
+    if values.size:
+        counter.add(values.astype(float), [None], np.zeros(1, dtype=np.intp))
+    return counter.counts().get(None, Counts(column.name, "number", 0, 0.0, {}))
 
 
 def add_up(profiles: Iterable[Counts]) -> dict[str, Counts]:
@@ -206,16 +349,21 @@ def as_frame(profiles: Mapping[datetime, Sequence[Counts]]) -> pl.DataFrame:
     """Profiles as a table: one row per partition, column and bin, and one more for what is missing."""
     import polars as pl
 
-    rows: list[tuple[datetime, str, str, str | None, int, float]] = []
+    rows: list[tuple[datetime, str, str, str | None, int, float, float | None, float | None, float | None]] = []
     for partition, columns in profiles.items():
-        for counts in columns:
-            rows.append((partition, counts.column, counts.kind, None, counts.missing, counts.total))
-            rows += [(partition, counts.column, counts.kind, name, count, 0.0) for name, count in counts.bins.items()]
+        for one in columns:
+            low, high = (value if math.isfinite(value) else None for value in (one.least, one.greatest))
+            rows.append((partition, one.column, one.kind, None, one.missing, one.total, one.deviation, low, high))
+            rows += [
+                (partition, one.column, one.kind, name, count, 0.0, None, None, None)
+                for name, count in one.bins.items()
+            ]
     return pl.DataFrame(
         rows,
         schema={
             "_partition": pl.Datetime("us"), "column_name": pl.String, "kind": pl.String, "bin": pl.String,
             "rows": pl.Int64, "total": pl.Float64,
+            "deviation": pl.Float64, "least": pl.Float64, "greatest": pl.Float64,
         },
         orient="row",
     )  # fmt: skip
@@ -223,16 +371,25 @@ def as_frame(profiles: Mapping[datetime, Sequence[Counts]]) -> pl.DataFrame:
 
 def from_frame(rows: pl.DataFrame) -> dict[datetime, list[Counts]]:
     """The inverse of `as_frame`."""
-    profiles: dict[datetime, dict[str, Counts]] = {}
-    for partition, name, kind, bin_name, count, total in rows.select(
-        "_partition", "column_name", "kind", "bin", "rows", "total"
-    ).iter_rows():
-        piece = (
-            Counts(name, kind, count, total, {}) if bin_name is None else Counts(name, kind, 0, 0.0, {bin_name: count})
-        )
-        columns = profiles.setdefault(partition, {})
-        columns[name] = columns[name] + piece if name in columns else piece
-    return {partition: list(columns.values()) for partition, columns in profiles.items()}
+    import polars as pl
+
+    bins: dict[tuple[datetime, str], dict[str, int]] = {}
+    found: dict[datetime, dict[str, Counts]] = {}
+    columns = ["_partition", "column_name", "kind", "bin", "rows", "total", "deviation", "least", "greatest"]
+    # Profiles that were counted before there was more than sums have nulls there, or no such column.
+    rows = rows.with_columns(
+        pl.lit(None, dtype=pl.Float64).alias(name) for name in columns[6:] if name not in rows.columns
+    )
+    for partition, name, kind, bin_name, count, total, deviation, least, greatest in rows.select(columns).iter_rows():
+        held = bins.setdefault((partition, name), {})
+        if bin_name is not None:
+            held[bin_name] = count
+            continue
+        found.setdefault(partition, {})[name] = Counts(
+            name, kind, count, total, held, deviation or 0.0,
+            math.inf if least is None else least, -math.inf if greatest is None else greatest,
+        )  # fmt: skip
+    return {partition: list(columns.values()) for partition, columns in found.items()}
 
 
 def _edges(numbers: NDArray[np.float64]) -> tuple[float, ...]:

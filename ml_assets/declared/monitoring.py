@@ -6,15 +6,37 @@ import dagster as dg
 from pydantic import Field
 
 
-class Monitoring(dg.Model, dg.Resolvable):
-    """When a statistic of a partition raises an alarm."""
+class Labels(dg.Model, dg.Resolvable):
+    """When the labels of a partition count as there."""
 
-    psi: float = Field(default=0.2, description="Population stability index above which a column alarms.")
-    ks: float = Field(default=0.15, description="Kolmogorov-Smirnov statistic above which a numeric column alarms.")
-    minimum_rows: int = Field(
-        default=300,
-        ge=0,
-        description="Rows with a value below which a column is measured and does not alarm: few rows scatter. With "
-        "the thresholds as they are, a large reference and no drift at all, a number alarms in 32 % of partitions of "
-        "60 rows, 4 % of 100, none of 4,000 simulated ones of 200; 26 even categories in 8 % of 200, 0.05 % of 300.",
+    share: float = Field(
+        default=0.95,
+        gt=0,
+        le=1,
+        description="Of the share of labels that past partitions reached in the end: from here on a partition's "
+        "metrics are `matured`.",
     )
+    delay: int | None = Field(
+        default=None,
+        ge=0,
+        description="Partitions before which no metric is `matured`, whatever labels there are. By default it is "
+        "learnt how long labels take.",
+    )
+
+
+class Monitoring(dg.Model, dg.Resolvable):
+    """When a statistic of a partition raises an alarm, and when a metric counts."""
+
+    one_false_alarm_in: int = Field(
+        default=24,
+        ge=2,
+        description="Partitions in which the whole project may raise one false alarm. Thresholds follow from it and "
+        "from the project's own history; with little history, from theory.",
+    )
+    harm: float = Field(
+        default=0.2,
+        ge=0,
+        description="Effect from which drift is harmful, as a share of the champion's typical error: how much "
+        "predictions move with a column that has drifted. What is below is told and not acted on.",
+    )
+    labels: Labels = Field(default=Labels(), description="Labels that come late.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from ml_assets import settings
+from ml_assets.core.files import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,16 +52,18 @@ def add_alert(alert: Alert) -> None:
         lines = _whole_lines(file)
         if any(json.loads(line)["run_id"] == alert.run_id for line in lines):
             return
-        draft = file.with_name(f"{file.name}.draft")
-        draft.write_text("".join(f"{line}\n" for line in [*lines, json.dumps(asdict(alert))][-KEPT:]), encoding="utf-8")
-        draft.replace(file)
+        replace_file(file, "".join(f"{line}\n" for line in [*lines, json.dumps(asdict(alert))][-KEPT:]))
 
 
 def read_alerts(project: str | None = None) -> tuple[Alert, ...]:
     """The newest alerts of a project, or of all, newest first."""
-    lines = reversed(_whole_lines(alerts_file()))
-    fields = [one for one in map(json.loads, lines) if project is None or project in one["projects"]]
-    return tuple(Alert(**one | {"projects": tuple(one["projects"])}) for one in fields[:SHOWN])
+    return tuple(one for one in reversed(read_all_alerts()) if project is None or project in one.projects)[:SHOWN]
+
+
+def read_all_alerts() -> tuple[Alert, ...]:
+    """All alerts that are kept, oldest first."""
+    fields = map(json.loads, _whole_lines(alerts_file()))
+    return tuple(Alert(**one | {"projects": tuple(one["projects"])}) for one in fields)
 
 
 def _whole_lines(file: Path) -> list[str]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Project names start with a letter: no project can take this schema.
 LEDGER = Table("_ledger", "events")
-Kind = Literal["decision", "registered", "awaiting", "promoted", "rejected", "replayed"]
+Kind = Literal["decision", "answered", "registered", "awaiting", "promoted", "rejected", "replayed"]
 # What a judgement comes to: it waits for a person, serves, or never will.
 VERDICTS = frozenset({"awaiting", "promoted", "rejected"})
 
@@ -38,11 +38,12 @@ class Entry:
         at: when it was written, ISO 8601, UTC.
         project: the project.
         kind: what happened.
-        partition: the partition decided on, the one whose quarantined rows re-entered, or the first one that a promoted
-            version serves; "" where there is none.
+        partition: the partition decided on, the newest one when a person answered, the one whose quarantined rows
+            re-entered, or the first one that a promoted version serves; "" where there is none.
         version: the model version, 0 where there is none.
-        action: for a decision: `hold` or `retrain`; for a verdict that a person gave: `approve`, `decline`, `promote`
-            or `rollback`; `supersede` where a newer version took the place of one that waited; else "".
+        action: for a decision: `hold`, `retrain` or `ask`; for the answer to one that asks: `yes`, `no` or `expire`;
+            for a verdict that a person gave: `approve`, `decline`, `promote` or `rollback`; `supersede` where a newer
+            version took the place of one that waited; else "".
         standing: for a decision: `live`, `backfill` or `again`; else "".
         reason: why, in one sentence.
         evidence: what it rests on, JSON.
@@ -180,6 +181,35 @@ def read_entries(cursor: duckdb.DuckDBPyConnection, project: str) -> list[Entry]
     return [Entry(*row) for row in cursor.execute(sql, [project]).fetchall()]
 
 
+def read_new(cursor: duckdb.DuckDBPyConnection, after: int, project: str = "") -> list[Entry]:
+    """The entries after one, of a project or of all, oldest first. It reads the files of those alone."""
+    if not table_exists(cursor, LEDGER):
+        return []
+    sql = f"SELECT {_LISTED} FROM {LEDGER.path} WHERE id > ? AND ? IN ('', project) ORDER BY id"
+    return [Entry(*row) for row in cursor.execute(sql, [after, project]).fetchall()]
+
+
+def newest_id(cursor: duckdb.DuckDBPyConnection) -> int:
+    """The number of the ledger's newest entry; 0 where it has none."""
+    if not table_exists(cursor, LEDGER):
+        return 0
+    found = cursor.execute(f"SELECT max(id) FROM {LEDGER.path}").fetchone()
+    return int(found[0] or 0) if found else 0
+
+
+def verdict_on(cursor: duckdb.DuckDBPyConnection, project: str, decision: int) -> Entry | None:
+    """The verdict that has come of a decision, or None."""
+    # It is younger than the decision: what is older need not be read.
+    return next(
+        (
+            one
+            for one in read_new(cursor, decision, project)
+            if one.kind in VERDICTS and one.facts.get("decision") == decision
+        ),
+        None,
+    )
+
+
 def champion_at(entries: Sequence[Entry], partition: str) -> int | None:
     """The version that serves a partition: the last promoted one that had not learnt from it or anything later.
 
@@ -212,6 +242,19 @@ def verdict_of(entries: Sequence[Entry], run_id: str) -> Entry | None:
 def last_verdict(entries: Sequence[Entry], version: int) -> Entry | None:
     """What last became of a version; None while nobody has judged it."""
     return next((one for one in reversed(entries) if one.version == version and one.kind in VERDICTS), None)
+
+
+def moved(entries: Sequence[Entry], verdict: Entry) -> set[int]:
+    """The versions whose stage became another by a verdict: its own, the champion it retires, one that it supersedes.
+
+    Args:
+        entries: a project's entries, oldest first.
+        verdict: one of them.
+    """
+    # Entries that are written together have one moment.
+    before = stages([one for one in entries if one.id < verdict.id and one.at != verdict.at])
+    after = stages([one for one in entries if one.id <= verdict.id])
+    return {version for version, stage in after.items() if before.get(version) != stage}
 
 
 def waiting(entries: Sequence[Entry]) -> int | None:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ml_assets import settings
-from ml_assets.registry.explorations import write_atomically
+from ml_assets.core.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +27,8 @@ def write_replay(project: str, numbers: Mapping[str, Any], pictures: Mapping[str
     folder = settings.home() / "reports" / project / "replay"
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in pictures.items():
-        write_atomically(folder / f"{name}.png", content)
-    write_atomically(folder / "replay.json", json.dumps(numbers, allow_nan=False).encode())
+        replace_file(folder / f"{name}.png", content)
+    replace_file(folder / "replay.json", json.dumps(numbers, allow_nan=False))
     return folder
 
 

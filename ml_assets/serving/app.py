@@ -5,6 +5,7 @@ machine (DNS rebinding); pages run no script and load nothing from elsewhere; an
 """
 
 # Annotations are values here: FastAPI's classes are imported inside the function.
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from ml_assets import settings
 from ml_assets.project import Project
 from ml_assets.projects import load_projects
 from ml_assets.serving.cards import build_card_pages
+from ml_assets.serving.drift_reports import build_drift_reports, keep_ready
 from ml_assets.serving.exploration import build_exploration_pages
 from ml_assets.serving.pages import build_pages
 from ml_assets.serving.site import FOLDER, build_site
@@ -57,12 +59,15 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        ready = asyncio.create_task(keep_ready(site))
         yield
+        ready.cancel()
         site.reports.close()
         site.lake.close()
 
     # No generated pages about the API: they load scripts from elsewhere.
     app = FastAPI(title="ml-assets", lifespan=lifespan, openapi_url=None)
+    app.include_router(build_drift_reports(site))
     app.include_router(build_pages(site))
     app.include_router(build_exploration_pages(site))
     app.include_router(build_card_pages(site))

@@ -1,16 +1,17 @@
 """The report pages: a route for each, which checks its parameters against what is declared, reads, and renders."""
 
 # Annotations are values here: FastAPI reads those of a route, and its classes are imported inside the function.
-import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.lake.origin import origin_warning
 from ml_assets.quarantine import read_quarantine
 from ml_assets.registry.alerts import read_alerts
+from ml_assets.registry.models import RegistryError
+from ml_assets.registry.outbox import outbox
 from ml_assets.serving.chart import draw, series_of
-from ml_assets.serving.queries import read_state, read_statistics, reading
-from ml_assets.serving.reports import Subject, read_subject, render
+from ml_assets.serving.drift_reports import report_page
+from ml_assets.serving.queries import read_causes, read_state, read_statistics, reading
+from ml_assets.serving.reports import Subject, read_subject
 from ml_assets.serving.site import Site
 
 if TYPE_CHECKING:
@@ -24,15 +25,9 @@ if TYPE_CHECKING:
 SHOWN = 24
 # The chart has its style inside; it links to nothing and runs nothing.
 CHART_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'"
-# Evidently's page is a program with its data inside. In the sandbox it has no origin: whatever it does, it can neither
-# read this site nor reach any other.
-REPORT_POLICY = (
-    "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-)
 
 
-def build_pages(site: Site) -> "APIRouter":  # noqa: C901 - a function for each route
+def build_pages(site: Site) -> "APIRouter":
     """The router of the report pages."""
     from fastapi import APIRouter
     from fastapi.concurrency import run_in_threadpool
@@ -44,7 +39,11 @@ def build_pages(site: Site) -> "APIRouter":  # noqa: C901 - a function for each 
     def home() -> HTMLResponse:
         with reading(site.lake) as cursor:
             states = [read_state(cursor, site.registry, project) for project in site.projects.values()]
-        return site.page("home.html", warnings=[state.warning for state in states], states=states, alerts=_alerts())
+        undelivered = [*outbox().deliveries("doubt", limit=SHOWN), *outbox().deliveries("failed", limit=SHOWN)]
+        return site.page(
+            "home.html", warnings=[state.warning for state in states], states=states, alerts=_alerts(),
+            deliveries=undelivered,
+        )  # fmt: skip
 
     @router.get("/projects/{project}")
     def project_page(project: str) -> HTMLResponse:
@@ -80,24 +79,21 @@ def build_pages(site: Site) -> "APIRouter":  # noqa: C901 - a function for each 
         with reading(site.lake) as cursor:
             state = read_state(cursor, site.registry, declared)
             statistics = read_statistics(cursor, declared, start)
+            causes = read_causes(cursor, declared, start)
         measured = [one for one in state.partitions if one.alarms is not None]
         position = next((index for index, one in enumerate(measured) if one.start == start), None)
         if position is None:
             raise _missing(state, partition, "has not been measured for drift")
         return _about(
-            site, state, "drift_partition.html", partition=measured[position], statistics=statistics,
-            version=next((one for one in state.versions if one.record.number == statistics[0].version), None),
+            site, state, "drift_partition.html", partition=measured[position], statistics=statistics, causes=causes,
+            version=next((one for one in state.versions if one.number == statistics[0].version), None),
             before=measured[position - 1] if position else None, after=next(iter(measured[position + 1 :]), None),
         )  # fmt: skip
 
     @router.get("/projects/{project}/drift/{partition}/evidently")
     async def evidently(project: str, partition: str) -> HTMLResponse:
         subject = await run_in_threadpool(_subject, site, site.project(project), partition)
-        content = await run_in_threadpool(site.reports.find, subject)
-        if content is None:
-            making = site.reports.make(subject, partial(render, lake=site.lake, registry=site.registry))
-            content = await asyncio.wrap_future(making)
-        return HTMLResponse(content, headers={"Content-Security-Policy": REPORT_POLICY})
+        return await report_page(site, subject)
 
     return router
 
@@ -108,9 +104,16 @@ def _state(site: Site, project: "Project") -> "State":
 
 
 def _subject(site: Site, project: "Project", key: str) -> Subject:
+    from fastapi import HTTPException
+
     start = site.start_of(project, key)
     with reading(site.lake) as cursor:
-        subject = cursor and read_subject(cursor, site.registry, project, start, origin_warning(cursor, project.name))
+        try:
+            subject = cursor and read_subject(
+                cursor, site.registry, project, start, origin_warning(cursor, project.name)
+            )
+        except RegistryError as error:
+            raise HTTPException(404, f"{error}.") from error
         if not subject:
             raise _missing(read_state(cursor, site.registry, project), key, "has not been scored by a version")
         return subject

@@ -5,12 +5,16 @@ A page reads in one transaction: what stands on it belongs together, whatever is
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.core.causes import Carrier
 from ml_assets.lake.origin import origin_warning
+from ml_assets.registry.asks import expires_after, waiting_ask
 from ml_assets.registry.ledger import VERDICTS, Entry, read_entries, stages
+from ml_assets.registry.models import RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,7 +40,6 @@ class Partition:
         hindsight: whether it is older than all that that version has learnt from, or the version stands in for an older
             one whose feature is gone: its error is not counted either.
         alarms: columns whose drift alarms, or None where drift has not been measured.
-        can_alarm: whether there are rows enough for drift to alarm.
         error: the watched error, or None where there is none.
         decision: the decision on it: the live one, which may act, else the newest; or None.
     """
@@ -50,7 +53,6 @@ class Partition:
     in_sample: bool
     hindsight: bool
     alarms: tuple[str, ...] | None
-    can_alarm: bool
     error: float | None
     decision: Entry | None
 
@@ -65,16 +67,20 @@ class ModelVersion:
     """One version and what became of it.
 
     Attributes:
-        record: how it was made.
+        number: which.
+        record: how it was made; None where it cannot be read.
         stage: candidate, awaiting, champion, retired or rejected.
         test: its metrics on the rows held out; empty where it has not been evaluated.
         verdict: what last became of it: it waits, was promoted or rejected; or None.
+        broken: why record or metrics cannot be read, and the remedy; "" where they can.
     """
 
-    record: Version
+    number: int
+    record: Version | None
     stage: str
     test: Mapping[str, float]
     verdict: Entry | None
+    broken: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,7 @@ class State:
         project: its declaration.
         partitions: those that hold rows, oldest first.
         versions: its versions, oldest first.
+        ask: the decision that waits for a person, or None.
         promotions: the entries by which versions came to serve, oldest first; one that served twice has two.
         warning: what must be said of where its rows came from; None where all are real.
     """
@@ -94,6 +101,7 @@ class State:
     versions: tuple[ModelVersion, ...] = ()
     promotions: tuple[Entry, ...] = ()
     warning: str | None = None
+    ask: Entry | None = None
 
     @property
     def newest(self) -> Partition | None:
@@ -123,19 +131,32 @@ class State:
     def reference(self, version: int | None) -> float | None:
         """The watched error that a version had on its test rows, or None."""
         metric = self.project.watched
-        return next((one.test.get(metric) for one in self.versions if one.record.number == version), None)
+        return next((one.test.get(metric) for one in self.versions if one.number == version), None)
 
 
 @dataclass(frozen=True)
 class Statistic:
-    """One statistic of `drift`; `threshold` is None where it only tells."""
+    """One statistic of `drift`; `p_value` and `alarm_below` are None where it only tells."""
 
     version: int
     column: str
     name: str
     value: float
-    threshold: float | None
+    p_value: float | None
+    alarm_below: float | None
     alarm: bool
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One column that alarms, as in `core.causes.Cause`, and whether what it does is harmful."""
+
+    column: str
+    moved: float
+    effect: float
+    cost: float | None
+    harmful: bool
+    carriers: tuple[Carrier, ...]
 
 
 @contextmanager
@@ -155,7 +176,8 @@ def read_state(cursor: duckdb.DuckDBPyConnection | None, registry: Registry, pro
     entries = read_entries(cursor, project.name)
     partitions, versions = _partitions(cursor, project, entries), _versions(registry, project, entries)
     promotions = tuple(entry for entry in entries if entry.kind == "promoted")
-    return State(project, partitions, versions, promotions, origin_warning(cursor, project.name))
+    ask = waiting_ask(entries, expires_after(project.retraining))
+    return State(project, partitions, versions, promotions, origin_warning(cursor, project.name), ask)
 
 
 def read_statistics(
@@ -165,10 +187,26 @@ def read_statistics(
     if cursor is None or "drift" not in _tables(cursor, project):
         return ()
     sql = (
-        f"SELECT version, column_name, statistic, value, threshold, alarm FROM {project.table('drift').path} "
-        "WHERE _partition = ? ORDER BY alarm DESC, column_name, statistic"
+        "SELECT version, column_name, statistic, value, p_value, alarm_below, alarm "
+        f"FROM {project.table('drift').path} WHERE _partition = ? "
+        "ORDER BY alarm DESC, p_value IS NULL, column_name, statistic"
     )
     return tuple(Statistic(*row) for row in cursor.execute(sql, [start]).fetchall())
+
+
+def read_causes(cursor: duckdb.DuckDBPyConnection | None, project: Project, start: datetime) -> tuple[Moved, ...]:
+    """What an alarm's columns do to the predictions of a partition, the most harmful first; empty without alarms."""
+    if cursor is None or "causes" not in _tables(cursor, project):
+        return ()
+    sql = (
+        "SELECT column_name, moved, effect, cost, harmful, carriers "
+        f"FROM {project.table('causes').path} WHERE _partition = ? ORDER BY effect DESC, column_name"
+    )
+    rows = cursor.execute(sql, [start]).fetchall()
+    return tuple(
+        Moved(name, moved, effect, cost, harmful, tuple(Carrier(**one) for one in json.loads(carriers)))
+        for name, moved, effect, cost, harmful, carriers in rows
+    )
 
 
 def _tables(cursor: duckdb.DuckDBPyConnection, project: Project) -> set[str]:
@@ -189,7 +227,7 @@ def _partitions(cursor: duckdb.DuckDBPyConnection, project: Project, entries: li
     validated = grouped("validated", "count(*)")
     quarantine = grouped("quarantine", "count(*)")
     scored = grouped("predictions", "max(version), bool_and(in_sample), bool_and(hindsight)")
-    drifted = grouped("drift", "list_sort(list(DISTINCT column_name) FILTER (alarm)), count(threshold) > 0")
+    drifted = grouped("drift", "list_sort(list(DISTINCT column_name) FILTER (alarm))")
     errors = grouped("performance", "max(value) FILTER (metric = ?)", [project.watched])
     decided = [entry for entry in entries if entry.kind == "decision"]
     decisions = {entry.partition: entry for entry in sorted(decided, key=lambda entry: entry.standing == "live")}
@@ -211,7 +249,6 @@ def _partitions(cursor: duckdb.DuckDBPyConnection, project: Project, entries: li
                 in_sample=in_sample,
                 hindsight=hindsight,
                 alarms=tuple(drift[0] or ()) if drift else None,
-                can_alarm=bool(drift and drift[1]),
                 error=errors.get(start, (None,))[0],
                 decision=decisions.get(key),
             )
@@ -224,7 +261,12 @@ def _versions(registry: Registry, project: Project, entries: list[Entry]) -> tup
     verdicts = {entry.version: entry for entry in entries if entry.kind in VERDICTS}
     found = []
     for number, stage in sorted(stages(entries).items()):
-        stored = registry.evaluation(project.name, number)
+        try:
+            record, stored = registry.version(project.name, number), registry.evaluation(project.name, number)
+        except RegistryError as error:
+            # It must not take the pages of all others down.
+            found.append(ModelVersion(number, None, stage, {}, verdicts.get(number), str(error)))
+            continue
         test = stored["metrics"]["test"] if stored else {}
-        found.append(ModelVersion(registry.version(project.name, number), stage, test, verdicts.get(number)))
+        found.append(ModelVersion(number, record, stage, test, verdicts.get(number)))
     return tuple(found)

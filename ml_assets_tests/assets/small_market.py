@@ -56,7 +56,6 @@ DECLARATION: dict[str, Any] = {
     "training": {"estimator": "sklearn.linear_model.LinearRegression", "window": 2, "test": 1, "seed": 7},
     "gates": [{"metric": "mape", "at_most": 0.2}, {"metric": "r2", "at_least": 0.5}],
     "promotion": {"minimum_rows": 50},
-    "monitoring": {"minimum_rows": 50},
     "retraining": {"tolerance": 1.5, "cooldown": 1, "minimum_rows": 20},
 }
 

@@ -155,7 +155,7 @@ def test_the_sensors_and_the_schedule_run_without_being_switched_on(declared: Ma
         ({"source": {"ignore_in_duplicates": []}}, {"raw", "validated", "quarantine"}),
         ({"training": {"seed": 8}}, {"training_set", "model", "replay"}),
         ({"gates": []}, {"evaluation"}),
-        ({"monitoring": {"psi": 0.5}}, {"drift"}),
+        ({"monitoring": {"one_false_alarm_in": 12}}, {"drift"}),
         ({"retraining": {"cooldown": 9}}, {"decision", "replay"}),
         ({"owners": ["team:other"], "description": "Another."}, set()),
     ],

@@ -1,4 +1,4 @@
-"""The retraining sensor, tick by tick, on an instance whose events and runs are reported to it by hand."""
+"""The retraining sensor, tick by tick, on a ledger that is written by hand and an instance whose runs are told of."""
 
 from __future__ import annotations
 
@@ -10,25 +10,42 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 from small_market import NAME, Market, open_market
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from ml_assets.assets.common import KILLED_TAG
+from ml_assets.lake.connection import Commit
+from ml_assets.registry.ledger import Draft, newest_id
 
+if TYPE_CHECKING:
     from conftest import Story
 
-START = json.dumps({"after": 0, "open": {}})
+    from ml_assets.registry.ledger import Entry
 
 
 class Watch:
     """A sensor with its cursor, as the daemon keeps it."""
 
-    def __init__(self, market: Market, cursor: str | None) -> None:
-        self.market, self.cursor = market, cursor
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self.cursor: str | None = json.dumps({"ledger": self.newest, "open": {}})
+
+    @property
+    def newest(self) -> int:
+        with self.market.lake.reader() as cursor:
+            return newest_id(cursor)
+
+    @property
+    def open(self) -> dict[str, Any]:
+        return dict(json.loads(str(self.cursor))["open"])
 
     def tick(self, *, keep: bool = True) -> list[dg.RunRequest]:
         sensor = next(one for one in self.market.defs.sensors or () if one.name == f"{NAME}_retraining")
         with (
             self.market.settings(),
-            dg.build_sensor_context(self.market.instance, cursor=self.cursor, definitions=self.market.defs) as context,
+            dg.build_sensor_context(
+                self.market.instance,
+                cursor=self.cursor,
+                definitions=self.market.defs,
+                resources=dict(self.market.defs.resources or {}),
+            ) as context,
         ):
             result: Any = sensor(context)
         self.cursor = result.cursor if keep else self.cursor
@@ -38,53 +55,79 @@ class Watch:
     def keys(self, *, keep: bool = True) -> list[str | None]:
         return [request.run_key for request in self.tick(keep=keep)]
 
-    def launch(self, request: dg.RunRequest, status: dg.DagsterRunStatus) -> None:
-        create_run_for_test(self.market.instance, f"{NAME}_retrain", status=status, tags=dict(request.tags))
+    def launch(self, request: dg.RunRequest, status: str, **tags: str) -> None:
+        of = dg.DagsterRunStatus[status]
+        create_run_for_test(self.market.instance, f"{NAME}_retrain", status=of, tags={**request.tags, **tags})
+
+    def write(self, *drafts: Draft) -> int:
+        """The number of the last of some entries."""
+        return self.market.book().append(Commit(NAME, "test"), lambda _: drafts)[-1].id
+
+    def decide(self, month: str, action: str = "retrain", standing: str = "live", project: str = NAME) -> int:
+        return self.write(Draft(project, "decision", "why", {}, month, 1, action, standing))
+
+    def answer(self, decision: int, said: str, month: str) -> int:
+        return self.write(Draft(NAME, "answered", "why", {"decision": decision}, month, 1, said))
 
 
 @pytest.fixture(scope="module")
 def declared(tmp_path_factory: pytest.TempPathFactory) -> Market:
-    return open_market(tmp_path_factory.mktemp("sensor"))
+    market = open_market(tmp_path_factory.mktemp("sensor"))
+    market.book().append(Commit(NAME, "test"), lambda _: [Draft(NAME, "replayed", "it begins", {})])
+    return market
 
 
 @pytest.fixture
-def watch(declared: Market) -> Iterator[Watch]:
+def watch(declared: Market) -> Watch:
     declared.instance.wipe()
-    return Watch(declared, START)
+    return Watch(declared)
 
 
-def decided(watch: Watch, month: str, acting: int, acting_month: str | None = None) -> None:
-    """A decision is made on a month; the newest that asks for a retraining is `acting`, 0 for none."""
-    acting_on = {"acting_decision": acting, "acting_partition": (acting_month or month) if acting else ""}
-    event = dg.AssetMaterialization([NAME, "decision"], partition=month, metadata=acting_on)
-    watch.market.instance.report_runless_asset_event(event)
+# By the end of its daemon, and in the moment before it began.
+KILLED = ({KILLED_TAG: "true"}, {"dagster/failure_reason": "START_TIMEOUT"})
+
+
+def key(decision: int, attempt: int = 1) -> str:
+    return f"{NAME}-decision-{decision}-{attempt}"
 
 
 def test_without_a_cursor_it_starts_from_now_and_replays_no_history(watch: Watch) -> None:
-    decided(watch, "2024-01", 3)
+    watch.decide("2024-01")
     watch.cursor = None
 
     assert watch.keys() == []
     assert watch.keys() == []
-    decided(watch, "2024-02", 5)
-    assert watch.keys() == ["flats-decision-5-1"]
+    assert watch.keys() == []
+    asked = watch.decide("2024-02")
+    assert watch.keys() == [key(asked)]
 
 
-def test_without_any_decision_it_starts_too(watch: Watch) -> None:
+def test_without_a_lake_it_waits_for_one_and_makes_none(tmp_path_factory: pytest.TempPathFactory) -> None:
+    market = open_market(tmp_path_factory.mktemp("nothing"))
+    watch = Watch(market)
+    home = market.folder / "home"
+    for file in sorted((home / "lake").iterdir()):
+        file.unlink(missing_ok=True)
     watch.cursor = None
 
     assert watch.keys() == []
-    decided(watch, "2024-01", 3)
-    assert watch.keys() == ["flats-decision-3-1"]
+    assert not list((home / "lake").iterdir())
+
+
+def test_a_cursor_from_before_it_read_the_ledger_loses_nothing_that_is_open(watch: Watch) -> None:
+    first, second = watch.decide("2024-01"), watch.decide("2024-02")
+    watch.cursor = json.dumps({"after": 12_345, "open": {str(first): 1}})
+
+    assert watch.keys() == [key(first), key(second)]
 
 
 def test_a_decision_to_retrain_is_requested_once_with_its_partition_and_its_ledger_id(watch: Watch) -> None:
-    decided(watch, "2024-01", 7)
+    asked = watch.decide("2024-01")
     (request,) = watch.tick()
 
-    assert request.run_key == "flats-decision-7-1"
+    assert request.run_key == key(asked)
     assert request.tags == {
-        "ml_assets/decision": "7",
+        "ml_assets/decision": str(asked),
         "ml_assets/retraining": NAME,
         "ml_assets/attempt": "1",
         "ml_assets/through": "2024-01",
@@ -92,54 +135,79 @@ def test_a_decision_to_retrain_is_requested_once_with_its_partition_and_its_ledg
     }
     assert request.run_config == {"ops": {"flats__training_set": {"config": {"through": "2024-01"}}}}
     assert dg.validate_run_config(watch.market.defs.resolve_job_def("flats_retrain"), request.run_config)
+    watch.launch(request, "STARTING")
     assert watch.keys() == []
 
 
-def test_a_decision_that_a_later_partition_tells_of_is_requested_for_its_own(watch: Watch) -> None:
-    decided(watch, "2024-02", 7, acting_month="2024-01")
-    (request,) = watch.tick()
+def test_a_run_that_was_asked_for_and_never_made_is_asked_for_under_the_same_key(watch: Watch) -> None:
+    asked = watch.decide("2024-01")
+    assert watch.keys() == watch.keys() == watch.keys() == [key(asked)]
 
-    assert (request.run_key, request.tags["ml_assets/through"]) == ("flats-decision-7-1", "2024-01")
+    (request,) = watch.tick()
+    watch.launch(request, "NOT_STARTED")
+    assert watch.keys() == []
 
 
 @pytest.mark.parametrize("status", ["SUCCESS", "CANCELED"])
 def test_a_retraining_that_is_over_is_not_requested_again(watch: Watch, status: str) -> None:
-    decided(watch, "2024-01", 7)
+    watch.decide("2024-01")
     (request,) = watch.tick()
-    watch.launch(request, dg.DagsterRunStatus[status])
+    watch.launch(request, status)
 
     assert watch.keys() == watch.keys() == []
-    assert json.loads(str(watch.cursor))["open"] == {}
+    assert watch.open == {}
 
 
-@pytest.mark.parametrize("status", ["STARTING", "STARTED"])
+@pytest.mark.parametrize("status", ["NOT_STARTED", "STARTING", "STARTED", "CANCELING"])
 def test_a_retraining_on_its_way_is_waited_for(watch: Watch, status: str) -> None:
-    decided(watch, "2024-01", 7)
+    asked = watch.decide("2024-01")
     (request,) = watch.tick()
-    watch.launch(request, dg.DagsterRunStatus[status])
+    watch.launch(request, status)
 
     assert watch.keys() == watch.keys() == []
-    assert json.loads(str(watch.cursor))["open"] == {"7": 1}
+    assert watch.open == {str(asked): [1, "2024-01"]}
 
 
 def test_a_retraining_that_failed_is_requested_three_times_in_all(watch: Watch) -> None:
-    decided(watch, "2024-01", 7)
+    asked = watch.decide("2024-01")
     keys = []
     for _ in range(3):
         (request,) = watch.tick()
         keys.append(request.run_key)
         assert request.tags["ml_assets/through"] == "2024-01"
         assert request.run_config == {"ops": {"flats__training_set": {"config": {"through": "2024-01"}}}}
-        watch.launch(request, dg.DagsterRunStatus.FAILURE)
+        watch.launch(request, "FAILURE")
 
-    assert keys == ["flats-decision-7-1", "flats-decision-7-2", "flats-decision-7-3"]
+    assert keys == [key(asked, attempt) for attempt in (1, 2, 3)]
     assert watch.keys() == watch.keys() == []
-    assert json.loads(str(watch.cursor))["open"] == {}
+    assert watch.open == {}
+
+
+def test_attempts_that_were_killed_with_their_daemon_are_not_counted(watch: Watch) -> None:
+    asked = watch.decide("2024-01")
+    keys = []
+    for number in range(1, 9):
+        (request,) = watch.tick()
+        keys.append(request.run_key)
+        watch.launch(request, "FAILURE", **({} if number in {2, 5, 8} else KILLED[number % 2]))
+
+    assert keys == [key(asked, attempt) for attempt in range(1, 9)]
+    assert watch.keys() == [], "three have failed by themselves"
+
+
+def test_a_retraining_that_came_to_a_verdict_and_was_killed_then_is_over(watch: Watch) -> None:
+    asked = watch.decide("2024-01")
+    (request,) = watch.tick()
+    watch.write(Draft(NAME, "rejected", "no better", {"decision": asked}, version=2))
+    watch.launch(request, "FAILURE", **{KILLED_TAG: "true"})
+
+    assert watch.keys() == []
+    assert watch.open == {}
 
 
 def test_a_retraining_that_succeeds_at_the_second_attempt_is_over(watch: Watch) -> None:
-    decided(watch, "2024-01", 7)
-    for status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS):
+    watch.decide("2024-01")
+    for status in ("FAILURE", "SUCCESS"):
         (request,) = watch.tick()
         watch.launch(request, status)
 
@@ -147,67 +215,73 @@ def test_a_retraining_that_succeeds_at_the_second_attempt_is_over(watch: Watch) 
 
 
 def test_a_tick_that_is_repeated_with_its_old_cursor_asks_for_the_same_run_keys(watch: Watch) -> None:
-    decided(watch, "2024-01", 7)
+    asked = watch.decide("2024-01")
     first = watch.keys(keep=False)
-    assert first == watch.keys(keep=False) == ["flats-decision-7-1"]
+    assert first == watch.keys(keep=False) == [key(asked)]
 
     (request,) = watch.tick()
-    watch.launch(request, dg.DagsterRunStatus.FAILURE)
-    assert watch.keys(keep=False) == watch.keys(keep=False) == ["flats-decision-7-2"]
+    watch.launch(request, "FAILURE")
+    assert watch.keys(keep=False) == watch.keys(keep=False) == [key(asked, 2)]
 
 
-def test_a_decision_that_is_materialized_again_asks_for_no_second_run(watch: Watch) -> None:
-    decided(watch, "2024-01", 7)
-    decided(watch, "2024-01", 7)
-    assert watch.keys() == ["flats-decision-7-1"]
-
-    decided(watch, "2024-01", 7)
-    assert watch.keys() == [], "while it is open"
-
-
-def test_a_range_that_asks_for_nothing_requests_nothing_and_is_not_read_twice(watch: Watch) -> None:
-    for month in range(1, 13):
-        decided(watch, f"2024-{month:02}", 0)
+def test_only_live_decisions_to_retrain_are_acted_on(watch: Watch) -> None:
+    watch.decide("2024-01", "hold")
+    watch.decide("2024-02", "retrain", "backfill")
+    watch.decide("2024-03", "retrain", "again")
+    watch.decide("2024-04", "ask")
+    watch.decide("2024-05", project="other")
     assert watch.keys() == []
 
-    after = json.loads(str(watch.cursor))["after"]
-    newest = watch.market.instance.fetch_materializations(dg.AssetKey([NAME, "decision"]), limit=1).records[0]
-    assert after == newest.storage_id
+    read = json.loads(str(watch.cursor))["ledger"]
+    assert read == watch.newest - 1, "of its own project; the rest is read again, and is nothing"
 
 
-def test_every_decision_is_seen_also_when_there_are_more_than_a_page(
-    watch: Watch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ml_assets.automation.sensors.PAGE", 2)
-    for number in range(1, 6):
-        decided(watch, f"2024-{number:02}", number if number % 2 else 0)
+def test_every_decision_is_seen_in_its_order(watch: Watch) -> None:
+    made = [
+        watch.decide(f"2024-{number:02}", action) for number, action in enumerate(["retrain", "hold", "retrain"], 1)
+    ]
 
-    assert watch.keys() == [f"flats-decision-{number}-1" for number in (1, 3, 5)]
+    assert watch.keys() == [key(made[0]), key(made[2])]
 
 
-def test_a_materialization_that_no_decision_run_made_is_passed_over(watch: Watch) -> None:
-    watch.market.instance.report_runless_asset_event(dg.AssetMaterialization([NAME, "decision"], partition="2024-01"))
-    decided(watch, "2024-02", 7)
+def test_a_yes_is_launched_as_the_decision_that_asked_on_the_rows_known_by_then(watch: Watch) -> None:
+    asked = watch.decide("2024-01", "ask")
+    watch.decide("2024-02", "hold")
+    assert watch.keys() == []
+    watch.answer(asked, "yes", "2024-02")
+    (request,) = watch.tick()
 
-    assert watch.keys() == ["flats-decision-7-1"]
+    assert request.run_key == key(asked)
+    assert request.tags["ml_assets/through"] == "2024-02"
 
 
-def test_another_projects_decisions_are_not_its_own(watch: Watch) -> None:
-    event = dg.AssetMaterialization(
-        ["other", "decision"], partition="2024-01", metadata={"acting_decision": 4, "acting_partition": "2024-01"}
-    )
-    watch.market.instance.report_runless_asset_event(event)
+@pytest.mark.parametrize("said", ["no", "expire"])
+def test_a_no_launches_nothing(watch: Watch, said: str) -> None:
+    asked = watch.decide("2024-01", "ask")
+    watch.answer(asked, said, "2024-01")
 
     assert watch.keys() == []
 
 
 def test_of_a_history_that_was_played_only_the_live_decisions_were_asked_for(story: Story) -> None:
-    watch = Watch(story.market, START)
-    requests = watch.tick()
+    watch = Watch(story.market)
+    watch.cursor = json.dumps({"ledger": 0, "open": {}})
 
-    expected = [(month, story.market.asked(month)) for month in ("2024-07", "2024-09")]
-    assert [(request.tags["ml_assets/through"], request.run_key) for request in requests] == [
-        (month, f"flats-decision-{number}-1") for month, number in expected
+    # Their verdicts stand in the ledger.
+    assert watch.keys() == []
+    assert watch.open == {}
+    runs = [
+        story.market.instance.get_runs(dg.RunsFilter(tags={"ml_assets/decision": str(story.market.asked(month))}))
+        for month in ("2024-07", "2024-09")
     ]
-    assert watch.keys() == [], "their runs succeeded"
-    assert json.loads(str(watch.cursor))["open"] == {}
+    assert [len(one) for one in runs] == [1, 1]
+
+
+def test_training_for_a_decision_that_has_its_verdict_is_refused(story: Story) -> None:
+    market, asked = story.market, story.market.asked("2024-07")
+    before: list[Entry] = market.ledger()
+    from small_market import RunFailed
+
+    with pytest.raises(RunFailed, match=rf"decision {asked} has its verdict: version 2 was rejected"):
+        market.retrain(through="2024-07", decision=asked)
+    assert market.ledger() == before

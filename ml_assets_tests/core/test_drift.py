@@ -8,13 +8,24 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.spatial.distance import jensenshannon
 
-from ml_assets.core.drift import EMPTY, GROUPS, Statistic, coarsen, column_drift, drift, ks, psi
+from ml_assets.core.drift import (
+    EMPTY,
+    GROUPS,
+    Statistic,
+    chi_squared,
+    coarsen,
+    column_drift,
+    drift,
+    jensen_shannon,
+    ks,
+    psi,
+    wasserstein,
+)
 from ml_assets.core.profiles import ColumnBins, Counts, count_values
-from ml_assets.declared.monitoring import Monitoring
 
 histograms = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=30)
-THRESHOLDS = {"psi_threshold": 0.2, "ks_threshold": 0.15}
 
 
 def number(bins: dict[str, int], missing: int = 0) -> Counts:
@@ -26,7 +37,7 @@ def category(bins: dict[str, int], missing: int = 0) -> Counts:
 
 
 def statistics(reference: Counts, current: Counts) -> dict[str, float]:
-    return {found.name: found.value for found in column_drift(reference, current, **THRESHOLDS)}
+    return {found.name: found.value for found in column_drift(reference, current)}
 
 
 # Population stability index
@@ -119,7 +130,7 @@ def histograms_of(edges: tuple[float, ...], *samples: list[float]) -> list[list[
     ]
 
 
-@pytest.mark.parametrize("statistic", [psi, ks])
+@pytest.mark.parametrize("statistic", [psi, ks, jensen_shannon])
 def test_without_rows_on_either_side_there_is_no_statistic(statistic: object) -> None:
     for reference, current in (([0, 0], [1, 2]), ([1, 2], [0, 0]), ([], [])):
         assert math.isnan(statistic(reference, current))
@@ -179,18 +190,19 @@ def test_rows_below_nearly_all_of_the_reference_keep_a_group_of_their_own() -> N
 
 def test_identical_profiles_have_no_drift() -> None:
     for counts in (number({"0": 5, "7": 9, "12": 1}), category({"a": 5, "b": 9})):
-        found = column_drift(counts, counts + counts, **THRESHOLDS)
+        found = statistics(counts, counts + counts)
 
-        assert [statistic.value for statistic in found] == [0.0] * 3
-        assert not any(statistic.alarm for statistic in found)
+        assert found.pop("chi_squared", 1.0) == 1.0
+        assert set(found.values()) == {0.0}
 
 
-def test_numbers_have_a_missing_rate_ks_and_psi_on_joined_bins() -> None:
+def test_numbers_have_ks_and_psi_on_joined_bins() -> None:
     reference = number({str(index): 10 for index in range(100)})
     current = number({str(index): 10 for index in range(50)}, missing=500)
 
+    found = statistics(reference, current)
     r, c = coarsen([10] * 100, [10] * 50 + [0] * 50)
-    assert statistics(reference, current) == {"missing_rate": 0.5, "ks": 0.5, "psi": pytest.approx(psi(r, c))}
+    assert (found["ks"], found["psi"]) == (0.5, pytest.approx(psi(r, c)))
 
 
 def test_bins_of_numbers_are_ordered_as_numbers() -> None:
@@ -199,83 +211,99 @@ def test_bins_of_numbers_are_ordered_as_numbers() -> None:
     assert statistics(reference, current)["ks"] == pytest.approx(1 / 3)
 
 
-def test_categories_have_a_missing_rate_new_ones_and_psi() -> None:
-    found = statistics(category({"a": 50, "b": 50}), category({"a": 6, "new": 2, "newer": 1}, missing=1))
-
-    assert found == {
-        "missing_rate": pytest.approx(0.1),
-        "new_categories": pytest.approx(0.3),
-        "psi": pytest.approx(psi([50, 50, 0, 0], [6, 0, 2, 1])),
-    }
-
-
 def test_what_is_undefined_is_left_out() -> None:
     empty, all_missing = number({}), number({}, missing=4)
 
     assert statistics(number({"0": 3}), empty) == {}
-    assert statistics(number({"0": 3}), all_missing) == {"missing_rate": 1.0}
-    assert statistics(all_missing, number({"0": 3})) == {"missing_rate": 0.0}
+    assert statistics(number({"0": 3}), all_missing) == {}
     assert statistics(category({"a": 1}), category({})) == {}
-    assert statistics(category({}), category({"a": 1})) == {"missing_rate": 0.0, "new_categories": 1.0}
 
 
-def test_only_statistics_with_a_threshold_alarm_and_only_above_it() -> None:
-    assert not Statistic("x", "psi", 0.2, 0.2).alarm
-    assert Statistic("x", "psi", 0.2000001, 0.2).alarm
-    assert not Statistic("x", "missing_rate", 1.0).alarm
-    assert not Statistic("x", "psi", math.nan, 0.2).alarm
-
-
-def test_each_statistic_alarms_at_its_own_threshold() -> None:
-    reference, current = number({"0": 50, "1": 50}), number({"0": 60, "1": 40})
-    value = statistics(reference, current)
-
-    def alarms(psi_threshold: float, ks_threshold: float) -> set[str]:
-        found = column_drift(reference, current, psi_threshold=psi_threshold, ks_threshold=ks_threshold)
-        return {statistic.name for statistic in found if statistic.alarm}
-
-    assert alarms(value["psi"] - 0.01, 1) == {"psi"}
-    assert alarms(1, value["ks"] - 0.01) == {"ks"}
-    assert alarms(value["psi"], value["ks"]) == set()
-    assert column_drift(category({"a": 1}), category({"b": 1}), **THRESHOLDS)[-1].threshold == 0.2
+def test_what_only_tells_never_alarms_and_a_test_alarms_below_its_threshold() -> None:
+    assert not Statistic("x", "psi", 9.0).alarm
+    assert Statistic("x", "location", 0.1, 0.001, 0.002).alarm
+    assert not Statistic("x", "location", 0.1, 0.002, 0.002).alarm
+    assert not Statistic("x", "location", 0.1, math.nan, 0.002).alarm
 
 
 def test_columns_that_only_one_profile_holds_have_no_statistics() -> None:
-    a, b, c = (Counts(name, "category", 0, 0.0, {"v": 1}) for name in "abc")
+    a, b, c = (Counts(name, "category", 0, 0.0, {"v": 1, "w": 2}) for name in "abc")
 
-    found = drift({"a": a, "b": b}, {"b": b, "c": c}, **THRESHOLDS)
+    found = drift({"a": a, "b": b}, {"b": b, "c": c}, {})
 
     assert {statistic.column for statistic in found} == {"b"}
 
 
-def test_a_constant_that_moves_either_way_alarms() -> None:
-    reference = number({"1": 100})
-
-    for moved in (number({"0": 100}), number({"2": 100})):
-        assert any(statistic.alarm for statistic in column_drift(reference, moved, **THRESHOLDS))
+# Jensen-Shannon, Wasserstein, chi-squared
 
 
-def test_few_rows_are_measured_and_do_not_alarm() -> None:
-    reference = number({str(bin_): 400 for bin_ in range(10)})
-    statistics = {}
-    for rows in (299, 300):
-        # Rows without a value say nothing about the values.
-        moved = number({"0": rows}, missing=500)
-        statistics[rows] = column_drift(reference, moved, **THRESHOLDS, minimum_rows=300)
-    assert not any(one.alarm for one in statistics[299])
-    assert {one.name for one in statistics[300] if one.alarm} == {"psi", "ks"}
-    assert [one.value for one in statistics[299]] == pytest.approx([one.value for one in statistics[300]], rel=0.01)
+@given(pairs=histograms)
+@settings(max_examples=80, deadline=None)
+def test_jensen_shannon_is_that_of_scipy(pairs: list[tuple[int, int]]) -> None:
+    reference, current = (np.array(counts) for counts in zip(*pairs, strict=True))
+    if reference.sum() and current.sum():
+        assert jensen_shannon(reference, current) == pytest.approx(jensenshannon(reference, current), abs=1e-7)
+    else:
+        assert math.isnan(jensen_shannon(reference, current))
 
 
-def test_without_drift_hardly_any_partition_of_the_default_minimum_alarms() -> None:
-    draw = np.random.default_rng(3)
-    rows, columns = Monitoring().minimum_rows, 26
-    reference = category({str(town): 2_000 for town in range(columns)})
-    alarms = 0
-    for _ in range(200):
-        counts = draw.multinomial(rows, [1 / columns] * columns)
-        current = category({str(town): int(count) for town, count in enumerate(counts)})
-        found = column_drift(reference, current, **THRESHOLDS, minimum_rows=rows)
-        assert all(one.threshold == THRESHOLDS["psi_threshold"] for one in found if one.name == "psi")
-        alarms += any(one.alarm for one in found)
-    assert alarms <= 1
+@given(pairs=histograms)
+@settings(max_examples=80, deadline=None)
+def test_chi_squared_is_that_of_scipy(pairs: list[tuple[int, int]]) -> None:
+    table = np.array([pair for pair in pairs if sum(pair)]).T
+    if len(table) and table.shape[1] > 1 and table.sum(axis=1).all():
+        expected = stats.chi2_contingency(table, correction=False).pvalue
+        assert chi_squared(*table.tolist()) == pytest.approx(expected, abs=1e-12)
+    else:
+        assert math.isnan(chi_squared(*(list(counts) for counts in zip(*pairs, strict=True))))
+
+
+def profiles_of(edges: tuple[float, ...], *samples: list[float]) -> list[Counts]:
+    return [count_values(ColumnBins("x", "number", edges), np.array(values, dtype=float)) for values in samples]
+
+
+@given(reference=samples, current=samples)
+@settings(max_examples=80, deadline=None)
+def test_wasserstein_is_exact_where_each_value_has_a_bin(reference: list[float], current: list[float]) -> None:
+    edges = tuple(sorted({*reference, *current}))
+    value, _ = wasserstein(*profiles_of(edges, reference, current), edges)
+    spread = np.std(reference)
+    if spread > 1e-9:
+        assert value == pytest.approx(stats.wasserstein_distance(reference, current) / spread, abs=1e-6)
+
+
+@given(reference=samples, current=samples, edges=st.sets(st.floats(-5, 5), max_size=120))
+@settings(max_examples=80, deadline=None)
+def test_wasserstein_is_off_by_at_most_its_bound(
+    reference: list[float], current: list[float], edges: set[float]
+) -> None:
+    ordered = tuple(sorted(edges))
+    value, bound = wasserstein(*profiles_of(ordered, reference, current), ordered)
+    spread = np.std(reference)
+    if spread > 1e-9:
+        exact = stats.wasserstein_distance(reference, current) / spread
+        assert abs(value - exact) <= bound + 1e-6
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_wasserstein_and_jensen_shannon_are_those_of_evidently() -> None:
+    import pandas as pd
+    from evidently.legacy.calculations.stattests.jensenshannon import _jensenshannon
+    from evidently.legacy.calculations.stattests.wasserstein_distance_norm import _wasserstein_distance_norm
+
+    random = np.random.default_rng(2)
+    reference, current = random.integers(0, 15, 400).astype(float), random.integers(2, 18, 90).astype(float)
+    edges = tuple(float(value) for value in range(18))
+    profiles = profiles_of(edges, list(reference), list(current))
+    expected, _ = _wasserstein_distance_norm(pd.Series(reference), pd.Series(current), "num", 0.1)
+    assert wasserstein(*profiles, edges)[0] == pytest.approx(expected)
+    counts = [np.bincount(values.astype(int), minlength=18).tolist() for values in (reference, current)]
+    expected, _ = _jensenshannon(pd.Series(reference), pd.Series(current), "num", 0.1)
+    assert jensen_shannon(*counts) == pytest.approx(expected, rel=0.01), "its empty bins count as a ten-thousandth"
+
+
+def test_how_far_values_reach_beyond_the_reference_is_a_share_of_its_range() -> None:
+    reference, inside, beyond = profiles_of((1.0, 2.0), [0.0, 4.0], [1.0, 3.0], [-1.0, 6.0])
+
+    assert statistics(reference, inside)["out_of_range"] == 0
+    assert statistics(reference, beyond)["out_of_range"] == pytest.approx(0.5)

@@ -23,9 +23,9 @@ from ml_assets.core.profiles import (
     choose_bins,
     count_values,
     from_frame,
-    profile_sql,
-    read_profile,
+    with_derived,
 )
+from ml_assets.lake.profiling import take_profiles
 
 JANUARY, FEBRUARY = datetime(2024, 1, 1), datetime(2024, 2, 1)  # noqa: DTZ001 - naive UTC
 HOSTILE = [
@@ -60,7 +60,7 @@ def profile(database: duckdb.DuckDBPyConnection, bins: list[ColumnBins], **colum
 
 def profiles_of(database: duckdb.DuckDBPyConnection, bins: list[ColumnBins], rows: pl.DataFrame) -> Any:
     cursor = database.cursor().register("rows", rows)
-    return read_profile(bins, cursor.execute(profile_sql(bins, "FROM rows")).fetchall())
+    return take_profiles(cursor, bins, "FROM rows")
 
 
 def counted_by_hand(edges: tuple[float, ...], values: list[float | None]) -> Counter[str]:
@@ -177,7 +177,7 @@ def test_a_column_without_values_has_one_bin_and_counts_what_comes_later(
 
     assert bins.edges == ()
     assert profile(database, [bins], x=empty) == [Counts("x", "number", 2, 0.0, {})]
-    assert profile(database, [bins], x=[7, None]) == [Counts("x", "number", 1, 7.0, {"0": 1})]
+    assert profile(database, [bins], x=[7, None]) == [Counts("x", "number", 1, 7.0, {"0": 1}, 0.0, 7.0, 7.0)]
 
 
 def test_values_that_are_not_finite_choose_no_bins() -> None:
@@ -255,13 +255,16 @@ def test_dates_are_counted_by_day_and_text_by_its_length(database: duckdb.DuckDB
         "sent": [datetime(1970, 1, 1, 12), datetime(1970, 1, 3), None, None],  # noqa: DTZ001 - naive UTC
         "message": ["", "дом", "three", None],
     }
-    bins = choose_bins(pl.DataFrame(columns), {"sold": "date", "sent": "date", "message": "text"})
-    sold, sent, message = profile(database, bins, **columns)
+    kinds = with_derived({"sold": "date", "sent": "date", "message": "text"})
+    bins = choose_bins(pl.DataFrame(columns), kinds)
+    sold, sent, message, tokens, words = profile(database, bins, **columns)
 
     assert [counts.kind for counts in (sold, sent, message)] == ["number"] * 3
     assert [counts.total for counts in (sold, sent, message)] == [1 + 3 - 3653, 2.5, 8]
     assert [counts.missing for counts in (sold, sent, message)] == [1, 2, 1]
     assert [sorted(counts.bins.values()) for counts in (sold, sent, message)] == [[1, 1, 1], [1, 1], [1, 1, 1]]
+    assert (tokens.column, tokens.total, tokens.missing) == ("message (tokens)", 2, 1)
+    assert (words.column, words.bins, words.missing) == ("message (words)", {"дом": 1, "three": 1}, 2)
 
 
 @pytest.mark.parametrize("labels", [[True, False, True], [3, 1, 3]])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from writing_tables import replace_window
 
+from ml_assets.core.profiles import as_frame, choose_bins
 from ml_assets.core.training import build_pipeline, feature_kinds, fit
 from ml_assets.declared.modelling import Training
 from ml_assets.declared.monitoring import Monitoring
@@ -17,6 +18,7 @@ from ml_assets.declared.retraining import Retraining
 from ml_assets.declared.rows import Partitions, Validation
 from ml_assets.declared.sources import Source
 from ml_assets.lake.connection import Commit, Lake
+from ml_assets.lake.profiling import take_profiles
 from ml_assets.project import Project
 from ml_assets.registry.ledger import Draft, Ledger
 from ml_assets.registry.models import Registry, TrainingSet
@@ -111,6 +113,7 @@ def fill_home(home: Path) -> None:
         window,
         commit,
     )
+    fill_profiles(lake, features)
     snapshot = _snapshot(lake)
     train = features.filter(pl.col("_partition").is_in(starts[:2]))
     kinds = feature_kinds(train.schema, target="price", time="month")
@@ -128,12 +131,15 @@ def fill_home(home: Path) -> None:
     )
     drift = pl.DataFrame(
         [
-            # As of a partition with too few rows to alarm.
-            (start, 1, column, "psi", value, None if start == starts[0] else 0.2, value > 0.2)
+            row
             for start in starts
             for column, value in (("area", 0.01), (HOSTILE_COLUMN, 0.5 if start == starts[-1] else 0.1))
+            for row in (
+                (start, 1, column, "shape", value, 1e-4 if value > 0.2 else 0.5, 1e-3, value > 0.2),
+                (start, 1, column, "psi", value, None, None, False),
+            )
         ],
-        schema=["_partition", "version", "column_name", "statistic", "value", "threshold", "alarm"],
+        schema=["_partition", "version", "column_name", "statistic", "value", "p_value", "alarm_below", "alarm"],
         orient="row",
     )
     performance = pl.DataFrame(
@@ -141,7 +147,13 @@ def fill_home(home: Path) -> None:
         schema=["_partition", "version", "metric", "value"],
         orient="row",
     )
-    tables = {"predictions": predictions, "drift": drift, "performance": performance}
+    carriers = json.dumps([{"column": "town", "value": "<b>west</b>", "rows": 0.2, "drift": 0.7}])
+    causes = pl.DataFrame(
+        [(starts[-1], HOSTILE_COLUMN, 1_000.0, 0.25, 0.01, True, carriers)],
+        schema=["_partition", "column_name", "moved", "effect", "cost", "harmful", "carriers"],
+        orient="row",
+    )
+    tables = {"predictions": predictions, "drift": drift, "causes": causes, "performance": performance}
     replace_window(lake, {PROJECT.table(name): rows for name, rows in tables.items()}, window, commit)
     drafts = [
         Draft("houses", "registered", "trained", {}, version=1),
@@ -153,6 +165,25 @@ def fill_home(home: Path) -> None:
     ]
     Ledger(lake).append(commit, lambda _: drafts)
     lake.close()
+
+
+def fill_profiles(lake: Lake, features: Any) -> None:
+    """The profile of every month, in bins of all rows."""
+    import polars as pl
+
+    kinds = {"town": "category", "area": "number", "price": "number"}
+    bins = choose_bins(features.select(list(kinds)), kinds)
+    frame = pl.DataFrame(
+        [(one.name, one.kind, list(one.edges), list(one.categories)) for one in bins],
+        schema={"name": pl.String, "kind": pl.String, "edges": pl.List(pl.Float64), "categories": pl.List(pl.String)},
+        orient="row",
+    )
+    with lake.transaction(Commit("houses", "test")) as transaction:
+        profiles = take_profiles(transaction.cursor, bins, f"FROM {PROJECT.table('features').path}")
+        transaction.cursor.register("incoming", frame)
+        transaction.cursor.execute(f"CREATE TABLE {PROJECT.table('bins').path} AS FROM incoming")
+    window = PROJECT.window(MONTHS[0], MONTHS[-1])
+    replace_window(lake, {PROJECT.table("profile"): as_frame(profiles)}, window, Commit("houses", "test"))
 
 
 def feature_rows() -> Any:

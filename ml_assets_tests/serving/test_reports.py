@@ -15,7 +15,7 @@ from small_site import HOSTILE, HOSTILE_COLUMN, PROJECT
 
 from ml_assets.lake.connection import Lake
 from ml_assets.registry.models import Registry
-from ml_assets.serving import pages, reports
+from ml_assets.serving import drift_reports, reports
 from ml_assets.serving.reports import Reports, Subject, finish, read_subject
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def test_evidently_report_is_made_once_and_is_safe_to_open(client: Browser, monk
         rendered.append(subject.partition)
         return reports.render(subject, **world)
 
-    monkeypatch.setattr(pages, "render", render)
+    monkeypatch.setattr(drift_reports, "render", render)
     monkeypatch.delenv("DO_NOT_TRACK", raising=False)
     first, second = client.get(REPORT), client.get(REPORT)
     assert (first.status_code, second.status_code) == (200, 200)
@@ -84,7 +84,7 @@ def test_evidently_report_is_made_once_and_is_safe_to_open(client: Browser, monk
 def test_a_report_is_kept_on_the_disk(kept: Reports, subject: Subject, tmp_path: Path) -> None:
     assert kept.make(subject, lambda _: "made").result(5) == "made"
     assert Reports(tmp_path).find(subject) == "made"
-    assert [path.name for path in tmp_path.rglob("*.*")] == [f"2024-04-{subject.key}.html"]
+    assert [path.name for path in tmp_path.rglob("*.*")] == [f"2024-04~v1-{subject.key}.html"]
 
 
 def test_a_report_is_made_again_when_what_it_depends_on_changes(
@@ -140,7 +140,7 @@ def test_many_rows_are_sampled_the_same_way_every_time(filled: Path, monkeypatch
             found.append(read_subject(cursor, registry, PROJECT, PROJECT.start_of("2024-04"), None))
     lines: list[str] = []
     monkeypatch.setattr(reports, "evidently_html", lambda *_: "")
-    monkeypatch.setattr(reports, "finish", lambda _, said: lines.extend(said) or "")
+    monkeypatch.setattr(reports, "finish", lambda _, said, __: lines.extend(said) or "")
     first, second = found
     assert first is not None
     assert second is not None

@@ -1,0 +1,95 @@
+"""Profiles of tables in the lake: every column is read once, in batches, so that memory does not grow with the rows."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from ml_assets.core.profiles import ColumnBins, NumberCounter, categories_sql, numbers_sql, read_categories
+from ml_assets.lake.connection import table_exists
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import duckdb
+
+    from ml_assets.core.profiles import Counts
+    from ml_assets.lake.sql import Table
+
+BATCH = 1 << 17
+
+
+def take_profiles(
+    cursor: duckdb.DuckDBPyConnection, bins: Sequence[ColumnBins], source: str
+) -> dict[datetime, list[Counts]]:
+    """The profile of each partition.
+
+    Args:
+        cursor: where the source is read.
+        bins: how each column is counted.
+        source: SQL that yields the rows, with `_partition`.
+
+    Returns:
+        Start of a partition → the counts of its columns, in the order of `bins`; nothing for a partition without rows.
+    """
+    found = {column.name: counts for column, counts in _numbers(cursor, bins, source)}
+    for column in bins:
+        if not column.is_number:
+            found[column.name] = read_categories(column, cursor.execute(categories_sql(column, source)).fetchall())
+    starts = sorted({start for counts in found.values() for start in counts})
+    return {start: [found[column.name][start] for column in bins] for start in starts}
+
+
+def read_bins(cursor: duckdb.DuckDBPyConnection, table: Table, snapshot: int | None = None) -> dict[str, ColumnBins]:
+    """How each column is counted, or was when a snapshot was taken; nothing where no column was.
+
+    Args:
+        cursor: any cursor.
+        table: the project's `bins`.
+        snapshot: None for now.
+    """
+    if not table_exists(cursor, table):
+        return {}
+    sql = f"SELECT name, kind, edges, categories FROM {table.at(snapshot)}"
+    return {
+        name: ColumnBins(name, kind, tuple(edges), tuple(categories))
+        for name, kind, edges, categories in cursor.execute(sql).fetchall()
+    }
+
+
+def _numbers(
+    cursor: duckdb.DuckDBPyConnection, bins: Sequence[ColumnBins], source: str
+) -> list[tuple[ColumnBins, dict[datetime, Counts]]]:
+    statement = numbers_sql(bins, source)
+    if statement is None:
+        return []
+    counters = [NumberCounter(column) for column in bins if column.is_number]
+    # Counting lets go of Python's lock: columns of a batch are counted side by side.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for batch in cursor.execute(statement).to_arrow_reader(BATCH):
+            if batch.num_rows:
+                _count(counters, batch, pool)
+    return [(counter.column, counter.counts()) for counter in counters]
+
+
+def _count(counters: Sequence[NumberCounter], batch: Any, pool: ThreadPoolExecutor) -> None:
+    """Count a batch, an Arrow record batch of the partition and then a column for each counter."""
+    import numpy as np  # noqa: PLC0415
+    import polars as pl
+
+    partitions = batch.column(0).to_numpy(zero_copy_only=False)
+    # Rows of one partition lie together as a rule; where they do not, they are brought together.
+    order = None
+    if (partitions[1:] < partitions[:-1]).any():
+        order = np.argsort(partitions, kind="stable")
+        partitions = partitions[order]
+    starts = np.flatnonzero(np.concatenate([[True], partitions[1:] != partitions[:-1]]))
+    keys = pl.Series(partitions[starts]).to_list()
+
+    def add(position: int) -> None:
+        values = batch.column(position + 1).to_numpy(zero_copy_only=False)
+        counters[position].add(values if order is None else values[order], keys, starts)
+
+    list(pool.map(add, range(len(counters))))

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ml_assets import version_commands
+from ml_assets import replay_command, version_commands
 from ml_assets.alert_commands import alerts
 from ml_assets.model_commands import approve, audit_app, decide, decisions, decline, models_app
-from ml_assets.replay_command import replay as replay_policies
 
 if TYPE_CHECKING:
     from ml_assets.project import Project
@@ -42,7 +41,7 @@ app.command()(decisions)
 app.command()(decide)
 app.command()(alerts)
 app.command()(version_commands.rebuild)
-app.command(name="replay")(replay_policies)
+app.command()(replay_command.replay)
 for command in (version_commands.export, version_commands.log, version_commands.card):
     models_app.command()(command)
 

@@ -210,8 +210,8 @@ def _wear(
     project: Project, measured: "pl.DataFrame", start: datetime, champion: int, entries: Sequence[Entry]
 ) -> Wear | None:
     """What keeping the champion has cost up to a partition, from the metrics of those that it and others served."""
-    known = measured.filter(measured["_partition"] <= start)
-    known = known.filter(known["value"].is_not_null())
+    # What counts is measured, on labels that have come: an estimate knows nothing of drift that it has not seen.
+    known = measured.filter((measured["_partition"] <= start) & (measured["standing"] == "matured"))
     errors = known.filter(known["metric"] == project.watched).select("version", "_partition", "value")
     rows = known.filter(known["metric"] == "rows").select("version", "_partition", rows="value")
     table = errors.join(rows, on=["version", "_partition"]).sort("_partition")

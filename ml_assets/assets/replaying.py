@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,6 @@ from ml_assets.registry.searches import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from concurrent.futures import Future
     from datetime import datetime
     from pathlib import Path
 
@@ -52,8 +50,8 @@ FEWEST_SERVED = 6
 SHARE_OF_FIRST = 3
 # Lines on progress, at most.
 LINES = 20
-# A fit is judged on all rows of this share of a window after it, and on as many rows again of all that is later.
-SHARE = 0.3
+# A fit is judged on all rows of this share of a window after it, and on as many again of all that is later.
+SHARE = 0.125
 FEWEST_NEAR, FEWEST_SAMPLED = 3, 200
 
 
@@ -124,43 +122,28 @@ def history_of(
 def _losses(
     recorded: Recorded, sample: Sample, journal: Journal, served: range, *, delay: int, say: Callable[[str], None]
 ) -> Iterator[Loss]:
-    """What each fit lost, in order: one is judged while the next is learnt."""
+    """What each fit lost, in order."""
     known = {line["key"]: Loss(**line) for line in journal.lines()}
     chosen = [recorded.training_set(recorded.starts[: start - delay]) for start in served]
     keys = [recorded.key_of(one) for one in chosen]
     kept = [key in known and {*recorded.contents[start:]} <= {*known[key].partitions}
             for key, start in zip(keys, served, strict=True)]  # fmt: skip
-    left = len(kept) - sum(kept)
+    left, began, done = len(kept) - sum(kept), time.monotonic(), 0
     say(f"{len(kept)} fits, {sum(kept)} of them made before")
-    began, done = time.monotonic(), 0
-    judged: Future[Loss] | None = None
-    # Around both threads: limits of libraries that are those of the whole process are put back at the end.
-    with pinned(1), ThreadPoolExecutor(max_workers=1) as judge:
-        for key, training_set, start, is_kept in zip(keys, chosen, served, kept, strict=True):
-            waiting: list[Future[Loss]] = [judged] if judged else []
-            judged = None
-            if not is_kept:
-                fitted = recorded.fit(training_set)
-                # The first champion is judged on all rows: it is what never retraining comes to.
-                near = sample.near if start > served[0] else len(served)
-                asked = recorded.judged(start, replace(sample, near=near))
-                judged = judge.submit(recorded.judge, key, fitted, training_set, asked)
-            for one in waiting:
-                yield _noted(journal, one.result())
-            if is_kept:
-                yield known[key]
-                continue
-            done += 1
-            if done % max(1, left // LINES) == 0:
-                seconds = (time.monotonic() - began) / done * (left - done)
-                say(f"{done} of {left} fits, {seconds:.0f} s to go")
-        if judged:
-            yield _noted(journal, judged.result())
-
-
-def _noted(journal: Journal, loss: Loss) -> Loss:
-    journal.append(asdict(loss))
-    return loss
+    for key, training_set, start, is_kept in zip(keys, chosen, served, kept, strict=True):
+        if is_kept:
+            yield known[key]
+            continue
+        # The first champion is judged on all rows: it is what never retraining comes to.
+        near = sample.near if start > served[0] else len(served)
+        asked = recorded.judged(start, replace(sample, near=near))
+        loss = recorded.judge(key, recorded.fit(training_set), training_set, asked)
+        journal.append(asdict(loss))
+        yield loss
+        done += 1
+        if done % max(1, left // LINES) == 0:
+            seconds = (time.monotonic() - began) / done * (left - done)
+            say(f"{done} of {left} fits, {seconds:.0f} s to go")
 
 
 @dataclass(frozen=True)
@@ -263,14 +246,9 @@ class Recorded:
         """The rows that judge a fit that serves from a partition on."""
         import numpy as np  # noqa: PLC0415
 
-        def some(partition: int) -> Places:
-            start, end = self.edges[partition], self.edges[partition + 1]
-            # Evenly over the file: rows that are neighbours resemble each other.
-            return np.unique(np.linspace(start, end - 1, min(sample.rows, end - start)).astype(int))
-
-        near = range(first, min(first + sample.near, len(self.starts)))
-        whole = [np.arange(self.edges[one], self.edges[one + 1]) for one in near]
-        return Judged(first, (*whole, *map(some, range(first + len(near), len(self.starts)))), some(first))
+        parts = [np.arange(*self.edges[one : one + 2]) for one in range(first, len(self.starts))]
+        sampled = [_evenly(one, sample.rows) for one in parts]
+        return Judged(first, (*parts[: sample.near], *sampled[sample.near :]), sampled[0])
 
     def judge(self, key: str, fitted: Fitted, training_set: TrainingSet, asked: Judged) -> Loss:
         """What a fit lost on its test rows and on those asked: predicted in one call."""
@@ -278,9 +256,9 @@ class Recorded:
 
         project, window = self.project, self._window(training_set)
         tested = (sides(project, self.rows[window], training_set) == "test").to_numpy().nonzero()[0] + window.start
+        tested = _evenly(tested, 2 * len(asked.sampled))
         places = np.concatenate([tested, *asked.places])
-        # In one thread: the next fit has the other.
-        predicted = predict_inputs(fitted.pipeline, self.inputs.take(places), project.task, threads=1)
+        predicted = predict_inputs(fitted.pipeline, self.inputs.take(places), project.task)
         actual = as_actual(self.rows[project.target][places], project.task, fitted.classes)
         losses = row_losses(project.watched, actual, predicted)
         reference = float(losses[: len(tested)].mean()) if len(tested) else None
@@ -293,6 +271,14 @@ class Recorded:
         """The places of the rows of a training set's partitions, which are neighbours."""
         used = [self.starts.index(self.project.start_of(key)) for key in training_set.keys]
         return slice(int(self.edges[min(used)]), int(self.edges[max(used) + 1]))
+
+
+def _evenly(places: Places, most: int) -> Places:
+    """So many of some places at most, evenly apart: rows that are neighbours resemble each other."""
+    import numpy as np  # noqa: PLC0415
+
+    chosen: Places = places[np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).astype(int))]
+    return chosen
 
 
 def read_recorded(project: Project, lake: Lake) -> Recorded:

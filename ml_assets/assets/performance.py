@@ -1,6 +1,7 @@
 """`performance`: how well past predictions fitted the labels that have come, and what to expect of the others."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from ml_assets.assets.common import (
 )
 from ml_assets.assets.labels import Labels, look_at_labels
 from ml_assets.assets.predictions import PREDICTION
-from ml_assets.core.estimates import CONFIDENCE, Estimate, margin
+from ml_assets.core.estimates import CONFIDENCE, Estimate, anchored, margin
 from ml_assets.core.lineage import ColumnRef
 from ml_assets.core.maturity import REMEMBERED, Maturity, Reading
 from ml_assets.core.performance import Measured, performance_sql, read_performance
@@ -33,8 +34,17 @@ from ml_assets.project import Project
 if TYPE_CHECKING:
     import polars as pl
 
-# A metric that was estimated and then measured: when, of which version, what.
-Past = tuple[datetime, int, str, float, Estimate]
+
+@dataclass(frozen=True)
+class _Met:
+    """An estimate that has met its labels: what was measured, what was expected by the inputs, and what was said."""
+
+    start: datetime
+    version: int
+    metric: str
+    measured: float
+    expected: float
+    estimate: Estimate
 
 
 def build_performance(project: Project) -> dg.AssetsDefinition:
@@ -108,8 +118,8 @@ def _told(
     found: Mapping[tuple[datetime, int], Measured],
     labels: Labels,
 ) -> Iterator[dict[str, Any]]:
-    """The rows of the table, in order. An estimate's margin rests on those that had met their labels by then."""
-    past = _estimated_before(project, cursor, span.window, labels)
+    """The rows of the table, in order. An estimate rests on those that had met their labels by then."""
+    past = _met_before(project, cursor, span.window, labels)
     wait = max(1, labels.maturity.delay or 0)
     for (start, version), measured in sorted(found.items()):
         standing = labels.standing(start, measured.rows)
@@ -118,38 +128,39 @@ def _told(
         yield from ({**row, "metric": name, "value": float(count)} for name, count in counts.items())
         # What a handful of labels gives is no metric.
         metrics = measured.metrics if standing != "estimated" else {}
+        until = project.step(start, -wait)
         for name in dict.fromkeys((*metrics, *measured.expected)):
             value, expected = metrics.get(name), measured.expected.get(name)
-            yield {**row, "metric": name, "value": value, **_interval(name, expected, past, project.step(start, -wait))}
-            if expected and value is not None and standing == "matured" and not _was_tested(project, version, start):
-                past.append((start, version, name, value, expected))
+            told = {**row, "metric": name, "value": value}
+            if expected is None:
+                yield told
+                continue
+            known = [one for one in past if one.metric == name and one.start <= until]
+            of_version = [(one.measured, one.expected) for one in known if one.version == version]
+            estimate = anchored(of_version, expected)
+            half = margin([(one.measured, one.estimate) for one in known], estimate.noise)
+            numbers = {"estimate": estimate.value, "noise": estimate.noise, "margin": half}
+            yield {**told, "expected": expected.value, **numbers}
+            if value is not None and standing == "matured" and not _was_tested(project, version, start):
+                past.append(_Met(start, version, name, value, expected.value, estimate))
 
 
-def _interval(metric: str, expected: Estimate | None, past: Sequence[Past], until: datetime) -> dict[str, float | None]:
-    if expected is None:
-        return {}
-    known = [(real, one) for start, _, name, real, one in past if name == metric and start <= until]
-    return {"estimate": expected.value, "noise": expected.noise, "margin": margin(known, expected.noise)}
+def _met_before(project: Project, cursor: duckdb.DuckDBPyConnection, window: Window, labels: Labels) -> list[_Met]:
+    """The estimates of before a window that have met their labels, oldest first: where those came since, too.
 
-
-def _estimated_before(
-    project: Project, cursor: duckdb.DuckDBPyConnection, window: Window, labels: Labels
-) -> list[Past]:
-    """What was estimated and measured before a window, oldest first: of partitions that have matured since, too.
-
-    Not of the rows that a version was tested on: from those its losses were learnt.
+    Not on the rows that a version was tested on: from those its losses were learnt.
     """
     table = project.table("performance")
-    if "noise" not in columns_of(cursor, table):
+    if "expected" not in columns_of(cursor, table):
         return []
     before = Window(project.step(window.start, -REMEMBERED), window.start)
     sql = (
-        "SELECT _partition, version, metric, value, estimate, noise, max(value) FILTER (metric = 'rows') OVER "
-        f"(PARTITION BY _partition, version) FROM ({window_of(table, before)}) ORDER BY ALL"
+        "SELECT _partition, version, metric, value, expected, estimate, noise, max(value) FILTER (metric = 'rows') "
+        f"OVER (PARTITION BY _partition, version) FROM ({window_of(table, before)}) ORDER BY ALL"
     )
     return [
-        (start, version, metric, value, Estimate(estimate, noise))
-        for start, version, metric, value, estimate, noise, rows in cursor.execute(sql).fetchall()
+        _Met(start, version, metric, value, expected, Estimate(estimate, noise))
+        for start, version, metric, value, expected, estimate, noise, rows in cursor.execute(sql).fetchall()
         if value is not None and estimate is not None
         if labels.standing(start, int(rows)) == "matured" and not _was_tested(project, version, start)
     ]
@@ -166,8 +177,8 @@ def _performance_frame(told: Sequence[Mapping[str, Any]]) -> "pl.DataFrame":
         told,
         schema={
             "_partition": pl.Datetime("us"), "version": pl.Int64, "metric": pl.String, "value": pl.Float64,
-            "standing": pl.String, "labels": pl.Float64, "estimate": pl.Float64, "noise": pl.Float64,
-            "margin": pl.Float64,
+            "standing": pl.String, "labels": pl.Float64, "expected": pl.Float64, "estimate": pl.Float64,
+            "noise": pl.Float64, "margin": pl.Float64,
         },
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.core.causes import Carrier
+from ml_assets.lake.connection import columns_of
 from ml_assets.lake.origin import origin_warning
 from ml_assets.registry.asks import expires_after, waiting_ask
 from ml_assets.registry.ledger import VERDICTS, Entry, read_entries, stages
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from ml_assets.lake.connection import Lake
     from ml_assets.project import Project
     from ml_assets.registry.models import Registry, Version
+
+
+# Columns of `performance` beside the value.
+LABELLED = ("standing", "labels", "estimate", "margin")
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,9 @@ class Partition:
         alarms: columns whose drift alarms, or None where drift has not been measured.
         error: the watched error, or None where there is none.
         decision: the decision on it: the live one, which may act, else the newest; or None.
+        standing: `matured`, `provisional` or `estimated`: how the error stands; None where nobody noted it.
+        labels: the share of its rows that has a label.
+        estimate, margin: the watched error as it is to be expected without labels, and half its 95 % interval.
     """
 
     key: str
@@ -55,6 +63,10 @@ class Partition:
     alarms: tuple[str, ...] | None
     error: float | None
     decision: Entry | None
+    standing: str | None = None
+    labels: float | None = None
+    estimate: float | None = None
+    margin: float | None = None
 
     @property
     def asks_retraining(self) -> bool:
@@ -228,7 +240,10 @@ def _partitions(cursor: duckdb.DuckDBPyConnection, project: Project, entries: li
     quarantine = grouped("quarantine", "count(*)")
     scored = grouped("predictions", "max(version), bool_and(in_sample), bool_and(hindsight)")
     drifted = grouped("drift", "list_sort(list(DISTINCT column_name) FILTER (alarm))")
-    errors = grouped("performance", "max(value) FILTER (metric = ?)", [project.watched])
+    # A table of before labels were looked at lacks their columns.
+    noted = [name for name in LABELLED if name in columns_of(cursor, project.table("performance"))]
+    watched = ", ".join(f"max({name}) FILTER (metric = $1)" for name in ("value", *noted))
+    errors = grouped("performance", watched, [project.watched])
     decided = [entry for entry in entries if entry.kind == "decision"]
     decisions = {entry.partition: entry for entry in sorted(decided, key=lambda entry: entry.standing == "live")}
     found = []
@@ -238,6 +253,7 @@ def _partitions(cursor: duckdb.DuckDBPyConnection, project: Project, entries: li
         is_judged = kept + bad > 0
         version, in_sample, hindsight = scored.get(start, (None, False, False))
         drift = drifted.get(start)
+        error, *more = errors.get(start, (None,))
         found.append(
             Partition(
                 key=key,
@@ -249,8 +265,9 @@ def _partitions(cursor: duckdb.DuckDBPyConnection, project: Project, entries: li
                 in_sample=in_sample,
                 hindsight=hindsight,
                 alarms=tuple(drift[0] or ()) if drift else None,
-                error=errors.get(start, (None,))[0],
+                error=error,
                 decision=decisions.get(key),
+                **dict(zip(noted, more, strict=False)),
             )
         )
     return tuple(found)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from small_market import JUDGING, NAME, PREPARING, Market, Row, open_market, sales
 
 from ml_assets.core.maturity import usable
+from ml_assets.serving.queries import read_state
+from ml_assets.serving.site import build_site
 
 SHARES = (0.1, 0.5, 0.95)
 ROWS = 80
@@ -94,11 +98,21 @@ def test_an_estimate_stands_beside_every_metric_and_its_error_is_known_once_esti
     assert abs(october["value"] - october["estimate"]) < october["margin"]
 
 
-def test_prices_that_have_risen_are_seen_by_the_labels_and_not_by_the_estimate(late: Market) -> None:
+def test_prices_that_have_risen_are_seen_by_the_labels_and_not_by_the_inputs(late: Market) -> None:
     rows = late.table("performance", "2024-11")
     mape = next(row for row in rows.iter_rows(named=True) if row["metric"] == "mape")
 
     assert mape["value"] > 5 * (mape["estimate"] + mape["margin"])
+
+
+def test_once_labels_have_told_of_risen_prices_the_estimate_is_scaled_by_them(late: Market) -> None:
+    # October is two months older than December, and its labels were the newest to mature: all as it used to be.
+    rows = late.table("performance").filter(late.table("performance")["metric"] == "mape").sort("_partition")
+    by_month = dict(zip(rows["_partition"].dt.strftime("%Y-%m"), rows.iter_rows(named=True), strict=True))
+    ratios = [by_month[month]["value"] / by_month[month]["expected"] for month in ("2024-08", "2024-09", "2024-10")]
+    december = by_month["2024-12"]
+
+    assert december["estimate"] == pytest.approx(december["expected"] * math.prod(ratios) ** (1 / 3))
 
 
 def test_a_decision_may_use_the_newest_number_that_has_labels(late: Market) -> None:
@@ -130,3 +144,18 @@ def test_labels_that_come_late_make_no_row_in_sample_that_was_not_learnt_from(la
 
     assert predictions["in_sample"].sum() == 76
     assert measured(late, "2024-02").get("rows", (None,))[0] in {None, 0.0}
+
+
+def test_the_page_tells_what_was_measured_from_what_was_estimated(late: Market) -> None:
+    with late.settings():
+        site = build_site({NAME: late.project})
+    with late.lake.reader() as cursor:
+        state = read_state(cursor, site.registry, late.project)
+    shown = {"warnings": [], "state": state, "project": late.project, "shown": 24, "alerts": ()}
+    page = site.page("project.html", **shown).body.decode()
+
+    row = {month: page.partition(f">{month}</a>")[2].partition("</tr>")[0] for month in MONTHS}
+    assert "provisional" not in row["2024-10"]
+    assert 'title="50 % of labels are there">provisional' in row["2024-11"]
+    assert "≈ " in row["2024-12"]
+    assert 'title="estimated without labels">estimated' in row["2024-12"]

@@ -71,7 +71,7 @@ def expire(project: Project, lake: Lake, run_id: str = "") -> list[Entry]:
 
 def _draft(asked: Entry, action: str, reason: str, partition: str, said: dict[str, Any]) -> Draft:
     evidence = {"decision": asked.id, "asked": asked.reason, **said}
-    return Draft(asked.project, "answered", reason, evidence, partition, asked.version, action)
+    return Draft(asked.project, "answered", reason, evidence, partition, action=action)
 
 
 def _waiting(project: Project, entries: Sequence[Entry], number: int | None) -> Entry:

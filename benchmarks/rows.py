@@ -280,3 +280,15 @@ def search() -> Comparison:
         lambda: python(*script, "ours"), lambda: python(*script, "sklearn"), repeats=3, figure="reported",
         same_work=("fits", "best"),
     )  # fmt: skip
+
+
+@row("replay", target="<= 1.2 x", unit="s", ours="70 fits, judged on all later months", other="the same fits, no more")
+def replay() -> Comparison:
+    """To say what every policy would have come to costs little more than the fits, each made once."""
+    with workspace() as folder:
+        script = ("-m", "benchmarks.platform_replay", str(data_folder()), str(folder / "home"))
+        python(*script, "prepare")
+        return alternate(
+            lambda: python(*script, "ours"), lambda: python(*script, "fits"), repeats=2, figure="reported",
+            same_work=("fits",),
+        )  # fmt: skip

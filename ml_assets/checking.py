@@ -347,8 +347,10 @@ def _check_features(
 def _check_judged_columns(
     project: Project, declaration: Declaration, returned: Collection[str], mistakes: list[Mistake]
 ) -> None:
-    """The columns that slices, clusters and entities name."""
+    """The columns that slices, clusters, entities and the split name."""
     named = {("evaluation", *field): column for field, column in project.evaluation.columns.items()}
+    if project.training.split.by is not None:
+        named["training", "split", "by"] = project.training.split.by
     for place, gate in enumerate(project.gates):
         if isinstance(gate.slice, Slice):
             named["gates", place, "slice", "column"] = gate.slice.column

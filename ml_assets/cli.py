@@ -12,6 +12,7 @@ import typer
 from ml_assets import version_commands
 from ml_assets.alert_commands import alerts
 from ml_assets.model_commands import approve, audit_app, decide, decisions, decline, models_app
+from ml_assets.replay_command import replay as replay_policies
 
 if TYPE_CHECKING:
     from ml_assets.project import Project
@@ -41,6 +42,7 @@ app.command()(decisions)
 app.command()(decide)
 app.command()(alerts)
 app.command()(version_commands.rebuild)
+app.command(name="replay")(replay_policies)
 for command in (version_commands.export, version_commands.log, version_commands.card):
     models_app.command()(command)
 
@@ -241,9 +243,9 @@ def compact(
     from ml_assets import settings  # noqa: PLC0415
     from ml_assets.lake.connection import Lake  # noqa: PLC0415
     from ml_assets.lake.upkeep import compact as run  # noqa: PLC0415
-    from ml_assets.registry.models import Registry  # noqa: PLC0415
+    from ml_assets.registry.models import home_registry  # noqa: PLC0415
 
-    protected = Registry(settings.home() / "registry").snapshots()
+    protected = home_registry().snapshots()
     done = run(Lake(settings.home() / "lake"), keep=timedelta(days=keep_days), protected=protected)
     _say(
         f"{done.files_merged} files merged, {done.snapshots_expired} snapshots expired, "

@@ -19,6 +19,7 @@ from ml_assets.assets.predictions import build_predictions
 from ml_assets.assets.promotion import build_champion
 from ml_assets.assets.raw import build_raw
 from ml_assets.assets.references import build_reference
+from ml_assets.assets.replay import build_replay
 from ml_assets.assets.training_set import build_training_set
 from ml_assets.assets.validated import build_validated
 from ml_assets.automation.approval import build_answer, build_approval
@@ -33,8 +34,9 @@ from ml_assets.declared.alerts import Alerts
 from ml_assets.declared.evaluation import Evaluation
 from ml_assets.declared.leakage import Leakage
 from ml_assets.declared.modelling import Gate, Training
-from ml_assets.declared.monitoring import Monitoring, Retraining
+from ml_assets.declared.monitoring import Monitoring
 from ml_assets.declared.promotion import Promotion
+from ml_assets.declared.retraining import Retraining
 from ml_assets.declared.rows import Partitions, Validation
 from ml_assets.declared.sources import Reference, Source
 from ml_assets.declared.tracking import Tracking
@@ -180,6 +182,7 @@ def build_definitions(project: Project) -> dg.Definitions:
             build_drift(project),
             build_performance(project),
             build_decision(project),
+            build_replay(project),
         ],
         jobs=[look, refresh, retraining, build_approval(project), build_answer(project)],
         schedules=[build_schedule(project, look)],

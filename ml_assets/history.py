@@ -6,14 +6,13 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ml_assets import settings
 from ml_assets.assets.common import register_blocks
 from ml_assets.assets.promotion import how_to_approve
 from ml_assets.assets.source import in_question
 from ml_assets.lake.connection import table_exists
 from ml_assets.lake.resource import shared_lake
 from ml_assets.registry.ledger import champion_at, current_champion, verdict_of
-from ml_assets.registry.models import Registry
+from ml_assets.registry.models import home_registry
 from ml_assets.runs import JUDGING, PREPARING, materialize_range, run_job
 
 if TYPE_CHECKING:
@@ -189,7 +188,7 @@ def _read_again(
         for line in differences(before[key], after[key]):
             say(f"  {key}: {line}")
     old_rows = {one.key for one in changes if one.lake is not None}
-    stored = Registry(settings.home() / "registry")
+    stored = home_registry()
     for number in stored.numbers(project.name):
         learnt = sorted(old_rows & {*stored.version(project.name, number).training_set.train})
         if learnt:

@@ -6,6 +6,7 @@ Everything is read from the ledger, the registry and the lake, and is plain valu
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -27,25 +28,40 @@ ACTS = ("by", "login", "why")
 
 
 def list_versions(project: Project, registry: Registry, entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Each version of a project, oldest first: stage, what it learnt from, its watched error, the last word on it."""
+    """Each version of a project, oldest first: stage, what it learnt from, its watched error, the last word on it.
+
+    Of one whose folder is lost or broken `broken` says why, and what stands in its folder is None.
+    """
     return [_summary(project, registry, entries, number, stage) for number, stage in sorted(stages(entries).items())]
 
 
 def _summary(project: Project, registry: Registry, entries: Sequence[Entry], number: int, stage: str) -> dict[str, Any]:
-    version, verdict = registry.version(project.name, number), last_verdict(entries, number)
-    evaluation = registry.evaluation(project.name, number)
+    verdict = last_verdict(entries, number)
+    try:
+        facts = _facts(project, registry, number)
+    except RegistryError as error:
+        facts = dict.fromkeys(("made", "learnt_from", "tested_on", "error", "size_mb")) | {"broken": str(error)}
     return {
         "version": number,
         "stage": stage,
-        "made": version.created_at,
-        "learnt_from": [version.training_set.train[0], version.training_set.train[-1]],
-        "tested_on": [version.training_set.test[0], version.training_set.test[-1]],
+        **facts,
         "metric": project.watched,
-        "error": evaluation["metrics"]["test"].get(project.watched) if evaluation else None,
-        "size_mb": registry.size(version) / 1e6,
         "serves_from": verdict.partition if verdict and verdict.kind == "promoted" else None,
         "by": verdict.facts.get("by") if verdict else None,
         "reason": verdict.reason if verdict else "not judged yet",
+    }
+
+
+def _facts(project: Project, registry: Registry, number: int) -> dict[str, Any]:
+    """What stands in a version's folder."""
+    version, evaluation = registry.version(project.name, number), registry.evaluation(project.name, number)
+    return {
+        "made": version.created_at,
+        "learnt_from": [version.training_set.train[0], version.training_set.train[-1]],
+        "tested_on": [version.training_set.test[0], version.training_set.test[-1]],
+        "error": evaluation["metrics"]["test"].get(project.watched) if evaluation else None,
+        "size_mb": registry.size(version) / 1e6,
+        "broken": None,
     }
 
 
@@ -171,6 +187,20 @@ def _by_clock(entries: Sequence[Entry], start: datetime, end: datetime) -> list[
 def _why(entries: Sequence[Entry], moment: datetime) -> str:
     before = [one for one in entries if one.kind == "promoted" and datetime.fromisoformat(one.at) <= moment]
     return f"since {before[-1].at}: {before[-1].reason}" if before else "no version had been promoted"
+
+
+def parse_name(text: str) -> tuple[str, int | None]:
+    """The project, and the number of the version, that `PROJECT` or `PROJECT@N` names.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    found = re.fullmatch(r"([a-z][a-z0-9_]*)(?:@([0-9]+))?", text)
+    if not found:
+        raise ValueError(
+            f"{text!r} names no version. Expected PROJECT@N with the number of a version after @, as in house_prices@3"
+        )
+    return found[1], int(found[2]) if found[2] else None
 
 
 def version_named(project: Project, number: int | None, entries: Sequence[Entry]) -> int:

@@ -129,8 +129,10 @@ def list_(name: Name, *, as_json: Json = False) -> None:
     columns = ("version", "stage", "made (UTC)", "learnt from", "tested on", title_of(project.watched), "MB", "why")
     rows = (
         (
-            one["version"], one["stage"], _minute(one["made"]), " … ".join(one["learnt_from"]),
-            " … ".join(one["tested_on"]), _figure(one["error"]), f"{one['size_mb']:.2f}", one["reason"],
+            one["version"], one["stage"], _minute(one["made"] or ""), " … ".join(one["learnt_from"] or ()),
+            " … ".join(one["tested_on"] or ()), _figure(one["error"]),
+            "" if one["size_mb"] is None else f"{one['size_mb']:.2f}",
+            f"BROKEN: {one['broken']}" if one["broken"] else one["reason"],
         )
         for one in found
     )  # fmt: skip
@@ -232,12 +234,11 @@ def verify(
 
 def _split(which: str) -> tuple[Project, int | None]:
     """`PROJECT` or `PROJECT@N`."""
+    from ml_assets.lives import parse_name  # noqa: PLC0415
     from ml_assets.projects import load_project  # noqa: PLC0415
 
-    name, at, number = which.partition("@")
-    if at and not number.isdecimal():
-        raise ValueError(f"{which}: expected the number of a version after @, as in {name}@3")
-    return load_project(name), int(number) if at else None
+    name, number = parse_name(which)
+    return load_project(name), number
 
 
 def _demanded(project: Project, number: int | None) -> int:

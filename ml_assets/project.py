@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from ml_assets.core.partitioning import Calendar
     from ml_assets.declared.leakage import Leakage
     from ml_assets.declared.modelling import Gate, Training
-    from ml_assets.declared.monitoring import Monitoring, Retraining
+    from ml_assets.declared.monitoring import Monitoring
+    from ml_assets.declared.retraining import Retraining
     from ml_assets.declared.rows import Partitions, Validation
     from ml_assets.declared.sources import Reference, Source
 
@@ -40,7 +41,8 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 # What the platform keeps of a project, as assets or as tables of the lake.
 TABLES = frozenset({
     "raw", "validated", "quarantine", "features", "profile", "bins", "exploration", "training_set", "model",
-    "evaluation", "champion", "predictions", "prediction_profile", "drift", "performance", "decision", "partitioning",
+    "evaluation", "champion", "predictions", "prediction_profile", "drift", "causes", "performance", "label_looks",
+    "decision", "partitioning", "replay",
 })  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from ml_assets.assets.rows import TrainingDataError, of_partitions, rows_to_lear
 from ml_assets.assets.validated import AccountingError, judge_rows
 from ml_assets.component import recorded_project
 from ml_assets.core.comparing import difference, rounding
+from ml_assets.core.files import replace_file
 from ml_assets.core.statement import SqlError
 from ml_assets.core.training import Trained, packages, predict, train
 from ml_assets.core.validation import FileFailure
@@ -68,11 +69,13 @@ class Finding:
         asset: its name.
         status: `same`, `differs`, or `unknown` where the record does not tell.
         words: with what, in a sentence.
+        rounding: by how much, relatively, numbers of rows that count as the same differ at most; 0 where no bit does.
     """
 
     asset: str
     status: Literal["same", "differs", "unknown"]
     words: str
+    rounding: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,10 @@ class Rebuilt:
         if first is not None:
             return [*lines, f"  the first asset that differs is {first.asset}"]
         known = all(one.status == "same" for one in self.findings)
-        return [*lines, "  every bit is the same" if known else "  what could be compared is the same, bit for bit"]
+        rounded = ", ".join(one.asset for one in self.findings if one.rounding)
+        bits = f", bit for bit but for the last digits of {rounded}" if rounded else ", bit for bit"
+        last = "every bit is the same" if known and not rounded else f"what could be compared is the same{bits}"
+        return [*lines, f"  {last}"]
 
 
 def rebuild(lake: Lake, registry: Registry, version: Version, today: Project | None) -> Rebuilt:
@@ -152,7 +158,11 @@ def rebuild(lake: Lake, registry: Registry, version: Version, today: Project | N
     training_set = Finding("training_set", "same", f"{rows.height:,} rows, content {chosen.content_hash[:12]}…")
     learnt = rows_to_learn(project, rows, chosen)
     with _threads_allowed(version.threads):
-        recipe = replace(recipe_of(project, version.features, version.classes), parameters=version.parameters)
+        # By the record, also where it does not keep the rest of the declaration.
+        recipe = replace(
+            recipe_of(project, version.features, version.classes), estimator=version.estimator,
+            parameters=version.parameters, seed=version.seed, task=version.task, allowed=version.allowed,
+        )  # fmt: skip
         trained = train(recipe, learnt, version.target, threads=version.threads or None)
         artefact = as_bytes(trained.pipeline)
         model = _model(registry, version, learnt, trained, stored=stored, artefact=artefact)
@@ -168,10 +178,7 @@ def restore(registry: Registry, rebuilt: Rebuilt) -> None:
     version = rebuilt.version
     if hashlib.sha256(rebuilt.artefact).hexdigest() != version.artefact:
         raise RebuildError(f"{_name(version)}: what was made again is not the registered file: nothing was restored")
-    path = registry.path(version, MODEL)
-    draft = path.with_suffix(".new")
-    draft.write_bytes(rebuilt.artefact)
-    draft.replace(path)
+    replace_file(registry.path(version, MODEL), rebuilt.artefact)
 
 
 def _name(version: Version) -> str:
@@ -298,7 +305,7 @@ def _compared(
     words = f"{count:,} rows, made again from {of}"
     if greatest:
         words += f"; to the last digits, by {greatest:.0e} at most: a sum in several threads has no order"
-    return Finding(asset, "same", words)
+    return Finding(asset, "same", words, greatest)
 
 
 def _pieces(
@@ -399,4 +406,7 @@ def _notes(version: Version) -> Iterator[str]:
         apart = bool(commit and was) and commit[:12] != was[:12]
         yield "the code of ml-assets has changed" + (f": commit {commit[:12]}, was {was[:12]}" if apart else "")
     if not version.sources:
-        yield "the record is from before it kept SQL, schema, threads and predictions: today's declaration was used"
+        yield (
+            "the record is from before it kept SQL, schema, threads and predictions: what it does not tell, such as "
+            "training.preprocessing, is today's declaration"
+        )

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ml_assets import settings
 from ml_assets.assets.common import register_blocks
 from ml_assets.assets.partitioning import refuse_other_partitions
 from ml_assets.assets.source import touched
@@ -18,7 +17,7 @@ from ml_assets.lake.connection import Commit, columns_of, table_exists
 from ml_assets.lake.sql import quoted
 from ml_assets.lake.tables import LINEAGE
 from ml_assets.registry.ledger import Draft, Ledger, champion_at
-from ml_assets.registry.models import Registry
+from ml_assets.registry.models import home_registry
 from ml_assets.runs import JUDGING, PREPARING, materialize_range
 
 if TYPE_CHECKING:
@@ -169,7 +168,7 @@ class _Before:
         self._quarantined = _rows(lake, project, "quarantine")
         with lake.reader() as cursor:
             (self._snapshot,) = cursor.execute("SELECT id FROM lake.current_snapshot()").fetchone() or (-1,)
-        registry = Registry(settings.home() / "registry")
+        registry = home_registry()
         self._learnt = {
             number: {*registry.version(project.name, number).training_set.train}
             for number in registry.numbers(project.name)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_assets import settings
 from ml_assets.core import validation
+from ml_assets.core.files import replace_file
 from ml_assets.core.validation import CheckOutline, ColumnOutline, SchemaOutline, outline
 from ml_assets.project import digest, load_object
 
@@ -75,7 +74,8 @@ def schema_outline(path: str) -> SchemaOutline:
             tuple(CheckOutline(**check) for check in stored["checks"]),
         )
     made = outline(load_schema(path))
-    _write_atomically(cached, json.dumps(asdict(made), indent=1))
+    # Two processes may load the graph at once: neither may read half a file.
+    replace_file(cached, json.dumps(asdict(made), indent=1))
     return made
 
 
@@ -89,12 +89,3 @@ def _cache_file(path: str) -> Path:
     maker = Path(validation.__file__).read_text(encoding="utf-8")
     key = digest(path, source_of(path), maker, importlib.metadata.version("pandera"))
     return settings.home() / "cache" / "schemas" / f"{key}.json"
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """Two processes may load the graph at once: neither may read half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(name).replace(path)

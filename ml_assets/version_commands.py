@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,21 +23,34 @@ def rebuild(
     ] = False,
 ) -> None:
     """Train versions again from their records and compare bit for bit; names the first asset that differs."""
+    registry, project, numbers = versions_of(name)
+    wrong = 0
+    for number in numbers:
+        try:
+            wrong += not _rebuild_one(registry, project, number, restore=restore)
+        except Exception as error:
+            if len(numbers) == 1:
+                raise
+            # Whatever it is, an estimator of the project's own may have raised it: the others are looked at too.
+            why = str(error) or type(error).__name__
+            typer.echo(f"{project}@{number} cannot be made again: {why}", err=True)
+            wrong += 1
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _rebuild_one(registry: Registry, project: str, number: int, *, restore: bool) -> bool:
+    """Whether a version, made again, is what was registered, or its model file is restored."""
     from ml_assets import rebuild as making  # noqa: PLC0415
     from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
 
-    registry, versions = versions_of(name)
-    differing = 0
-    for version in versions:
-        rebuilt = making.rebuild(shared_lake().lake, registry, version, _declared(version.project))
-        typer.echo("\n".join(rebuilt.report()))
-        if restore and rebuilt.model_file:
-            making.restore(registry, rebuilt)
-            typer.echo("  the model file is restored, bit for bit as it was registered")
-        elif not rebuilt.same:
-            differing += 1
-    if differing:
-        raise typer.Exit(1)
+    rebuilt = making.rebuild(shared_lake().lake, registry, registry.version(project, number), _declared(project))
+    typer.echo("\n".join(rebuilt.report()))
+    if restore and rebuilt.model_file:
+        making.restore(registry, rebuilt)
+        typer.echo("  the model file is restored, bit for bit as it was registered")
+        return True
+    return rebuilt.same
 
 
 def export(
@@ -66,12 +78,13 @@ def log(name: Versions_) -> None:
     from ml_assets.projects import load_project  # noqa: PLC0415
     from ml_assets.registry.tracking import TrackingError  # noqa: PLC0415
 
-    for version in versions_of(name)[1]:
+    registry, project, numbers = versions_of(name)
+    for number in numbers:
         try:
-            told = run(load_project(version.project), shared_lake().lake, version)
+            told = run(load_project(project), shared_lake().lake, registry.version(project, number))
         except TrackingError as error:
             raise ValueError(str(error)) from error
-        typer.echo(f"{version.project}@{version.number} is MLflow's run {told}")
+        typer.echo(f"{project}@{number} is MLflow's run {told}")
 
 
 def card(name: Version_) -> None:
@@ -85,32 +98,27 @@ def _one(name: str) -> tuple[Project, Lake, Version]:
     from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
     from ml_assets.projects import load_project  # noqa: PLC0415
 
+    registry, project, numbers = versions_of(name)
     if "@" not in name:
-        raise ValueError(f"{name!r} names no version. Expected PROJECT@N, such as house_prices@3")
-    (version,) = versions_of(name)[1]
-    return load_project(version.project), shared_lake().lake, version
+        raise ValueError(f"{name!r} names no version. Expected PROJECT@N, such as {project}@{numbers[-1]}")
+    return load_project(project), shared_lake().lake, registry.version(project, numbers[0])
 
 
-def versions_of(name: str) -> tuple[Registry, list[Version]]:
-    """The versions that `PROJECT@N`, or `PROJECT`, names.
+def versions_of(name: str) -> tuple[Registry, str, list[int]]:
+    """The project, and the numbers of the versions, that `PROJECT@N` or `PROJECT` names.
 
     Raises:
         ValueError: if it names none.
     """
-    from ml_assets import settings  # noqa: PLC0415
-    from ml_assets.registry.models import Registry, RegistryError  # noqa: PLC0415
+    from ml_assets.lives import parse_name  # noqa: PLC0415
+    from ml_assets.registry.models import home_registry  # noqa: PLC0415
 
-    found = re.fullmatch(r"([a-z][a-z0-9_]*)(?:@([0-9]+))?", name)
-    if not found:
-        raise ValueError(f"{name!r} names no version. Expected PROJECT@N, such as house_prices@3")
-    registry = Registry(settings.home() / "registry")
-    numbers = [int(found[2])] if found[2] else registry.numbers(found[1])
+    project, number = parse_name(name)
+    registry = home_registry()
+    numbers = registry.numbers(project) if number is None else [number]
     if not numbers:
-        raise ValueError(f"{found[1]} has no version yet. Remedy: `ml-assets retrain {found[1]}`")
-    try:
-        return registry, [registry.version(found[1], number) for number in numbers]
-    except RegistryError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(f"{project} has no version yet. Remedy: `ml-assets retrain {project}`")
+    return registry, project, numbers
 
 
 def _declared(name: str) -> Project | None:

@@ -1,17 +1,37 @@
-"""How the suite is shared out between cores (`--dist loadfile`): a file stays together, the longest come first."""
+"""How the suite is shared out between cores (`--dist loadfile`): a file stays together, the longest come first.
+
+And where its files lie: in memory where there is room, because a test commits to small databases all the time, and each
+commit waits for the disk. What is killed here is a process, never the machine.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import hypothesis
 
 if TYPE_CHECKING:
     import pytest
 
+# An example that takes long on a busy machine is no failure.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
+
 # Whoever is left alone at the end has something short.
 FIRST = (
-    "test_the_demo.py", "test_kill.py", "test_readme.py", "test_own_package.py",
-    "test_lake_processes.py", "test_wheel.py",
+    "test_the_demo.py", "test_kill.py", "test_readme.py", "test_own_package.py", "test_kill_search.py",
+    "test_lake_processes.py", "test_acts_killed.py", "test_wheel.py",
 )  # fmt: skip
+# Linux's folder in memory, and the bytes that must be free there: a run leaves a tenth of them.
+MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30  # noqa: S108 - pytest makes a folder of its own in it
+
+
+def pytest_configure() -> None:
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

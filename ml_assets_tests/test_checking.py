@@ -186,6 +186,10 @@ DECLARED = [
         "gates.0.slice.column: sql/features.sql returns no column 'twon'; did you mean town?",
     ),
     (
+        "    test: 1", "    split: {kind: grouped, by: twon}\n    test_share: 0.2", "twon",
+        "training.split.by: sql/features.sql returns no column 'twon'; did you mean town?",
+    ),
+    (
         "  target: price", "  target: price\n  evaluation: {costs: {false_positive: 1, false_negative: 2}}", "{false",
         "evaluation.costs: false_positive and false_negative mean nothing in a regression task",
     ),

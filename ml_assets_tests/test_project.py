@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from ml_assets.component import ModelProject
 from ml_assets.declared.evaluation import Costs, Evaluation, Slice
 from ml_assets.declared.modelling import Gate, Training
-from ml_assets.declared.monitoring import Monitoring, Retraining
+from ml_assets.declared.monitoring import Monitoring
+from ml_assets.declared.retraining import Retraining
 from ml_assets.declared.rows import Partitions, Validation
 from ml_assets.declared.sources import Publisher, Source
 from ml_assets.project import Project, digest, load_object
@@ -279,7 +280,9 @@ def training(**declared: Any) -> Training:
         (lambda: Retraining(cooldown=-1), "cooldown"),
         (lambda: Retraining(minimum_rows=0), "minimum_rows"),
         (lambda: Retraining(metric="r2"), "metric"),
-        (lambda: Retraining(policy="drift"), "policy"),
+        (lambda: Retraining(policy="sometimes"), "policy"),
+        (lambda: Retraining(price=0), "price"),
+        (lambda: Retraining(every=0), "every"),
         (lambda: Retraining(tolerence=2.0), "tolerence"),
     ],
 )

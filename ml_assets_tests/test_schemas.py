@@ -204,7 +204,8 @@ def judged_results(path: str, expected: list[str]) -> list[object]:
     import polars as pl
 
     from ml_assets.declared.modelling import Training
-    from ml_assets.declared.monitoring import Monitoring, Retraining
+    from ml_assets.declared.monitoring import Monitoring
+    from ml_assets.declared.retraining import Retraining
     from ml_assets.declared.rows import Partitions, Validation
     from ml_assets.declared.sources import Source
     from ml_assets.project import Project

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ml_assets import settings
 from ml_assets.assets.common import ledger, registration, registry, require_registered
 from ml_assets.assets.features import current_kinds
-from ml_assets.assets.promotion import failed_gates, from_now_on, judge
+from ml_assets.assets.promotion import failed_gates, from_now_on, judge, newest_predicted
 from ml_assets.assets.publishing import publish
 from ml_assets.core.training import unfit
 from ml_assets.lake.connection import Commit
@@ -105,7 +105,7 @@ def _approve(project: Project, lake: Lake, number: int | None, person: Person, r
 
     def unless_overtaken(now: Sequence[Entry]) -> list[Draft]:
         unchanged = last_verdict(now, version.number) == verdict and current_champion(now) == champion
-        return [from_now_on(project, version, draft, now)] if unchanged else []
+        return [from_now_on(project, version, draft, now, newest_predicted(project, lake))] if unchanged else []
 
     return ledger(lake).append(Commit(project.name, "approve", run_id), unless_overtaken)
 
@@ -148,7 +148,7 @@ def promote(project: Project, lake: Lake, number: int, person: Person) -> Entry:
         draft = Draft(project.name, "promoted", reason, facts, version=number, action="promote")
         # A kill may have left it without its entry.
         drafts = [] if number in stages(entries) else [registration(version, "nobody knows: its training was killed")]
-        return [*drafts, from_now_on(project, version, draft, entries)]
+        return [*drafts, from_now_on(project, version, draft, entries, newest_predicted(project, lake))]
 
     *_, entry = book.append(Commit(project.name, "promote"), act)
     return _published(project, lake, entry)
@@ -182,15 +182,15 @@ def roll_back(project: Project, lake: Lake, number: int | None, person: Person) 
             raise ActError(f"{project.name}: version {champion} has just become champion. Remedy: look, and ask again")
         reason = f"back from version {champion} by {person.by}: {person.why}"
         draft = Draft(project.name, "promoted", reason, person.evidence, version=wanted, action="rollback")
-        return [from_now_on(project, version, draft, entries)]
+        return [from_now_on(project, version, draft, entries, newest_predicted(project, lake))]
 
     (entry,) = book.append(Commit(project.name, "rollback"), act)
     return _published(project, lake, entry)
 
 
 def _published(project: Project, lake: Lake, entry: Entry) -> Entry:
-    """The entry, once the version's ONNX file, card and place in MLflow say so too."""
-    publish(project, lake, registry().version(project.name, entry.version))
+    """The entry, once the ONNX file, the cards and MLflow say so too."""
+    publish(project, lake, entry)
     return entry
 
 

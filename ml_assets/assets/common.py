@@ -19,7 +19,7 @@ from ml_assets.lake.sql import Table, Window, quoted
 from ml_assets.lake.tables import LINEAGE, PARTITION, run_select
 from ml_assets.project import Project, digest
 from ml_assets.registry.ledger import Draft, Ledger
-from ml_assets.registry.models import Registry, RegistryError
+from ml_assets.registry.models import Registry, RegistryError, home_registry
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -177,7 +177,7 @@ def commit_of(context: dg.AssetExecutionContext, project: Project, name: str) ->
 
 def registry() -> Registry:
     """The model versions of this home."""
-    return Registry(settings.home() / "registry")
+    return home_registry()
 
 
 def registration(version: Version, by: str) -> Draft:

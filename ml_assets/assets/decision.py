@@ -1,7 +1,7 @@
 """`decision`: hold or retrain, with the evidence: what changed, and what it did to the metric."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,11 @@ from ml_assets.assets.common import (
     span_of,
     spec,
 )
-from ml_assets.core.policy import Evidence, decide_by_performance, standing
+from ml_assets.core import policy
+from ml_assets.core.policy import Evidence, standing
+from ml_assets.core.wear import REMEMBERED, Tenure, Wear, measure_wear
 from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.sql import Window
 from ml_assets.lake.tables import read
 from ml_assets.project import Project
 from ml_assets.registry.ledger import VERDICTS, Draft, Entry
@@ -45,10 +48,16 @@ def build_decision(project: Project) -> dg.AssetsDefinition:
     def decision(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         span = span_of(context, project, lake.lake)
         with lake.lake.reader() as cursor:
-            drifted = read(cursor, project.table("drift"), span.window)
-            measured = read(cursor, project.table("performance"), span.window)
+            # From the first: what champions could do when they were young is part of the evidence.
+            so_far = Window(project.start_of(project.first), span.window.end)
+            known = Known(
+                read(cursor, project.table("drift"), span.window),
+                read(cursor, project.table("causes"), span.window),
+                read(cursor, project.table("performance"), so_far),
+            )
         added = ledger(lake.lake).append(
-            commit_of(context, project, "decision"), lambda entries: decide(project, span, drifted, measured, entries)
+            commit_of(context, project, "decision"),
+            lambda entries: decide(project, span, known, entries),
         )
         expire(project, lake.lake, context.run.run_id)
         entries = ledger(lake.lake).entries(project.name)
@@ -78,16 +87,28 @@ def build_decision(project: Project) -> dg.AssetsDefinition:
     return decision
 
 
-def decide(
-    project: Project, span: Span, drifted: "pl.DataFrame", measured: "pl.DataFrame", entries: Sequence[Entry]
-) -> list[Draft]:
+@dataclass(frozen=True)
+class Known:
+    """What decisions of a span rest on.
+
+    Attributes:
+        drift: rows of `drift` in the span.
+        causes: rows of `causes` in the span.
+        performance: rows of `performance`, from the first partition to the span's end.
+    """
+
+    drift: "pl.DataFrame"
+    causes: "pl.DataFrame"
+    performance: "pl.DataFrame"
+
+
+def decide(project: Project, span: Span, known: Known, entries: Sequence[Entry]) -> list[Draft]:
     """One draft for each partition of a run.
 
     Args:
         project: the project.
         span: the partitions.
-        drifted: rows of `drift` in the span.
-        measured: rows of `performance` in the span.
+        known: what has been measured.
         entries: the project's ledger so far.
     """
     decisions = [entry for entry in entries if entry.kind == "decision"]
@@ -95,12 +116,8 @@ def decide(
     newest = max((entry.partition for entry in decisions), default=None)
     drafts = []
     for start, key in zip(span.starts, span.keys, strict=True):
-        retrained = [entry.partition for entry in live.values() if entry.action == "retrain" and entry.partition < key]
-        evidence = _evidence(project, start, drifted, measured, max(retrained, default=None))
-        settled = project.retraining
-        verdict = decide_by_performance(
-            evidence, tolerance=settled.tolerance, cooldown=settled.cooldown, minimum_rows=settled.minimum_rows
-        )
+        evidence = _evidence(project, start, known, entries)
+        verdict = policy.decide(evidence, project.retraining.rule())
         drafts.append(
             Draft(
                 project.name,
@@ -132,33 +149,72 @@ def acting_decision(entries: Sequence[Entry]) -> Entry | None:
     return asked[-1] if asked and asked[-1].id not in done else None
 
 
-def _evidence(
-    project: Project,
-    start: datetime,
-    drifted: "pl.DataFrame",
-    measured: "pl.DataFrame",
-    retrained: str | None,
-) -> Evidence:
+def _evidence(project: Project, start: datetime, known: Known, entries: Sequence[Entry]) -> Evidence:
     metric, key = project.watched, project.key_of(start)
-    of_drift = drifted.filter(drifted["_partition"] == start)
-    of_metrics = measured.filter(measured["_partition"] == start)
+    of_drift = known.drift.filter(known.drift["_partition"] == start)
+    of_metrics = known.performance.filter(known.performance["_partition"] == start)
     values = dict(of_metrics.select("metric", "value").iter_rows())
     versions = [*of_drift["version"].unique(), *of_metrics["version"].unique()]
     champion = versions[0] if versions else None
-    reference = None
-    if champion is not None:
-        stored = registry().evaluation(project.name, champion)
-        reference = stored["metrics"]["test"].get(metric) if stored else None
-    since = None
-    if retrained is not None:
-        since = len(project.starts(project.window(retrained, key))) - 1
-    return Evidence(
+    columns = tuple(sorted(set(of_drift.filter(of_drift["alarm"])["column_name"])))
+    of_causes = known.causes.filter(known.causes["_partition"] == start)
+    # An alarm that nobody has explained, of an older range, is taken at its word.
+    is_harmful = bool(of_causes["harmful"].any()) if of_causes.height else True
+    live = [one for one in entries if (one.kind, one.standing) == ("decision", "live") and one.partition < key]
+    acted = max((one.partition for one in live if one.action != "hold"), default=None)
+    evidence = Evidence(
         partition=key,
         champion=champion,
         rows=int(values.get("rows", 0)),
         metric=metric,
         error=values.get(metric),
-        reference=reference,
-        since_retraining=since,
-        alarms=tuple(sorted(set(of_drift.filter(of_drift["alarm"])["column_name"]))),
+        reference=_reference(project, champion),
+        since_retraining=None if acted is None else _steps(project, acted, key),
+        alarms=columns,
+        drift_alarm=bool(columns) and is_harmful,
     )
+    if champion is None:
+        return evidence
+    promoted = [one.partition for one in entries if (one.kind, one.version) == ("promoted", champion) and one.partition]
+    served = _steps(project, promoted[-1], key) + 1 if promoted and promoted[-1] <= key else 0
+    wear = (
+        _wear(project, known.performance, start, champion, entries) if project.retraining.policy == "worth_it" else None
+    )
+    return replace(evidence, served=served, wear=wear)
+
+
+def _steps(project: Project, first: str, last: str) -> int:
+    """Partitions from one to another."""
+    return len(project.starts(project.window(first, last))) - 1
+
+
+def _reference(project: Project, version: int | None) -> float | None:
+    stored = registry().evaluation(project.name, version) if version is not None else None
+    return stored["metrics"]["test"].get(project.watched) if stored else None
+
+
+def _wear(
+    project: Project, measured: "pl.DataFrame", start: datetime, champion: int, entries: Sequence[Entry]
+) -> Wear | None:
+    """What keeping the champion has cost up to a partition, from the metrics of those that it and others served."""
+    known = measured.filter(measured["_partition"] <= start)
+    errors = known.filter(known["metric"] == project.watched).select("version", "_partition", "value")
+    rows = known.filter(known["metric"] == "rows").select("version", "_partition", rows="value")
+    table = errors.join(rows, on=["version", "_partition"]).sort("_partition")
+    by_version = {
+        version: table.filter(table["version"] == version)
+        for version in dict.fromkeys([*table["version"].unique(maintain_order=True), champion])
+    }
+    # The champion last, also where it had served before.
+    by_version[champion] = by_version.pop(champion)
+    tenures = [
+        Tenure(one["value"].to_list(), one["rows"].to_list(), _reference(project, version))
+        for version, one in list(by_version.items())[-REMEMBERED - 1 :]
+    ]
+    served = by_version[champion]["_partition"]
+    pending = len(project.starts(Window(served[-1], start))) + 1 if len(served) else 1
+    # A retraining that a challenger came of and was rejected brought nothing.
+    verdicts = [one.kind for one in entries if one.kind in {"promoted", "rejected"} and one.facts.get("decision")]
+    futile = next((number for number, kind in enumerate(reversed(verdicts)) if kind == "promoted"), len(verdicts))
+    wear = measure_wear(tenures, pending=pending)
+    return None if wear is None else replace(wear, futile=futile)

@@ -21,6 +21,7 @@ from ml_assets.assets.common import (
 )
 from ml_assets.assets.features import read_bins
 from ml_assets.assets.predictions import PREDICTION, prediction_bins
+from ml_assets.assets.why import causes_frame, explain_alarms, told_why
 from ml_assets.core.alarms import Place, Watch, Watched, told_of
 from ml_assets.core.drift import Statistic, as_statistics, drift
 from ml_assets.core.lineage import ColumnRef
@@ -67,6 +68,10 @@ def build_drift(project: Project) -> dg.AssetsDefinition:
             found, watches = measure_drift(project, lake.lake, transaction.cursor, span)
             rows = _statistics_frame(found)
             replace_rows(transaction, project.table("drift"), rows, span.window)
+            causes = explain_alarms(project, transaction.cursor, found)
+            replace_rows(
+                transaction, project.table("causes"), causes_frame(causes, project.monitoring.harm), span.window
+            )
         snapshot = transaction.snapshot
         more: dict[str, dict[str, Any]] = {}
         for start, key in zip(span.starts, span.keys, strict=True):
@@ -77,6 +82,8 @@ def build_drift(project: Project) -> dg.AssetsDefinition:
                 "alarming_columns": ", ".join(alarms) or "none",
                 "report": dg.MetadataValue.url(drift_page(project, key)),
             }
+            if start in causes:
+                more[key]["why"] = dg.MetadataValue.md(told_why(project, causes[start]))
         latest: dict[str, Any] = {"budget": told_of(watches[max(watches)])} if watches else {}
         latest |= {"report": dg.MetadataValue.url(drift_page(project, span.keys[-1]))}
         lineage = {"value": {ColumnRef("profile", "rows"), ColumnRef("predictions", PREDICTION)}}

@@ -111,8 +111,8 @@ def in_words(version: Version, stored: Mapping[str, Any]) -> dict[str, Any]:
     if "threshold" in stored:
         found = stored["threshold"]
         tables["threshold"] = (
-            f"Say the positive label from {found['value']:.3g} on: it costs {found['test_cost']:.4g} a row of those "
-            f"held out; from 0.5 on, {found['test_cost_of_half']:.4g}. Chosen on {found['rows']:,} training rows."
+            f"Say the positive label above {found['value']:.3g}: it costs {found['test_cost']:.4g} a row of those "
+            f"held out; above 0.5, {found['test_cost_of_half']:.4g}. Chosen on {found['rows']:,} training rows."
         )
     return {
         "version": version.number,

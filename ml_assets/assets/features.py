@@ -35,7 +35,7 @@ from ml_assets.lake import profiling
 from ml_assets.lake.connection import Transaction, create_schema, table_exists
 from ml_assets.lake.profiling import take_profiles
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.sql import Window
+from ml_assets.lake.sql import Window, quoted
 from ml_assets.lake.tables import LINEAGE, WindowWriter, described, read, replace_rows, window_of
 from ml_assets.project import Project
 
@@ -234,7 +234,10 @@ def _fixed(
     new = {name: kind for name, kind in kinds.items() if name not in kept}
     if not new:
         return [kept[name] for name in kinds]
-    chosen = {bins.name: bins for bins in choose_bins(read(cursor, project.table("features")).select(list(new)), new)}
+    # Neither bins nor categories hang on the order of the rows.
+    columns = ", ".join(quoted(name) for name in {ColumnBins(name, kind).column for name, kind in new.items()})
+    rows = cursor.execute(f"SELECT {columns} FROM {project.table('features').path}").pl()
+    chosen = {bins.name: bins for bins in choose_bins(rows, new)}
     frame = pl.DataFrame(
         [(bins.name, bins.kind, list(bins.edges), list(bins.categories)) for bins in chosen.values()],
         schema={

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ml_assets.assets.model import recipe_of
 from ml_assets.assets.rows import rows_held_out, rows_to_learn, sides
 from ml_assets.core.evaluation import compared_by, row_losses
-from ml_assets.core.tasks import as_actual
+from ml_assets.core.tasks import as_actual, has_label
 from ml_assets.core.training import TrainingError, fit, predict
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def open_case(project: Project, version: Version, rows: pl.DataFrame, registry: 
     Models are compared by the metric that is watched; by the mean absolute error where an actual value is zero and MAPE
     undefined.
     """
-    # No baseline may read the holdout either.
+    # No baseline may read the holdout either, and rows without a label tell nothing.
     held_back = sides(project, rows, version.training_set).eq("holdout").fill_null(value=False)
-    rows = rows.filter(~held_back).with_row_index("_place")
+    rows = rows.filter(~held_back & has_label(rows[version.target], version.task)).with_row_index("_place")
     train, held_out = (side(project, rows, version.training_set) for side in (rows_to_learn, rows_held_out))
     targets = as_actual(train[version.target], version.task, version.classes)
     frames = drawn(train, MEASURED_ROWS, version.seed)[0], held_out

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ml_assets.assets.judged import open_case
 from ml_assets.assets.ladder import beats_baselines, climb, cost_of_row, judge_learning
 from ml_assets.core.curves import against_actual, calibration, calibration_error, confusion, residuals
+from ml_assets.core.estimates import learn_calibration, learn_losses
 from ml_assets.core.evaluation import GateResult, check_gate, measure
 from ml_assets.core.intervals import FEWEST_CLUSTERS, Interval, Resamples, intervals, resample
 from ml_assets.core.slices import MOST_CANDIDATES, Slice, Worse, find_worse, slices_of
@@ -99,6 +100,8 @@ def judge_version(project: Project, version: Version, rows: pl.DataFrame, regist
             "watched": case.metric,
             **_behind(version, test),
         }
+    with found.part("losses"):
+        found.numbers["losses"] = _losses(case)
     with found.part("intervals"):
         resamples, found.numbers["resampling"] = _resamples(project, test.frame)
         found.numbers["intervals"] = _ends(intervals(version.task, test.actual, test.predicted, resamples))
@@ -120,6 +123,16 @@ def judge_version(project: Project, version: Version, rows: pl.DataFrame, regist
         cost = cost_of_row(costs, test.actual, test.predicted)
         found.numbers["costs"] = {**costs.model_dump(exclude_none=True), "test": cost}
     return found
+
+
+def _losses(case: Case) -> dict[str, Any] | None:
+    """What tells how wrong the version is on rows without a label, learnt on those held out; None where too few are."""
+    version, test = case.version, case.test
+    if version.task != "regression":
+        return learn_calibration(version.task, test.actual, test.predicted)
+    return learn_losses(
+        test.frame, version.features, test.predicted, test.losses, metric=case.metric, seed=version.seed
+    )
 
 
 def _behind(version: Version, test: Judged) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def _threshold(case: Case, unseen: pl.DataFrame, predicted: Values) -> dict[str,
 
 
 def cost_of_row(costs: Costs, actual: Values, predicted: Values) -> float:
-    """What the mistakes cost by the row, in the unit of the costs; labels are said from a probability of 0.5."""
+    """What the mistakes cost by the row, in the unit of the costs; labels are said above a probability of 0.5."""
     if costs.of_labels is not None:
         return float(cost_of_labels(actual, predicted, 0.5, *costs.of_labels).mean())
     if costs.of_values is not None:

@@ -11,8 +11,9 @@ from ml_assets.assets.common import commit_of, data_origin, launched_by, ledger,
 from ml_assets.assets.features import current_kinds
 from ml_assets.assets.leakage import refuse_leakage
 from ml_assets.assets.provenance import environment, hashes, sources
+from ml_assets.assets.publishing import card_page
 from ml_assets.assets.rows import rows_held_back, rows_to_learn, training_rows
-from ml_assets.assets.searching import find_parameters
+from ml_assets.assets.searching import found_parameters
 from ml_assets.core.evaluation import measure
 from ml_assets.core.profiles import choose_bins, count_values
 from ml_assets.core.tasks import as_actual, as_number, classes_of
@@ -50,39 +51,37 @@ def build_model(project: Project) -> dg.AssetsDefinition:
         training = project.training
         classes = classes_of(learnt[project.target].drop_nulls(), project.task, project.positive)
         recipe = recipe_of(project, kinds, classes)
-        searched = find_parameters(project, recipe, rows, training_set, context.log.info)
-        if searched:
-            recipe = replace(recipe, parameters={**recipe.parameters, **searched.parameters})
-        context.log.info("training on %d rows", learnt.height)
-        trained = train(recipe, learnt, project.target)
-        entries = ledger(lake.lake).entries(project.name)
-        fields = {
-            "project": project.name,
-            "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "run_id": context.run.run_id,
-            "parent": current_champion(entries) or 0,
-            "estimator": training.estimator,
-            "parameters": dict(recipe.parameters),
-            "seed": training.seed,
-            "features": dict(recipe.kinds),
-            "target": project.target,
-            "training_set": replace(training_set, run_id=context.run.run_id),
-            "hashes": hashes(project),
-            "packages": packages(training.estimator),
-            "reference": prediction_reference(as_number(trained.predicted)),
-            "task": project.task,
-            "classes": classes,
-            "allowed": tuple(training.allowed),
-            "sources": sources(project),
-            "threads": trained.threads,
-            "environment": environment(),
-            "predictions": trained.digest,
-            "search": searched.record if searched else {},
-            "holdout": measured_at_last(project, trained.pipeline, rows, training_set, recipe),
-        }
-        version = registry().register(trained.pipeline, fields)
-        if searched:
-            searched.journal.remove()
+        with found_parameters(project, recipe, rows, training_set, context.log.info) as searched:
+            if searched:
+                recipe = replace(recipe, parameters={**recipe.parameters, **searched.parameters})
+            context.log.info("training on %d rows", learnt.height)
+            trained = train(recipe, learnt, project.target)
+            entries = ledger(lake.lake).entries(project.name)
+            fields = {
+                "project": project.name,
+                "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "run_id": context.run.run_id,
+                "parent": current_champion(entries) or 0,
+                "estimator": training.estimator,
+                "parameters": dict(recipe.parameters),
+                "seed": training.seed,
+                "features": dict(recipe.kinds),
+                "target": project.target,
+                "training_set": replace(training_set, run_id=context.run.run_id),
+                "hashes": hashes(project),
+                "packages": packages(training.estimator),
+                "reference": prediction_reference(as_number(trained.predicted)),
+                "task": project.task,
+                "classes": classes,
+                "allowed": tuple(training.allowed),
+                "sources": sources(project),
+                "threads": trained.threads,
+                "environment": environment(),
+                "predictions": trained.digest,
+                "search": searched.record if searched else {},
+                "holdout": measured_at_last(project, trained.pipeline, rows, training_set, recipe),
+            }
+            version = registry().register(trained.pipeline, fields)
         ledger(lake.lake).append(
             commit_of(context, project, "model"),
             lambda _: [registration(version, launched_by(context.run))],
@@ -90,6 +89,7 @@ def build_model(project: Project) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             metadata={
                 "version": version.number,
+                "card": dg.MetadataValue.url(card_page(version)),
                 "rows_trained": learnt.height,
                 "artefact_sha256": version.artefact,
                 "training_snapshot": training_set.snapshot,

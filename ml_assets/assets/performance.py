@@ -1,13 +1,15 @@
-"""`performance`: how well past predictions fitted the labels that have come."""
+"""`performance`: how well past predictions fitted the labels that have come, and what to expect of the others."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import duckdb
 
 from ml_assets.assets.common import (
     SINGLE_RUN,
+    Span,
     commit_of,
     counts_of,
     describe,
@@ -15,15 +17,24 @@ from ml_assets.assets.common import (
     span_of,
     spec,
 )
+from ml_assets.assets.labels import Labels, look_at_labels
 from ml_assets.assets.predictions import PREDICTION
+from ml_assets.core.estimates import CONFIDENCE, Estimate, margin
 from ml_assets.core.lineage import ColumnRef
-from ml_assets.core.performance import performance_sql, read_performance
+from ml_assets.core.maturity import REMEMBERED, Maturity, Reading
+from ml_assets.core.performance import Measured, performance_sql, read_performance
+from ml_assets.core.tasks import title_of
+from ml_assets.lake.connection import columns_of
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.tables import replace_rows, window_of
+from ml_assets.lake.sql import Window
+from ml_assets.lake.tables import described, replace_rows, window_of
 from ml_assets.project import Project
 
 if TYPE_CHECKING:
     import polars as pl
+
+# A metric that was estimated and then measured: when, of which version, what.
+Past = tuple[datetime, int, str, float, Estimate]
 
 
 def build_performance(project: Project) -> dg.AssetsDefinition:
@@ -33,52 +44,167 @@ def build_performance(project: Project) -> dg.AssetsDefinition:
         name=f"{project.name}__performance",
         specs=[
             spec(
-                project, "performance", "Metrics on rows that have a label and that the champion has not learnt from.",
-                deps=["predictions", "features"], kinds=["duckdb"], code=[project.target, project.task],
+                project, "performance",
+                "Metrics on rows that have a label and that the champion has not learnt from: matured, provisional, or "
+                "estimated where labels are missing.",
+                deps=["predictions", "features"], kinds=["duckdb"],
+                code=[project.target, project.task, project.monitoring.labels.model_dump_json()],
             )
         ],
         backfill_policy=SINGLE_RUN,
     )  # fmt: skip
     def performance(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
         span = span_of(context, project, lake.lake)
-        predictions, features = project.table("predictions"), project.table("features")
         with lake.lake.transaction(commit_of(context, project, "performance")) as transaction:
-            scored = window_of(predictions, span.window)
-            numbers = transaction.rows(f"SELECT DISTINCT version FROM ({scored})")
-            classes = {number: registry().version(project.name, number).classes for (number,) in numbers}
-            sql = performance_sql(
-                scored, window_of(features, span.window), project.target, task=project.task, classes=classes
-            )
-            found = read_performance(transaction.rows(sql), project.task)
-            rows = _performance_frame(found)
+            labels = look_at_labels(transaction, project, span.window)
+            found = measure_performance(project, transaction.cursor, span.window)
+            told = list(_told(project, transaction.cursor, span, found, labels))
+            rows = _performance_frame(told)
             replace_rows(transaction, project.table("performance"), rows, span.window)
-        snapshot = transaction.snapshot
-        keys = dict(zip(span.starts, span.keys, strict=True))
-        more = {keys[start]: dict(metrics) for (start, _), metrics in found.items()}
-        lineage = {"value": {ColumnRef("predictions", PREDICTION), ColumnRef("features", project.target)}}
+        lineage = {
+            "value": {ColumnRef("predictions", PREDICTION), ColumnRef("features", project.target)},
+            "estimate": {ColumnRef("predictions", PREDICTION)},
+        }
         return describe(
             context,
             project,
             lake.lake,
             "performance",
             counts_of(rows),
-            snapshot=snapshot,
+            snapshot=transaction.snapshot,
             span=span,
-            more=more,
+            more={key: _as_metadata(project, start, told) for start, key in zip(span.starts, span.keys, strict=True)},
             lineage=lineage,
+            extra={"labels": _in_words(labels.maturity)},
         )
 
     return performance
 
 
-def _performance_frame(found: Mapping[tuple[datetime, int], Mapping[str, float]]) -> "pl.DataFrame":
+def measure_performance(
+    project: Project, cursor: duckdb.DuckDBPyConnection, window: Window
+) -> dict[tuple[datetime, int], Measured]:
+    """What is known per partition and version, in one pass over predictions and features."""
+    scored, features = window_of(project.table("predictions"), window), window_of(project.table("features"), window)
+    numbers = [number for (number,) in cursor.execute(f"SELECT DISTINCT version FROM ({scored})").fetchall()]
+    classes = {number: registry().version(project.name, number).classes for number in numbers}
+    there = described(cursor, project.table("features"))
+    learnt = {number: kept for number in numbers if (kept := _learnt(project, number, there))}
+    sql = performance_sql(scored, features, project.target, task=project.task, classes=classes, learnt=learnt)
+    return read_performance(cursor.execute(sql).fetchall(), project.task, learnt)
+
+
+def _learnt(project: Project, number: int, there: Sequence[str]) -> dict[str, Any] | None:
+    """What the evaluation of a version has learnt about its losses, if the features that it looks at are there."""
+    evaluation = registry().evaluation(project.name, number) or {}
+    kept: dict[str, Any] | None = evaluation.get("losses")
+    return kept if kept and set(kept.get("by", ())) <= set(there) else None
+
+
+def _told(
+    project: Project,
+    cursor: duckdb.DuckDBPyConnection,
+    span: Span,
+    found: Mapping[tuple[datetime, int], Measured],
+    labels: Labels,
+) -> Iterator[dict[str, Any]]:
+    """The rows of the table, in order. An estimate's margin rests on those that had met their labels by then."""
+    past = _estimated_before(project, cursor, span.window, labels)
+    wait = max(1, labels.maturity.delay or 0)
+    for (start, version), measured in sorted(found.items()):
+        standing = labels.standing(start, measured.rows)
+        row = {"_partition": start, "version": version, "standing": standing, "labels": labels.share(start)}
+        counts = {"rows": measured.rows, "scored": measured.scored}
+        yield from ({**row, "metric": name, "value": float(count)} for name, count in counts.items())
+        # What a handful of labels gives is no metric.
+        metrics = measured.metrics if standing != "estimated" else {}
+        for name in dict.fromkeys((*metrics, *measured.expected)):
+            value, expected = metrics.get(name), measured.expected.get(name)
+            yield {**row, "metric": name, "value": value, **_interval(name, expected, past, project.step(start, -wait))}
+            if expected and value is not None and standing == "matured" and not _was_tested(project, version, start):
+                past.append((start, version, name, value, expected))
+
+
+def _interval(metric: str, expected: Estimate | None, past: Sequence[Past], until: datetime) -> dict[str, float | None]:
+    if expected is None:
+        return {}
+    known = [(real, one) for start, _, name, real, one in past if name == metric and start <= until]
+    return {"estimate": expected.value, "noise": expected.noise, "margin": margin(known, expected.noise)}
+
+
+def _estimated_before(
+    project: Project, cursor: duckdb.DuckDBPyConnection, window: Window, labels: Labels
+) -> list[Past]:
+    """What was estimated and measured before a window, oldest first: of partitions that have matured since, too.
+
+    Not of the rows that a version was tested on: from those its losses were learnt.
+    """
+    table = project.table("performance")
+    if "noise" not in columns_of(cursor, table):
+        return []
+    before = Window(project.step(window.start, -REMEMBERED), window.start)
+    sql = (
+        "SELECT _partition, version, metric, value, estimate, noise, max(value) FILTER (metric = 'rows') OVER "
+        f"(PARTITION BY _partition, version) FROM ({window_of(table, before)}) ORDER BY ALL"
+    )
+    return [
+        (start, version, metric, value, Estimate(estimate, noise))
+        for start, version, metric, value, estimate, noise, rows in cursor.execute(sql).fetchall()
+        if value is not None and estimate is not None
+        if labels.standing(start, int(rows)) == "matured" and not _was_tested(project, version, start)
+    ]
+
+
+def _was_tested(project: Project, version: int, start: datetime) -> bool:
+    return project.key_of(start) in registry().version(project.name, version).training_set.test
+
+
+def _performance_frame(told: Sequence[Mapping[str, Any]]) -> "pl.DataFrame":
     import polars as pl
 
-    rows = [
-        (start, version, name, value) for (start, version), metrics in found.items() for name, value in metrics.items()
-    ]
     return pl.DataFrame(
-        rows,
-        schema={"_partition": pl.Datetime("us"), "version": pl.Int64, "metric": pl.String, "value": pl.Float64},
-        orient="row",
-    )
+        told,
+        schema={
+            "_partition": pl.Datetime("us"), "version": pl.Int64, "metric": pl.String, "value": pl.Float64,
+            "standing": pl.String, "labels": pl.Float64, "estimate": pl.Float64, "noise": pl.Float64,
+            "margin": pl.Float64,
+        },
+    )  # fmt: skip
+
+
+def _as_metadata(project: Project, start: datetime, told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the metadata of a partition says."""
+    of_it = [row for row in told if row["_partition"] == start]
+    if not of_it:
+        return {"labels": "no row counts: there is no champion, or it has learnt from them all"}
+    found: dict[str, Any] = {"standing": of_it[0]["standing"], "share_of_labels": of_it[0]["labels"]}
+    for row in of_it:
+        if row["value"] is not None:
+            found[row["metric"]] = row["value"]
+        if row.get("estimate") is not None:
+            found[f"estimated_{row['metric']}"] = row["estimate"]
+    watched = next((row for row in of_it if row["metric"] == project.watched), None)
+    if watched and (words := _said(watched)):
+        found["said"] = words
+    return found
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    parts = []
+    if row["value"] is not None:
+        reading = Reading(
+            row["_partition"], row["version"], row["metric"], row["standing"], row["value"], 0, row["labels"]
+        )
+        parts.append(reading.said())
+    if row.get("estimate") is not None:
+        known = f"± {row['margin']:.2g} ({CONFIDENCE:.0%})" if row["margin"] is not None else "of unknown error"
+        parts.append(f"{title_of(row['metric'])} estimated without labels {row['estimate']:.4g} {known}")
+    return "; ".join(parts)
+
+
+def _in_words(maturity: Maturity) -> str:
+    """How labels come, in a sentence."""
+    if maturity.delay is None:
+        return "too few partitions to know how long labels take: all are waited for"
+    when = "at once" if not maturity.delay else f"after {maturity.delay} partition{'s' * (maturity.delay != 1)}"
+    return f"there {when}: {maturity.end:.0%} of rows have a label in the end"

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from ml_assets.project import declared, digest
 from ml_assets.schemas import source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import duckdb
 
@@ -92,6 +93,25 @@ def code_hash() -> str:
     return digest(
         *(f"{file}\n{(root / file).read_text(encoding='utf-8')}" for file in files if file.parts[0] != "defs")
     )
+
+
+def modules_hash(names: Iterable[str]) -> str:
+    """SHA-256 over the code of packages of a project's own, found without importing them.
+
+    Args:
+        names: of modules: the whole package that holds each is read, since they import each other. One that is not
+            there counts as empty: whatever needs it says so.
+    """
+    texts = []
+    for package in sorted({name.partition(".")[0] for name in names} - {""}):
+        spec = find_spec(package)
+        folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
+        if spec and spec.origin and spec.has_location and not folders:
+            texts.append(f"{package}\n{Path(spec.origin).read_text(encoding='latin-1')}")
+        for folder in folders:
+            files = sorted(folder.rglob("*.py"))
+            texts += [f"{package}/{file.relative_to(folder)}\n{file.read_text(encoding='latin-1')}" for file in files]
+    return digest(*texts)
 
 
 @cache

@@ -14,38 +14,54 @@ from ml_assets.assets.common import ledger, registry
 from ml_assets.assets.rows import read_partitions
 from ml_assets.registry.cards import subject_of, write_card
 from ml_assets.registry.export import Exported, ExportRefusedError, export, is_installed, keep
-from ml_assets.registry.ledger import stages
+from ml_assets.registry.ledger import moved, stages
 from ml_assets.registry.models import RegistryError
 from ml_assets.registry.tracking import TrackingError, log_version
 
 if TYPE_CHECKING:
     from ml_assets.lake.connection import Lake
     from ml_assets.project import Project
+    from ml_assets.registry.ledger import Entry
     from ml_assets.registry.models import Version
 
 # Partitions it has learnt from that an export is held against, beside those it was judged on.
 LEARNT = 3
 
 
-def publish(project: Project, lake: Lake, version: Version) -> dict[str, Any]:
-    """Make them, and say what came of it, as metadata.
+def publish(project: Project, lake: Lake, verdict: Entry) -> dict[str, Any]:
+    """Make them once a verdict stands in the ledger, and say what came of it, as metadata.
 
     The ONNX file is made of the version that serves, where the extra is installed; MLflow is told where it is declared.
+    Card and MLflow of every other version whose stage the verdict changed are brought up to date too.
     """
+    entries = ledger(lake).entries(project.name)
+    version = registry().version(project.name, verdict.version)
     told: dict[str, Any] = {"card": dg.MetadataValue.url(card_page(version))}
-    if is_installed() and stages(ledger(lake).entries(project.name)).get(version.number) == "champion":
+    if is_installed() and stages(entries).get(version.number) == "champion":
         try:
             told["onnx"] = in_words(export_onnx(project, lake, version))
         except (ExportRefusedError, RegistryError) as error:
             told["onnx"] = str(error)
-    make_card(project, lake, version)
-    if project.tracking.mlflow is not None:
+    told |= _tell_stage(project, lake, version)
+    for number in sorted(moved(entries, verdict) - {version.number}):
         try:
-            told["mlflow"] = f"run {log(project, lake, version)}"
-        except TrackingError as error:
-            later = f"ml-assets models log {project.name}@{version.number}"
-            told["mlflow"] = f"not logged: {error}. To log it later: {later}"
+            found = _tell_stage(project, lake, registry().version(project.name, number))
+        except (RegistryError, OSError) as error:
+            found = {"card": f"not written: {error}"}
+        told |= {f"{what}_of_version_{number}": words for what, words in found.items()}
     return told
+
+
+def _tell_stage(project: Project, lake: Lake, version: Version) -> dict[str, str]:
+    """Bring a version's card up to date, and what MLflow knows of it; what came of the latter, as metadata."""
+    make_card(project, lake, version)
+    if project.tracking.mlflow is None:
+        return {}
+    try:
+        return {"mlflow": f"run {log(project, lake, version)}"}
+    except TrackingError as error:
+        later = f"ml-assets models log {project.name}@{version.number}"
+        return {"mlflow": f"not logged: {error}. To log it later: {later}"}
 
 
 def card_page(version: Version) -> str:

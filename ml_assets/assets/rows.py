@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.core.splitting import Shares, deal
+from ml_assets.core.tasks import has_label
 from ml_assets.lake.tables import read
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def rows_held_back(project: Project, rows: pl.DataFrame, training_set: TrainingS
 def sides(project: Project, rows: pl.DataFrame, training_set: TrainingSet) -> pl.Series:
     """The side of each row: `train`, `validation`, `test` or `holdout`; null where its partition is on none.
 
+    A row without a label is on none either: there is nothing to learn from it, and nothing to judge by.
+
     Args:
         project: the project.
         rows: all rows of the training set's partitions, or of some of them. By strata a lot hangs on the others of the
@@ -84,6 +87,7 @@ def sides(project: Project, rows: pl.DataFrame, training_set: TrainingSet) -> pl
         by_time["test"] = training_set.test
     side_of = {project.start_of(key): side for side, keys in by_time.items() for key in keys}
     sides = rows["_partition"].replace_strict(side_of, default=None, return_dtype=pl.String)
+    sides = rows.select(pl.when(has_label(rows[project.target], project.task)).then(sides)).to_series()
     if not training_set.test_share:
         return sides
     dealt = sides == "train"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ml_assets.assets.common import registry
+from ml_assets.assets.provenance import code_hash, modules_hash
 from ml_assets.assets.rows import sides
 from ml_assets.assets.showing import as_pictures
 from ml_assets.core.evaluation import compared_by
@@ -23,7 +25,7 @@ from ml_assets.project import digest
 from ml_assets.registry.searches import Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import polars as pl
 
@@ -42,12 +44,10 @@ class Searched:
     Attributes:
         outcome: its trials.
         plan: what was declared.
-        journal: to be removed when the outcome is kept elsewhere.
     """
 
     outcome: Outcome
     plan: Plan
-    journal: Journal
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -85,10 +85,13 @@ class Searched:
         )
 
 
-def find_parameters(
+@contextmanager
+def found_parameters(
     project: Project, recipe: Recipe, rows: pl.DataFrame, training_set: TrainingSet, say: Callable[[str], object]
-) -> Searched | None:
+) -> Iterator[Searched | None]:
     """Search as declared, going on where an earlier run was killed; without a search, measure what is declared.
+
+    The block keeps what was found: once it ends without an error, the journal of the search is removed.
 
     Args:
         project: the project.
@@ -97,12 +100,13 @@ def find_parameters(
         training_set: how they were parted.
         say: is told of every trial that is finished.
 
-    Returns:
+    Yields:
         What was found, or None where neither a search nor a validation is declared.
     """
-    plan = plan_of(project)
+    plan = plan_of(project, training_set)
     if plan is None:
-        return None
+        yield None
+        return
     side = sides(project, rows, training_set)
     rows, side = rows.filter(side.is_in(["train", "validation"])), side.filter(side.is_in(["train", "validation"]))
     _, wanted = learnable(rows, recipe.kinds, project.target, task=project.task, classes=recipe.classes)
@@ -110,6 +114,16 @@ def find_parameters(
         plan = replace(plan, metric=compared_by(plan.metric, wanted))
     parts = _folds(project, rows, side, training_set, wanted)
     journal = Journal(registry().folder / project.name / "searches" / _key(plan, recipe, training_set, parts))
+    with journal.alone(say):
+        yield Searched(_search(plan, recipe, rows, wanted, parts=parts, journal=journal, say=say), plan)
+        journal.remove()
+
+
+def _search(
+    plan: Plan, recipe: Recipe, rows: pl.DataFrame, wanted: Any, *,
+    parts: Sequence[tuple[Places, Places]], journal: Journal, say: Callable[[str], object],
+) -> Outcome:  # fmt: skip
+    """The search, from where its journal ends."""
     # What failed is tried again: memory or a disk that was full may not be any more.
     known = {(one["trial"], one["fold"]): Attempt(**one) for one in journal.lines() if not one["failed"]}
     if known:
@@ -127,15 +141,15 @@ def find_parameters(
     best = outcome.best
     found = f"{_written(best.parameters)}: {plan.metric} {_value(best)}"
     say(f"best of {len(outcome.trials)}: trial {best.number}, {found}")
-    return Searched(outcome, plan, journal)
+    return outcome
 
 
-def plan_of(project: Project) -> Plan | None:
-    """The declared search; one trial of what is declared where there is a validation alone."""
+def plan_of(project: Project, training_set: TrainingSet) -> Plan | None:
+    """The declared search; one trial of what is declared where the training set has a validation alone."""
     training = project.training
     search = training.search
     if search is None:
-        return Plan("grid", {}, project.watched, workers=1) if training.split.validation else None
+        return Plan("grid", {}, project.watched, workers=1) if _has_validation(training_set) else None
     return Plan(
         search.kind,
         search.model_dump()["space"],
@@ -147,11 +161,16 @@ def plan_of(project: Project) -> Plan | None:
     )
 
 
+def _has_validation(training_set: TrainingSet) -> bool:
+    """Whether rows were set apart for it when the training set was chosen, whatever is declared by now."""
+    return bool(training_set.validation or training_set.validation_share)
+
+
 def _folds(
     project: Project, rows: pl.DataFrame, side: pl.Series, training_set: TrainingSet, wanted: Any
 ) -> list[tuple[Places, Places]]:
-    """The validation as it was declared, or folds of the training rows that fit the split."""
-    if project.training.split.validation:
+    """The validation of the training set, or folds of its rows that fit its split."""
+    if _has_validation(training_set):
         return [((side == "train").to_numpy().nonzero()[0], (side == "validation").to_numpy().nonzero()[0])]
     search = project.training.search
     kind = training_set.lots if training_set.test_share else "time"
@@ -178,7 +197,9 @@ def _key(plan: Plan, recipe: Recipe, training_set: TrainingSet, parts: Sequence[
     if plan.kind == "halving":
         declared["trials"] = plan.draws
     cut = digest(*(",".join(map(str, places)) for part in parts for places in part))
-    content = [declared, asdict(recipe), training_set.content_hash, cut, packages(recipe.estimator)]
+    own = modules_hash([*recipe.allowed, (recipe.preprocessing or "").partition(":")[0]])
+    code = [packages(recipe.estimator), code_hash(), own]
+    content = [declared, asdict(recipe), training_set.content_hash, cut, code]
     # Not sorted: trials are numbered in the order in which the space is written.
     return digest(json.dumps(content, default=str), _proposer(plan))[:32]
 

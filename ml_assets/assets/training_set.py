@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ml_assets.assets.common import DECISION_TAG, data_origin, registry, spec
+from ml_assets.assets.labels import to_learn_from
 from ml_assets.assets.leakage import leakage_checks, look_for_leakage
 from ml_assets.assets.partitioning import refuse_other_partitions
 from ml_assets.assets.provenance import contents
@@ -52,14 +53,11 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
         refuse_other_partitions(project, lake.lake)
         decision = int(context.run.tags.get(DECISION_TAG, "0"))
         _refuse_settled(project, lake.lake, decision)
-        table = project.table("features")
         with lake.lake.reader() as cursor:
             (snapshot,) = cursor.execute("SELECT id FROM lake.current_snapshot()").fetchone() or (-1,)
-            last = f"WHERE _partition <= TIMESTAMP '{project.start_of(config.through)}'" if config.through else ""
-            starts = [
-                start for (start,) in cursor.execute(f"SELECT DISTINCT _partition FROM {table.path} {last}").fetchall()
-            ]
-            split = _split(project, starts)
+            through = project.start_of(config.through) if config.through else None
+            starts, waiting = to_learn_from(cursor, project, through)
+            split = split_of(project, starts)
             parts: dict[str, Any] = {name: tuple(map(project.key_of, starts)) for name, starts in asdict(split).items()}
             keys = [key for part in parts.values() for key in part]
             rows = read_partitions(lake.lake, project, keys, snapshot)
@@ -73,7 +71,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             decision=decision,
             through=max(keys, key=project.start_of),
             seed=training.seed,
-            **_lots(project),
+            **lots_of(project),
             contents=held,
         )
         counts = _counts(project, rows, chosen)
@@ -90,6 +88,7 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
                 **{f"rows_{name}": count for name, count in counts.items()},
                 "rows_held_out": counts["test"],
                 "content_hash": chosen.content_hash,
+                **({"labels_to_come": ", ".join(map(project.key_of, waiting))} if waiting else {}),
                 **data_origin(project, lake.lake),
             },
             data_version=dg.DataVersion(chosen.content_hash[:16]),
@@ -118,7 +117,7 @@ def _refuse_settled(project: Project, lake: Lake, decision: int) -> None:
         )
 
 
-def _split(project: Project, starts: Sequence[datetime]) -> Split:
+def split_of(project: Project, starts: Sequence[datetime]) -> Split:
     """By time; rows that are parted by lot have their partitions on all sides but a holdout of the newest."""
     training = project.training
     if not training.by_chance:
@@ -137,7 +136,7 @@ def _split(project: Project, starts: Sequence[datetime]) -> Split:
     return Split(train=dealt, test=dealt, holdout=held_back)
 
 
-def _lots(project: Project) -> dict[str, Any]:
+def lots_of(project: Project) -> dict[str, Any]:
     """How rows are parted that are not parted by time."""
     training = project.training
     if not training.by_chance:

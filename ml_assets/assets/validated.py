@@ -39,15 +39,15 @@ from ml_assets.core.validation import (
 )
 from ml_assets.lake.connection import table_exists
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.sql import Slice
+from ml_assets.lake.sql import Piece
 from ml_assets.lake.tables import (
     LINEAGE,
     WindowWriter,
     described,
     misfits,
+    pieces_of,
     read_unchanged,
     refuse_misfits,
-    slices_of,
 )
 from ml_assets.project import Project
 from ml_assets.schemas import forget_outline, load_schema, schema_outline, source_of
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 SAMPLE = 5
 WIDEST = 80
-# Rows of a partition that is judged in slices: below, reading it twice costs more than the memory is worth.
+# Rows of a partition that is judged in pieces: below, reading it twice costs more than the memory is worth.
 LARGE = 1_000_000
 
 
@@ -116,7 +116,7 @@ class Tally:
     samples: dict[str, list[tuple[str, int, str, str | None]]] = field(default_factory=dict)
 
     def add(self, judged: Judged, accounts: Mapping[str, dict[str, Any]]) -> None:
-        """Add a piece, or a slice of one."""
+        """Add a piece."""
         for partition, counts in accounts.items():
             before = self.accounts.get(partition, {})
             self.accounts[partition] = {name: count + before.get(name, 0) for name, count in counts.items()}
@@ -244,7 +244,7 @@ def in_question(project: Project, newer: Mapping[datetime, tuple[int, int]]) -> 
 
 
 def judge_piece(project: Project, cursor: duckdb.DuckDBPyConnection, piece: Span) -> Iterator[Judged]:
-    """Judge some partitions at once; a large one in slices, where that comes to the same.
+    """Judge some partitions at once; a large one in pieces of it, where that comes to the same.
 
     It does where clean.sql and the schema look at each row by itself. Which rows and keys are there more than once is
     gathered from the whole partition first: so that is read twice, but never in memory as a whole.
@@ -260,26 +260,26 @@ def judge_piece(project: Project, cursor: duckdb.DuckDBPyConnection, piece: Span
         repeated = in_older_blocks(project, cursor, raw, piece.window)
         yield judge_rows(project, raw, _cleaned(project, cursor, raw), repeated)
         return
-    slices = slices_of(cursor, table, piece.window, PIECE)
-    seen = look_through(project, cursor, slices)
+    pieces = pieces_of(cursor, table, piece.window, PIECE)
+    seen = look_through(project, cursor, pieces)
     if len(seen.first) != rows:
         raise AccountingError(
-            f"{project.name}, {piece.keys[0]}: {len(seen.first)} of {rows} raw rows are in slices; nothing was written"
+            f"{project.name}, {piece.keys[0]}: {len(seen.first)} of {rows} raw rows are in pieces; nothing was written"
         )
     at = 0
-    for one in slices:
+    for one in pieces:
         raw = read_unchanged(cursor, table, one)
         yield judge_rows(project, raw, _cleaned(project, cursor, raw), seen=seen.part(at, raw.height))
         at += raw.height
 
 
-def look_through(project: Project, cursor: duckdb.DuckDBPyConnection, slices: Sequence[Slice]) -> Seen:
+def look_through(project: Project, cursor: duckdb.DuckDBPyConnection, pieces: Sequence[Piece]) -> Seen:
     """See which rows of a partition repeat another, and of the others which have a key that is not unique."""
     import polars as pl
 
     rows, older = [], []
     keys: dict[str, list[pl.DataFrame]] = {}
-    for one in slices:
+    for one in pieces:
         raw = read_unchanged(cursor, project.table("raw"), one)
         rows.append(fingerprints(raw.select(told_apart(project, raw.columns))))
         older.append(in_older_blocks(project, cursor, raw, one))
@@ -319,10 +319,10 @@ def judge_rows(
 
     Args:
         project: the project.
-        raw: raw rows of whole partitions, or a slice of one, ordered by lineage.
+        raw: raw rows of whole partitions, or a piece of one, ordered by lineage.
         cleaned: what clean.sql made of them, in any order.
         repeated: which raw rows repeat one of another partition, shape (n,); None for none.
-        seen: of a slice, what the whole partition tells of its rows.
+        seen: of a piece of a partition, what the whole partition tells of its rows.
 
     Raises:
         AccountingError: if clean.sql did not return one row for each raw row.

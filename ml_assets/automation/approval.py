@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.assets.acts import Person, approve, decline
+from ml_assets.assets.acts import ActError, Person, approve, decline
 from ml_assets.assets.answers import answer
 from ml_assets.lake.resource import LakeResource
 from ml_assets.project import Project
@@ -44,6 +44,9 @@ def build_approval(project: Project) -> Any:
 
     @dg.op(name=f"{project.name}__approve", description="Approves or declines the version that waits.")
     def act(context: dg.OpExecutionContext, config: Approval, lake: LakeResource) -> None:
+        if not config.by.strip():
+            # The login would be that of Dagster's own process.
+            raise ActError(f"by is empty: say who acts. Remedy: ops: {project.name}__approve: config: by: a name")
         do = decline if config.decline else approve
         entry = do(project, lake.lake, config.version, Person(config.by, config.why), run_id=context.run_id)
         context.log.info("version %d %s: %s", entry.version, entry.kind, entry.reason)

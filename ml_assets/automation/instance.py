@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ml_assets.core.files import replace_file
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -35,9 +37,7 @@ def write_instance(home: Path) -> Path:
     current = file.read_text() if file.exists() else None
     if current != content and (current is None or _is_as_written(current)):
         # Whole or not at all: the web server and the daemon may start, and read, at the same time.
-        draft = home / f"dagster.yaml.{os.getpid()}"
-        draft.write_text(content)
-        draft.replace(file)
+        replace_file(file, content)
     return home
 
 

@@ -1,7 +1,7 @@
 """Dagster's SQLite run store, in which a run exists once and begins once, also while two daemons are at work.
 
 Dagster looks whether a run key has been used and then makes the run, and looks whether a run is in the queue and then
-starts it: of two daemons both can look before either acts. Here the second is refused, under one lock. See ADR 0014.
+starts it: of two daemons both can look before either acts. Here the second is refused, under one lock. See ADR 0015.
 """
 
 from __future__ import annotations

@@ -61,8 +61,10 @@ def as_targets(task: Task, actual: Values, classes: int) -> Values:
     """Targets that can be added up, shape (n, k): values, whether it is the positive label, or whether each class."""
     import numpy as np  # noqa: PLC0415
 
-    if task != "multiclass":
+    if task == "regression":
         return actual[:, None]
+    if task == "binary":
+        return np.asarray(actual[:, None] == 1, dtype=float)
     return np.asarray(actual[:, None] == np.arange(classes), dtype=float)
 
 

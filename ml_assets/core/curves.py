@@ -17,8 +17,8 @@ BINS = 10
 RESIDUAL_BINS = 40
 # What is beyond these shares of the residuals is counted in the outer bins.
 TAILS = (0.005, 0.995)
-# No probability reaches it.
-ABOVE_ALL = 1.000001
+# Every probability is above it.
+BELOW_ALL = -0.000001
 # Of a class that the model has never seen.
 UNSEEN = "(unseen)"
 
@@ -73,10 +73,10 @@ class Residuals:
 
 @dataclass(frozen=True)
 class Threshold:
-    """From which probability on it costs less to say the positive label.
+    """Above which probability it costs less to say the positive label.
 
     Attributes:
-        value: that probability: at it or above, the positive label is said.
+        value: that probability: above it the positive label is said, as everywhere.
         cost: cost per row with it, on the rows that it was chosen on.
         cost_of_half: the same with 0.5.
     """
@@ -110,11 +110,12 @@ def calibration(actual: Values, predicted: Values) -> tuple[Bin, ...]:
     """
     import numpy as np  # noqa: PLC0415
 
+    was = actual == 1
     if predicted.ndim > 1:
-        actual, predicted = (predicted.argmax(axis=1) == actual).astype(float), predicted.max(axis=1)
+        was, predicted = predicted.argmax(axis=1) == actual, predicted.max(axis=1)
     found = []
     for rows in _alike(predicted):
-        share = float(actual[rows].mean())
+        share = float(was[rows].mean())
         low, high = wilson(share, len(rows))
         found.append(Bin(len(rows), float(np.mean(predicted[rows])), share, low, high))
     return tuple(found)
@@ -173,15 +174,15 @@ def cheapest_threshold(actual: Values, predicted: Values, false_positive: float,
     alarms = np.concatenate([np.cumsum(~positive[::-1])[::-1], [0]]) * false_positive
     places = np.concatenate([[0], np.flatnonzero(np.diff(chances)) + 1, [len(chances)]])
     costs = (missed + alarms)[places]
-    # Between two probabilities any threshold does the same: the middle one is taken.
-    ends = np.concatenate([[0.0], chances, [ABOVE_ALL]])
+    # From a probability to just below the next any threshold does the same: the middle one is taken.
+    ends = np.concatenate([[BELOW_ALL], chances, [1.0]])
     low, high = ends[places], ends[places + 1]
     ideal = false_positive / (false_positive + false_negative)
     best = np.flatnonzero(np.isclose(costs, costs.min()))
     inside = np.clip(ideal, low[best], high[best])
     nearest = int(np.argmin(np.abs(inside - ideal)))
     chosen = best[nearest]
-    value = ideal if low[chosen] < ideal <= high[chosen] else (low[chosen] + high[chosen]) / 2
+    value = ideal if low[chosen] <= ideal < high[chosen] else (low[chosen] + high[chosen]) / 2
     half = float(cost_of_labels(actual, predicted, 0.5, false_positive, false_negative).mean())
     return Threshold(float(value), float(costs[chosen] / len(actual)), half)
 
@@ -189,11 +190,11 @@ def cheapest_threshold(actual: Values, predicted: Values, false_positive: float,
 def cost_of_labels(
     actual: Values, predicted: Values, threshold: float, false_positive: float, false_negative: float
 ) -> Values:
-    """What each row cost where the positive label is said from a threshold on, shape (n,)."""
+    """What each row cost where the positive label is said above a threshold, shape (n,)."""
     import numpy as np  # noqa: PLC0415
 
-    said = predicted >= threshold
-    return np.asarray(np.where(said, (actual == 0) * false_positive, (actual == 1) * false_negative), dtype=float)
+    said = predicted > threshold
+    return np.asarray(np.where(said, (actual != 1) * false_positive, (actual == 1) * false_negative), dtype=float)
 
 
 def cost_of_values(actual: Values, predicted: Values, over: float, under: float) -> Values:

@@ -102,13 +102,15 @@ def binary_metrics(actual: Values, predicted: Values) -> dict[str, float]:
     """Metrics of a binary classification.
 
     Args:
-        actual: shape (n,), 1 for the positive label and 0 for the other.
+        actual: shape (n,), 1 for the positive label, 0 for the other, -1 for a class that the model has never seen.
         predicted: shape (n,), probability of the positive label. Above 0.5 the positive label is predicted.
 
     Returns:
         `log_loss` (nats), `brier`, `error_rate`, `accuracy`, `precision`, `recall`, `f1`, `roc_auc` and `pr_auc`
         (average precision). What these rows leave undefined is left out: `precision` where nothing is predicted
         positive, `recall` and `pr_auc` where nothing is, `f1` where neither is, `roc_auc` where all labels are equal.
+        A row of a class that the model has never seen is wrong whatever is said, had probability 0 and is not positive;
+        how many there are is told as `unseen_rows`, where there are any.
 
     Raises:
         ValueError: if there are no rows, the shapes differ, or a value is not finite.
@@ -120,22 +122,20 @@ def binary_metrics(actual: Values, predicted: Values) -> dict[str, float]:
     from sklearn import metrics
 
     _refuse_unusable(actual, predicted)
-    said = (predicted > 0.5).astype(float)  # noqa: PLR2004 - the likelier of two
+    said, was = predicted > 0.5, actual == 1  # noqa: PLR2004 - the likelier of two
     undefined = {"zero_division": np.nan}
-    found = {
-        "log_loss": metrics.log_loss(actual, predicted, labels=[0, 1]),
-        "brier": np.mean((predicted - actual) ** 2),
-        "error_rate": np.mean(said != actual),
-        "accuracy": metrics.accuracy_score(actual, said),
-        "precision": metrics.precision_score(actual, said, **undefined),
-        "recall": metrics.recall_score(actual, said, **undefined),
-        "f1": metrics.f1_score(actual, said, **undefined),
+    losses = {name: np.mean(row_losses(name, actual, predicted)) for name in ("log_loss", "brier", "error_rate")}
+    found = losses | {
+        "accuracy": 1 - losses["error_rate"],
+        "precision": metrics.precision_score(was, said, **undefined),
+        "recall": metrics.recall_score(was, said, **undefined),
+        "f1": metrics.f1_score(was, said, **undefined),
     }
-    if actual.any():
-        found["pr_auc"] = metrics.average_precision_score(actual, predicted)
-        if not actual.all():
-            found["roc_auc"] = metrics.roc_auc_score(actual, predicted)
-    return {name: float(value) for name, value in found.items() if not math.isnan(value)}
+    if was.any():
+        found["pr_auc"] = metrics.average_precision_score(was, predicted)
+        if not was.all():
+            found["roc_auc"] = metrics.roc_auc_score(was, predicted)
+    return {name: float(value) for name, value in found.items() if not math.isnan(value)} | _unseen(actual)
 
 
 def multiclass_metrics(actual: Values, predicted: Values) -> dict[str, float]:
@@ -174,8 +174,12 @@ def multiclass_metrics(actual: Values, predicted: Values) -> dict[str, float]:
         "recall_macro": recall,
         "f1_macro": f1,
     }
+    return {name: float(value) for name, value in found.items()} | _unseen(actual)
+
+
+def _unseen(actual: Values) -> dict[str, float]:
     unseen = int((actual < 0).sum())
-    return {name: float(value) for name, value in found.items()} | ({"unseen_rows": float(unseen)} if unseen else {})
+    return {"unseen_rows": float(unseen)} if unseen else {}
 
 
 def measure(task: Task, actual: Values, predicted: Values) -> dict[str, float]:
@@ -206,7 +210,9 @@ def row_losses(metric: str, actual: Values, predicted: Values) -> Values:
         said = predicted > 0.5 if predicted.ndim == 1 else predicted.argmax(axis=1)  # noqa: PLR2004 - the likelier of two
         return np.asarray(said != actual, dtype=float)
     error = predicted - actual
-    if metric in {"mse", "rmse", "brier"}:
+    if metric == "brier":
+        return np.where(actual < 0, 1.0, error**2)
+    if metric in {"mse", "rmse"}:
         return error**2
     if metric == "mae":
         return np.abs(error)
@@ -222,7 +228,7 @@ def _chance_of_actual(actual: Values, predicted: Values) -> Values:
     import numpy as np  # noqa: PLC0415
 
     if predicted.ndim == 1:
-        return np.where(actual == 1, predicted, 1 - predicted)
+        return np.where(actual < 0, 0.0, np.where(actual == 1, predicted, 1 - predicted))
     code = actual.astype(int)
     return np.where(code < 0, 0.0, predicted[np.arange(len(code)), code])
 
@@ -299,8 +305,11 @@ def check_gate(
     if value is None or math.isnan(value) or (ends is not None and metric not in ends):
         return GateResult(metric, None, demand, passed=False)
     low, high = ends[metric] if ends is not None else (value, value)
-    passed = (at_most is None or high <= at_most) and (at_least is None or low >= at_least)
-    return GateResult(metric, low if at_most is None else high, demand, passed)
+    # By how much each bound is kept: the end that keeps its own least is the one to name.
+    kept = [(at_most - high, high)] if at_most is not None else []
+    kept += [(low - at_least, low)] if at_least is not None else []
+    least, reached = min(kept)
+    return GateResult(metric, reached, demand, passed=least >= 0)
 
 
 def _refuse_unusable(actual: Values, predicted: Values) -> None:

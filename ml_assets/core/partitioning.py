@@ -65,7 +65,7 @@ class Calendar:
         if self.grain == "none":
             return ONLY
         if self.grain == "block":
-            return f"block-{(start - EPOCH).days + 1:0{BLOCK_DIGITS}d}"
+            return f"block-{self.number_of(start):0{BLOCK_DIGITS}d}"
         local = start.replace(tzinfo=UTC).astimezone(self.zone)
         # When clocks go back an hour comes twice: as in Dagster, the key of the second says its offset.
         return local.strftime(FORMATS[self.grain] + ("%z" if self.grain == "hour" and local.fold else ""))
@@ -80,6 +80,10 @@ class Calendar:
         if self.grain == "hour":
             return local.toordinal() * 24 + local.hour
         return local.toordinal() // (7 if self.grain == "week" else 1)
+
+    def number_of(self, start: datetime) -> int:
+        """The number of the block that has a place, from 1: where there is no time, that is all there is to show."""
+        return (start - EPOCH).days + 1
 
     def start_of(self, key: str) -> datetime:
         """The first moment of a partition, naive UTC.

@@ -1,10 +1,15 @@
-"""How well past predictions fitted the labels, per partition, counted in SQL in one pass."""
+"""How well past predictions fitted the labels that have come, per partition; counted in SQL, in one pass.
+
+In the same pass it is counted what the rows tell of the error that is to be expected, with a label or without.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.core.estimates import Estimate, add_expected, expected_sql, read_expected
 from ml_assets.core.evaluation import EPSILON
 from ml_assets.core.quoting import literal, quoted
 
@@ -15,6 +20,26 @@ if TYPE_CHECKING:
     from ml_assets.core.tasks import Task
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What is known of a version on a partition, from the rows that it had not learnt from.
+
+    Attributes:
+        scored: the rows.
+        rows: those of them that have a label.
+        metrics: on those, as in `evaluation.measure`; empty where there are none. regression: all of them. binary:
+            `log_loss`, `brier`, `error_rate`, `accuracy`, `precision`, `recall`, `f1`. multiclass: `log_loss`,
+            `error_rate`, `accuracy`. Of both also `unseen_rows`, where there are any. What the rows leave undefined is
+            left out.
+        expected: estimates of some metrics, from all of the rows.
+    """
+
+    scored: int = 0
+    rows: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    expected: Mapping[str, Estimate] = field(default_factory=dict)
+
+
 def performance_sql(
     predictions: str,
     features: str,
@@ -22,47 +47,66 @@ def performance_sql(
     *,
     task: Task = "regression",
     classes: Mapping[int, Sequence[str]] | None = None,
+    learnt: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> str:
-    """A statement that yields, per partition and version, sums over rows that have a label and were not learnt from.
+    """A statement that yields sums over rows that were not learnt from: per partition and version, labelled or not.
 
     Args:
         predictions: SQL that yields predictions, with lineage, `prediction`, `version`, `in_sample`, `hindsight`; for a
             classification into many also `predicted_class` and `probabilities`.
-        features: SQL that yields the labels, with lineage.
+        features: SQL that yields the labels, with lineage; and the features, where losses are expected by them.
         target: the label's column.
         task: what is predicted; all versions are of this task.
         classes: of a classification: version → the classes in its record.
+        learnt: version → what is known of its losses (see `estimates`).
     """
-    column = f"f.{quoted(target)}"
+    label = label_sql(f"f.{quoted(target)}", task)
     if task == "regression":
-        label = f"{column}::DOUBLE"
-        present = f"isfinite({label})"
         sums = _regression_sums(label)
     else:
-        label = f"{column}::VARCHAR"
-        present = f"{label} IS NOT NULL"
         sums = _binary_sums(label, classes or {}) if task == "binary" else _multiclass_sums(label, classes or {})
+    sums += expected_sql(task, learnt or {})
     return f"""
-        SELECT p._partition, p.version, count(*), {", ".join(sums)}
+        SELECT p._partition, p.version, {label} IS NOT NULL AS labelled, count(*), {", ".join(sums)}
         FROM ({predictions}) p JOIN ({features}) f USING (_partition, _source, _row)
-        WHERE NOT p.in_sample AND NOT p.hindsight AND {present}
+        WHERE NOT p.in_sample AND NOT p.hindsight
         GROUP BY ALL ORDER BY ALL"""
 
 
-def read_performance(
-    result: Iterable[tuple[Any, ...]], task: Task = "regression"
-) -> dict[tuple[datetime, int], dict[str, float]]:
-    """Metrics per partition and version, from the rows that `performance_sql` yields.
+def label_sql(column: str, task: Task) -> str:
+    """A label in SQL, null where it has not come: a number that is finite, or a class as text."""
+    if task != "regression":
+        return f"{column}::VARCHAR"
+    return f"(CASE WHEN isfinite({column}::DOUBLE) THEN {column}::DOUBLE END)"
 
-    Returns:
-        (partition, version) → `rows`, and metrics as in `evaluation.measure`. regression: all of them. binary:
-        `log_loss`, `brier`, `error_rate`, `accuracy`, `precision`, `recall`, `f1`. multiclass: `log_loss`,
-        `error_rate`, `accuracy`, and `unseen_rows` where there are any. What a partition leaves undefined is left out.
+
+def read_performance(
+    result: Iterable[tuple[Any, ...]],
+    task: Task = "regression",
+    learnt: Mapping[int, Mapping[str, Any]] | None = None,
+) -> dict[tuple[datetime, int], Measured]:
+    """What is known per partition and version, from the rows that `performance_sql` yields.
+
+    Args:
+        result: the rows.
+        task: what is predicted.
+        learnt: as given to `performance_sql`.
     """
-    by_task = {"regression": _regression_metrics, "binary": _binary_metrics, "multiclass": _multiclass_metrics}
+    metrics_of = {"regression": _regression_metrics, "binary": _binary_metrics, "multiclass": _multiclass_metrics}[task]
+    known = learnt or {}
+    expectations = len(expected_sql(task, known))
+    found: dict[tuple[datetime, int], Measured] = {}
+    sums_of: dict[tuple[datetime, int], list[Any]] = {}
+    for partition, version, labelled, rows, *values in result:
+        key, before = (partition, version), found.get((partition, version), Measured())
+        width = len(values) - expectations
+        sums, expected = values[:width], values[width:]
+        sums_of[key] = add_expected(sums_of[key], expected) if key in sums_of else expected
+        metrics = metrics_of(rows, sums) if labelled else before.metrics
+        found[key] = Measured(before.scored + rows, before.rows + (rows if labelled else 0), metrics)
     return {
-        (partition, version): {"rows": float(rows), **by_task[task](rows, sums)}
-        for partition, version, rows, *sums in result
+        key: replace(one, expected=read_expected(task, known[key[1]], sums_of[key])) if key[1] in known else one
+        for key, one in found.items()
     }
 
 
@@ -88,20 +132,27 @@ def _regression_metrics(rows: int, sums: Sequence[float]) -> dict[str, float]:
 
 
 def _binary_sums(label: str, classes: Mapping[int, Sequence[str]]) -> list[str]:
-    positive = f"({label} = {_by_version({version: literal(pair[1]) for version, pair in classes.items()})})"
+    negative, positive = (
+        f"({label} = {_by_version({version: literal(pair[place]) for version, pair in classes.items()})})"
+        for place in (0, 1)
+    )
     said = "(p.prediction > 0.5)"
+    chance = f"CASE WHEN {positive} THEN p.prediction WHEN {negative} THEN 1 - p.prediction ELSE 0 END"
     return [
-        _log_losses(f"CASE WHEN {positive} THEN p.prediction ELSE 1 - p.prediction END"),
-        f"sum((p.prediction - {positive}::INTEGER) ** 2)",
+        _log_losses(chance),
+        f"sum((1 - {chance}) ** 2)",
         f"count(*) FILTER ({said} AND {positive})",
         f"count(*) FILTER ({said} AND NOT {positive})",
         f"count(*) FILTER (NOT {said} AND {positive})",
+        f"count(*) FILTER ({said} AND {negative})",
+        f"count(*) FILTER (NOT {positive} AND NOT {negative})",
     ]
 
 
 def _binary_metrics(rows: int, sums: Sequence[float]) -> dict[str, float]:
-    log_losses, squares, hits, false_alarms, misses = sums
-    metrics = {"log_loss": log_losses / rows, "brier": squares / rows} | _of_errors(rows, false_alarms + misses)
+    log_losses, squares, hits, false_alarms, misses, of_negative, unseen = sums
+    metrics = {"log_loss": log_losses / rows, "brier": squares / rows}
+    metrics |= _of_errors(rows, misses + of_negative + unseen) | _of_unseen(unseen)
     if hits + false_alarms:
         metrics["precision"] = hits / (hits + false_alarms)
     if hits + misses:
@@ -123,12 +174,15 @@ def _multiclass_sums(label: str, classes: Mapping[int, Sequence[str]]) -> list[s
 
 def _multiclass_metrics(rows: int, sums: Sequence[float]) -> dict[str, float]:
     log_losses, errors, unseen = sums
-    told = {"unseen_rows": float(unseen)} if unseen else {}
-    return {"log_loss": log_losses / rows} | _of_errors(rows, errors) | told
+    return {"log_loss": log_losses / rows} | _of_errors(rows, errors) | _of_unseen(unseen)
 
 
 def _of_errors(rows: int, errors: float) -> dict[str, float]:
     return {"error_rate": errors / rows, "accuracy": 1 - errors / rows}
+
+
+def _of_unseen(rows: float) -> dict[str, float]:
+    return {"unseen_rows": float(rows)} if rows else {}
 
 
 def _log_losses(chance: str) -> str:

@@ -129,11 +129,10 @@ def choose_bins(rows: pl.DataFrame, kinds: Mapping[str, str]) -> list[ColumnBins
 
     Args:
         rows: the first rows that are profiled.
-        kinds: column → `number`, `category`, `date` or `text`.
+        kinds: column → its kind; of a text also what `with_derived` adds.
 
     Returns:
-        One for each column, three for a text: its length, tokens and words. A number has up to 100 bins at its
-        quantiles, or at its values where those are fewer.
+        One for each. A number has up to 100 bins at its quantiles, or at its values where those are fewer.
     """
     import polars as pl
 
@@ -145,7 +144,7 @@ def choose_bins(rows: pl.DataFrame, kinds: Mapping[str, str]) -> list[ColumnBins
         return (values.str.len_chars() if kind == "text" else values).cast(pl.Float64)
 
     chosen = []
-    for name, kind in with_derived(kinds).items():
+    for name, kind in kinds.items():
         values = rows[name.removesuffix(DERIVED.get(kind, ""))].drop_nulls()
         if kind == "words":
             words = values.str.to_lowercase().str.extract_all(WORD).list.unique().explode().drop_nulls()
@@ -291,16 +290,18 @@ class NumberCounter:
         import numpy as np  # noqa: PLC0415
 
         size = self._edges.size + 1
-        runs = np.repeat(np.arange(len(partitions)), np.diff(starts, append=values.size))
         finite = np.isfinite(values)
-        if finite.all():
-            least = greatest = away = values
-        else:
+        is_whole = bool(finite.all())
+        least = greatest = away = values
+        if not is_whole:
             least, greatest = np.where(finite, values, np.inf), np.where(finite, values, -np.inf)
             away = np.where(finite, values, self._centre)
         bins = self._bins(away)
-        # The last bin of all is for what is missing.
-        bins = np.where(finite, runs * (size + 1) + bins, runs * (size + 1) + size)
+        if not is_whole:
+            # One bin more, for what is missing.
+            bins = np.where(finite, bins, size)
+        if len(partitions) > 1:
+            bins = bins + np.repeat(np.arange(len(partitions)) * (size + 1), np.diff(starts, append=values.size))
         counted = np.bincount(bins, minlength=len(partitions) * (size + 1)).reshape(-1, size + 1)
         with np.errstate(over="ignore", invalid="ignore"):
             away = away - self._centre

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import random
 import statistics
 import threading
 import time
@@ -20,6 +21,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from ml_assets.core.evaluation import measure
+from ml_assets.core.files import replacing
 from ml_assets.core.tasks import BY_NAME, align
 from ml_assets.core.training import as_inputs, pinned
 
@@ -270,10 +272,8 @@ def lay_down(rows: pl.DataFrame, wanted: Any, folds: Sequence[tuple[Places, Plac
         role = np.zeros(rows.height, dtype=np.uint8)
         role[learn], role[judge] = LEARN, JUDGE
         columns.append(pl.Series(f"{FOLD}{number}", role))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_suffix(".new")
-    rows.with_columns(columns).write_ipc(draft)
-    draft.replace(file)
+    with replacing(file) as draft:
+        rows.with_columns(columns).write_ipc(draft)
 
 
 # ------------------------------------------------------------------------------------------------- what is tried
@@ -361,13 +361,32 @@ def _draws(plan: Plan) -> Iterator[dict[str, Any]]:
 
     numbers = itertools.count() if plan.draws is None else range(plan.draws)
     if all(isinstance(values, list) for values in plan.space.values()):
-        every = list(_combinations(plan.space))
-        order = np.random.default_rng(plan.seed).permutation(len(every))
-        return (every[place] for _, place in zip(numbers, order, strict=False))
+        return (choice for _, choice in zip(numbers, _shuffled(plan), strict=False))
     return (
         {name: _draw(values, generator) for name, values in plan.space.items()}
         for generator in (np.random.default_rng([plan.seed, number]) for number in numbers)
     )
+
+
+def _shuffled(plan: Plan) -> Iterator[dict[str, Any]]:
+    """All combinations of a space of lists in an order by chance, each made when it is asked for.
+
+    Source:
+        The shuffle of Fisher and Yates, of which only the places that were changed are kept: Knuth, TAOCP 2, 3.4.2.
+    """
+    every = math.prod(len(values) for values in plan.space.values())
+    # Python's own: there may be more combinations than a number of numpy's can count.
+    generator = random.Random(plan.seed)  # noqa: S311 - no secret
+    moved: dict[int, int] = {}
+    for first in range(every):
+        drawn = generator.randrange(first, every)
+        place = moved.get(drawn, drawn)
+        moved[drawn] = moved.pop(first, first)
+        choice = {}
+        for name, values in plan.space.items():
+            place, at = divmod(place, len(values))
+            choice[name] = values[at]
+        yield choice
 
 
 def _draw(values: Any, generator: Any) -> Any:

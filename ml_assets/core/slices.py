@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ MOST_VALUES = 12
 FEWEST_UNITS = 5
 MOST_CANDIDATES = 500
 QUARTILES = (0.25, 0.5, 0.75)
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +166,10 @@ def _is_many(column: pl.Series) -> bool:
 def _chosen(column: pl.Series, values: Collection[Any], at_least: float | None, below: float | None) -> pl.Series:
     import polars as pl
 
+    if values and (column.dtype.is_float() or column.dtype.is_decimal()):
+        # As text 3 would be 3.0.
+        wanted = [float(value) for value in map(_label, values) if _NUMBER.fullmatch(value)]
+        return column.cast(pl.Float64).is_in(wanted)
     if values:
         return column.cast(pl.String).is_in([_label(value) for value in values])
     numbers = column.cast(pl.Float64)

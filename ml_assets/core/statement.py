@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -187,7 +188,16 @@ def _line_and_column(sql: str, offset: int) -> tuple[int, int]:
 
 
 def read_statement(sql: str, where: str, allowed: Collection[str] | None = None) -> Statement:
-    """Parse exactly one SELECT that reads nothing but named inputs. See `check_select`."""
+    """Parse exactly one SELECT that reads nothing but named inputs. See `check_select`.
+
+    Its tree is shared by all who read the same text: nobody changes it.
+    """
+    return _read_statement(sql, where, None if allowed is None else tuple(allowed))
+
+
+# A run asks several things of a project's two statements, and each question parses.
+@lru_cache(maxsize=64)
+def _read_statement(sql: str, where: str, allowed: tuple[str, ...] | None) -> Statement:
     from sqlglot import exp, parse, tokenize
     from sqlglot.errors import ParseError, TokenError
 

@@ -139,12 +139,21 @@ def classes_of(labels: pl.Series, task: Task, positive: str | None) -> tuple[str
     return next(label for label in found if label != positive), positive
 
 
+def has_label(labels: pl.Series, task: Task) -> pl.Series:
+    """Which rows have a label: a finite number, or a class; shape (n,)."""
+    import polars as pl
+
+    if task != "regression":
+        return labels.is_not_null()
+    return labels.cast(pl.Float64).is_finite().fill_null(value=False)
+
+
 def as_actual(labels: pl.Series, task: Task, classes: Sequence[str]) -> Values:
     """Labels as numbers, shape (n,).
 
     Returns:
-        regression: the values. binary: 1 where the label is the positive one, else 0. multiclass: the position of the
-        label in `classes`, -1 where it is none of them: a class that the model has never seen.
+        regression: the values. Else the position of the label in `classes`, so that of a binary task the positive label
+        is 1 and the other 0; -1 where it is none of them: a class that the model has never seen.
 
     Raises:
         LabelError: if a classification's label is missing.
@@ -159,10 +168,8 @@ def as_actual(labels: pl.Series, task: Task, classes: Sequence[str]) -> Values:
             f"{labels.null_count()} of {labels.len()} rows have no {labels.name!r}. Remedy: filter them in features.sql"
         )
     texts = labels.cast(pl.String)
-    if task == "binary":
-        return (texts == classes[1]).to_numpy().astype(float)
-    codes = {label: code for code, label in enumerate(classes)}
-    return np.array([codes.get(text, -1) for text in texts], dtype=float)
+    codes = {label: float(code) for code, label in enumerate(classes)}
+    return np.asarray(texts.replace_strict(codes, default=-1.0, return_dtype=pl.Float64).to_numpy())
 
 
 def align(probabilities: Values, have: Sequence[str], want: Sequence[str]) -> Values:

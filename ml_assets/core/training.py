@@ -392,9 +392,10 @@ def threads_worth(rows: int) -> int:
 @contextmanager
 def pinned(threads: int) -> Iterator[None]:
     """Within the block OpenMP and the libraries of linear algebra use so many threads."""
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+    from threadpoolctl import get_cached_controller  # noqa: PLC0415
 
-    with threadpool_limits(limits=threads):
+    # To look for the libraries takes longer than to predict a row: again only where something was imported since.
+    with get_cached_controller().limit(limits=threads):
         yield
 
 

@@ -149,7 +149,7 @@ def judge(
         time: the column whose value must lie in the row's partition; "" where partitions have no time.
         carried: columns outside the schema that passed rows keep.
         timezone: the zone that times without one are meant in.
-        repeated: where the rows are only a slice of their partition: check of uniqueness → whether a row's key is there
+        repeated: where the rows are only a piece of their partition: check of uniqueness → whether a row's key is there
             more than once in all of it, shape (n,).
 
     Returns:

@@ -234,11 +234,23 @@ def table_exists(cursor: duckdb.DuckDBPyConnection, table: Table) -> bool:
 
 def columns_of(cursor: duckdb.DuckDBPyConnection, table: Table) -> dict[str, str]:
     """The table's columns and DuckDB types in order; empty where there is no such table."""
-    sql = (
-        "SELECT column_name, data_type FROM duckdb_columns() "
-        "WHERE database_name = 'lake' AND schema_name = ? AND table_name = ? ORDER BY column_index"
-    )
-    return dict(cursor.execute(sql, [table.project, table.name]).fetchall())
+    try:
+        # Not from duckdb_columns(), which goes through all tables of the catalogue to tell of one.
+        found = cursor.execute(f"DESCRIBE FROM {table.path}").fetchall()
+    except duckdb.CatalogException:
+        return {}
+    return {name: kind for name, kind, *_ in found}
+
+
+def refuse_other_spelling(cursor: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Make sure that a table of the lake is the one that is meant: SQL takes `Raw` and `raw` for one.
+
+    Raises:
+        LakeError: if the table that is there differs in the case of its letters.
+    """
+    sql = "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND schema_name = ? AND table_name = ?"
+    if not cursor.execute(sql, [table.project, table.name]).fetchall():
+        raise LakeError(f"{table} already exists in another spelling. Remedy: another name, or drop the old table")
 
 
 def create_schema(cursor: duckdb.DuckDBPyConnection, project: str) -> None:

@@ -31,7 +31,7 @@ class Window:
 
 
 @dataclass(frozen=True, order=True)
-class Slice(Window):
+class Piece(Window):
     """Some rows of a window: those of consecutive sources, or some of one source.
 
     Attributes:

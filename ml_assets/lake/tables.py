@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
-from ml_assets.lake.connection import LakeError, Transaction, columns_of, create_schema
-from ml_assets.lake.sql import Slice, Table, Window, literal, quoted
+from ml_assets.lake.connection import LakeError, Transaction, columns_of, create_schema, refuse_other_spelling
+from ml_assets.lake.sql import Piece, Table, Window, literal, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +74,8 @@ def replace_from(transaction: Transaction, table: Table, relation: str, window: 
             raise LakeError(
                 f"{outside and outside[0]} rows for {table} lie outside the window {window}: they would double"
             )
-    present = columns_of(cursor, table)
+    if present := columns_of(cursor, table):
+        refuse_other_spelling(cursor, table)
     columns = _evolved(table, present, incoming)
     replaced = window.condition() if window else "true"
     source = f"FROM {quoted(relation)}"
@@ -230,7 +231,7 @@ def read_unchanged(cursor: duckdb.DuckDBPyConnection, table: Table, window: Wind
         return read(cursor, table, window)
     rows = pl.scan_parquet([file for file, _ in files], hive_partitioning=False, glob=False)
     rows = rows.filter(pl.col(PARTITION) >= window.start, pl.col(PARTITION) < window.end)
-    if isinstance(window, Slice):
+    if isinstance(window, Piece):
         rows = rows.filter(
             pl.col("_source").is_between(pl.lit(window.sources[0]), pl.lit(window.sources[1])),
             pl.col("_row").is_between(*window.rows, closed="left"),
@@ -244,20 +245,20 @@ def read_unchanged(cursor: duckdb.DuckDBPyConnection, table: Table, window: Wind
     return _in_order(found) if same else read(cursor, table, window)
 
 
-def slices_of(cursor: duckdb.DuckDBPyConnection, table: Table, window: Window, size: int) -> list[Slice]:
-    """A window in slices of at most so many rows, in the order in which `read` returns them.
+def pieces_of(cursor: duckdb.DuckDBPyConnection, table: Table, window: Window, size: int) -> list[Piece]:
+    """A window in pieces of at most so many rows, in the order in which `read` returns them.
 
     Args:
         cursor: any cursor.
         table: a table with lineage.
         window: what is cut.
-        size: rows of a slice; `_row` does not repeat within a source and partition.
+        size: rows of a piece; `_row` does not repeat within a source and partition.
     """
     cells = cursor.execute(
         f"SELECT _source, _row // {int(size)} AS cell, count(*) FROM {table.path} WHERE {window.condition()} "
         "GROUP BY ALL ORDER BY ALL"
     ).fetchall()
-    found: list[Slice] = []
+    found: list[Piece] = []
     held = 0
     for source, group in groupby(cells, key=itemgetter(0)):
         parts = [((cell * size, (cell + 1) * size), count) for _, cell, count in group]
@@ -270,7 +271,7 @@ def slices_of(cursor: duckdb.DuckDBPyConnection, table: Table, window: Window, s
                 found[-1] = replace(last, sources=(last.sources[0], source), rows=(last.rows[0], rows[1]))
                 held += count
             else:
-                found.append(Slice(window.start, window.end, (source, source), rows))
+                found.append(Piece(window.start, window.end, (source, source), rows))
                 held = count
     return found
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from ml_assets import settings
+from ml_assets.core.files import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,9 +52,7 @@ def add_alert(alert: Alert) -> None:
         lines = _whole_lines(file)
         if any(json.loads(line)["run_id"] == alert.run_id for line in lines):
             return
-        draft = file.with_name(f"{file.name}.draft")
-        draft.write_text("".join(f"{line}\n" for line in [*lines, json.dumps(asdict(alert))][-KEPT:]), encoding="utf-8")
-        draft.replace(file)
+        replace_file(file, "".join(f"{line}\n" for line in [*lines, json.dumps(asdict(alert))][-KEPT:]))
 
 
 def read_alerts(project: str | None = None) -> tuple[Alert, ...]:

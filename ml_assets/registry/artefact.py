@@ -8,14 +8,13 @@ occur, and everything else that tells of the moment is set to a constant. skops 
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from io import BytesIO
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sklearn.pipeline import Pipeline
 
 SCHEMA = "schema.json"
@@ -82,16 +81,28 @@ def settled(content: bytes) -> bytes:
     return made.getvalue()
 
 
-def as_bytes(model: Pipeline) -> bytes:
-    """What `Registry.register` writes of a fitted pipeline."""
+def skops_io() -> Any:
+    """The module `skops.io`, imported in a quarter of the time.
+
+    It trusts scipy's functions by the names of their modules, which these do not know: it looks for each of them in all
+    modules of the process, and beside Dagster there are thousands. So they are told before, what it would find.
+    """
+    if "skops.io" not in sys.modules:
+        import numpy as np  # noqa: PLC0415
+        import scipy.special  # noqa: F401, PLC0415
+
+        for name in [name for name in sys.modules if name.startswith("scipy.special.")]:
+            for each in vars(sys.modules[name]).values():
+                if isinstance(each, np.ufunc) and hasattr(each, "__dict__") and not hasattr(each, "__module__"):
+                    each.__module__ = name
     import skops.io
 
-    return settled(skops.io.dumps(model))
+    return skops.io
 
 
-def settle(path: Path) -> None:
-    """Settle a file in place. See `settled`."""
-    path.write_bytes(settled(path.read_bytes()))
+def as_bytes(model: Pipeline) -> bytes:
+    """What `Registry.register` writes of a fitted pipeline."""
+    return settled(skops_io().dumps(model))
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ml_assets.core.card import Subject, as_markdown, card_of
+from ml_assets.core.files import replace_file
 from ml_assets.lake.origin import origin_warning
 from ml_assets.registry.export import parity
 from ml_assets.registry.ledger import read_entries, stages
@@ -40,8 +41,5 @@ def subject_of(
 def write_card(registry: Registry, version: Version, subject: Subject) -> str:
     """Write a version's card beside it, as Markdown, and return it."""
     text = as_markdown(subject.name, card_of(subject))
-    path = registry.path(version, CARD)
-    draft = path.with_suffix(".new")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    replace_file(registry.path(version, CARD), text)
     return text

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_assets import settings
+from ml_assets.core.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 NUMBERS = "exploration.json"
 
@@ -30,12 +29,11 @@ def write_exploration(project: str, numbers: Mapping[str, Any], pictures: Mappin
         pictures: name → PNG.
     """
     folder = _folder(project)
-    folder.mkdir(parents=True, exist_ok=True)
     files = {name: f"{name}-{hashlib.sha256(content).hexdigest()[:12]}.png" for name, content in pictures.items()}
     for name, content in pictures.items():
-        _write_atomically(folder / files[name], content)
+        replace_file(folder / files[name], content)
     text = json.dumps({**numbers, "pictures": files}, allow_nan=False)
-    _write_atomically(folder / NUMBERS, text.encode())
+    replace_file(folder / NUMBERS, text)
     for file in folder.glob("*.png"):
         if file.name not in files.values():
             file.unlink(missing_ok=True)
@@ -63,10 +61,3 @@ def read_picture(project: str, file: str) -> bytes | None:
 
 def _folder(project: str) -> Path:
     return settings.home() / "reports" / project / "exploration"
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    Path(name).replace(path)

@@ -18,6 +18,7 @@ import warnings
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.core.files import replace_file
 from ml_assets.core.training import as_inputs, predict
 
 if TYPE_CHECKING:
@@ -101,10 +102,7 @@ def keep(registry: Registry, version: Version, exported: Exported) -> None:
     """Keep an export beside the version that it agrees with."""
     facts = {name: value for name, value in asdict(exported).items() if name != "content"}
     for name, content in ((ONNX, exported.content), (PARITY, json.dumps(facts, indent=1).encode())):
-        path = registry.path(version, name)
-        draft = path.with_suffix(".new")
-        draft.write_bytes(content)
-        draft.replace(path)
+        replace_file(registry.path(version, name), content)
 
 
 def parity(registry: Registry, version: Version) -> dict[str, Any] | None:

@@ -244,6 +244,19 @@ def last_verdict(entries: Sequence[Entry], version: int) -> Entry | None:
     return next((one for one in reversed(entries) if one.version == version and one.kind in VERDICTS), None)
 
 
+def moved(entries: Sequence[Entry], verdict: Entry) -> set[int]:
+    """The versions whose stage became another by a verdict: its own, the champion it retires, one that it supersedes.
+
+    Args:
+        entries: a project's entries, oldest first.
+        verdict: one of them.
+    """
+    # Entries that are written together have one moment.
+    before = stages([one for one in entries if one.id < verdict.id and one.at != verdict.at])
+    after = stages([one for one in entries if one.id <= verdict.id])
+    return {version for version, stage in after.items() if before.get(version) != stage}
+
+
 def waiting(entries: Sequence[Entry]) -> int | None:
     """The version that waits for a person, or None; a newer one that passes takes its place."""
     return next((version for version, stage in stages(entries).items() if stage == "awaiting"), None)

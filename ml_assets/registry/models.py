@@ -16,8 +16,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ml_assets import settings
+from ml_assets.core.files import replace_file
 from ml_assets.core.training import predict
-from ml_assets.registry.artefact import settle
+from ml_assets.registry.artefact import as_bytes, skops_io
 
 if TYPE_CHECKING:
     import os
@@ -201,16 +203,14 @@ class Registry:
         Returns:
             The version. Whoever is interrupted leaves no version behind, and two at once get two numbers.
         """
-        import skops.io
-
+        content = as_bytes(model)
         project = self.folder / str(fields["project"])
         project.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=project))
         try:
-            skops.io.dump(model, draft / MODEL)
-            settle(draft / MODEL)
-            _trusted_types(draft / MODEL, fields.get("allowed", ()))
-            artefact = _sha256(draft / MODEL)
+            (draft / MODEL).write_bytes(content)
+            _trusted_types(draft / MODEL, fields.get("allowed", ()), content)
+            artefact = hashlib.sha256(content).hexdigest()
             while True:
                 number = max(self.numbers(project.name), default=0) + 1
                 version = Version(**fields, number=number, artefact=artefact)
@@ -230,17 +230,24 @@ class Registry:
         """The record of a version.
 
         Raises:
-            RegistryError: if there is no such version.
+            RegistryError: if there is no such version, or its record cannot be read.
         """
         path = self._file(project, number, RECORD)
         if not path.is_file():
             raise RegistryError(
-                f"{project} has no version {number}. It has: {', '.join(map(str, self.numbers(project))) or 'none'}"
+                f"{project} has no version {number}. It has: {', '.join(map(str, self.numbers(project))) or 'none'}. "
+                "Remedy: name one of these; or, where its folder was lost, restore that from a backup"
             )
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        training_set = TrainingSet.of(stored.pop("training_set"))
-        stored |= {name: tuple(stored.get(name, ())) for name in ("classes", "allowed")}
-        return Version(**stored, training_set=training_set)
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            training_set = TrainingSet.of(stored.pop("training_set"))
+            stored |= {name: tuple(stored.get(name, ())) for name in ("classes", "allowed")}
+            return Version(**stored, training_set=training_set)
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise RegistryError(
+                f"{project} version {number}: its {RECORD} cannot be read: {error}. Remedy: restore the folder from a "
+                "backup; `ml-assets audit verify` tells what else differs"
+            ) from error
 
     def newest(self, project: str, run_id: str) -> Version:
         """The version that a run trained, else the newest.
@@ -248,11 +255,16 @@ class Registry:
         Raises:
             RegistryError: if there is none.
         """
-        versions = [self.version(project, number) for number in self.numbers(project)]
-        if not versions:
+        newest = None
+        # The newest first: an old one whose folder is broken is in nobody's way.
+        for number in reversed(self.numbers(project)):
+            version = self.version(project, number)
+            if version.run_id == run_id:
+                return version
+            newest = newest or version
+        if newest is None:
             raise RegistryError(f"{project} has no version yet. Remedy: materialize {project}/model")
-        of_run = [version for version in versions if version.run_id == run_id]
-        return (of_run or versions)[-1]
+        return newest
 
     def load(self, version: Version) -> Pipeline:
         """The fitted pipeline of a version.
@@ -276,7 +288,8 @@ class Registry:
         Raises:
             RegistryError: if it is missing or was changed.
         """
-        _refuse_changed(self.path(version, MODEL), version.artefact)
+        path, _ = self._model_file(version)
+        _refuse_changed(path, _sha256(path), version.artefact)
 
     def predict(self, version: Version, rows: pl.DataFrame) -> Values:
         """Predictions of a version for rows of `features`.
@@ -306,10 +319,7 @@ class Registry:
         contents = {f"{name}.png": content for name, content in (pictures or {}).items()}
         # The numbers last: whoever reads a picture's name in them finds the picture.
         for name, content in {**contents, EVALUATION: text.encode()}.items():
-            path = self._file(version.project, version.number, name)
-            draft = path.with_suffix(".new")
-            draft.write_bytes(content)
-            draft.replace(path)
+            replace_file(self._file(version.project, version.number, name), content)
 
     def picture(self, project: str, number: int, name: str) -> bytes | None:
         """A picture that a version's evaluation names; None for any other file."""
@@ -319,9 +329,19 @@ class Registry:
         return self._file(project, number, f"{name}.png").read_bytes()
 
     def evaluation(self, project: str, number: int) -> dict[str, Any] | None:
-        """A version's evaluation, or None where it has not been evaluated."""
+        """A version's evaluation, or None where it has not been evaluated.
+
+        Raises:
+            RegistryError: if it cannot be read.
+        """
         path = self._file(project, number, EVALUATION)
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        except (OSError, ValueError, TypeError) as error:
+            raise RegistryError(
+                f"{project} version {number}: its {EVALUATION} cannot be read: {error}. Remedy: restore it from "
+                "a backup"
+            ) from error
 
     def record_hash(self, project: str, number: int) -> str:
         """SHA-256 of a version's record as it lies in its folder.
@@ -346,26 +366,29 @@ class Registry:
         return self._model_file(version)[1].st_size
 
     def snapshots(self) -> set[int]:
-        """The lake snapshots that versions were trained on, or are about to be: upkeep spares them."""
+        """The lake snapshots that versions were trained on, or may yet be: upkeep spares them.
+
+        Not only those of the newest training set: a run may be training on an older one.
+
+        Raises:
+            RegistryError: if a record cannot be read: what it names must not be forgotten unawares.
+        """
         projects = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
         trained = {
             self.version(name, number).training_set.snapshot for name in projects for number in self.numbers(name)
         }
         chosen = {
-            self.training_set(name, "latest").snapshot
+            self.training_set(name, file.stem).snapshot
             for name in projects
-            if (self.folder / name / "training_sets" / "latest.json").is_file()
+            for file in (self.folder / name / "training_sets").glob("*.json")
         }
         return trained | chosen
 
     def keep_training_set(self, project: str, training_set: TrainingSet) -> None:
         """Keep what the next `model` is to be trained on."""
         folder = self.folder / project / "training_sets"
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{training_set.run_id}.new"
         for name in (training_set.run_id, "latest"):
-            draft.write_text(json.dumps(asdict(training_set), indent=1), encoding="utf-8")
-            draft.replace(folder / f"{name}.json")
+            replace_file(folder / f"{name}.json", json.dumps(asdict(training_set), indent=1))
 
     def training_set(self, project: str, run_id: str) -> TrainingSet:
         """The training set that a run chose, else the newest.
@@ -392,33 +415,38 @@ class Registry:
         return self.folder / project / str(int(number)) / name
 
 
+def home_registry() -> Registry:
+    """The model versions of this home."""
+    return Registry(settings.home() / "registry")
+
+
 @lru_cache(maxsize=8)
 def _load(path: Path, artefact: str, allowed: tuple[str, ...], state: tuple[int, ...]) -> Pipeline:  # noqa: ARG001 - another state is another file
-    import skops.io
+    # Read once: what is hashed, looked at and loaded are the same bytes, whoever writes meanwhile.
+    content = path.read_bytes()
+    _refuse_changed(path, hashlib.sha256(content).hexdigest(), artefact)
+    return skops_io().loads(content, trusted=_trusted_types(path, allowed, content))
 
-    _refuse_changed(path, artefact)
-    return skops.io.load(path, trusted=_trusted_types(path, allowed))
 
-
-def _refuse_changed(path: Path, artefact: str) -> None:
-    if not path.is_file():
-        raise RegistryError(f"{path}: the model file is missing. Remedy: restore it from a backup, or train again")
-    found = _sha256(path)
+def _refuse_changed(path: Path, found: str, artefact: str) -> None:
     if found != artefact:
         raise RegistryError(
             f"{path}: its SHA-256 is {found[:12]}…, {artefact[:12]}… was registered: it was changed. Remedy: restore it"
         )
 
 
-def _trusted_types(path: Path, allowed: Sequence[str]) -> list[str]:
+def _trusted_types(path: Path, allowed: Sequence[str], content: bytes) -> list[str]:
     """The types that a model file may hold: those of the list, and estimators of packages that the project allows.
+
+    Args:
+        path: the file, for messages.
+        allowed: packages of the project's own.
+        content: of the file.
 
     Raises:
         RegistryError: if it holds another.
     """
-    import skops.io
-
-    found = skops.io.get_untrusted_types(file=path)
+    found = skops_io().get_untrusted_types(data=content)
     unknown = [name for name in found if name not in TRUSTED_TYPES and not _is_own_estimator(name, allowed)]
     if unknown:
         raise RegistryError(

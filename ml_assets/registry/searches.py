@@ -1,6 +1,7 @@
 """What a search has finished, on disk: a line for each attempt, so that a search that was killed goes on where it was.
 
-It is gone once the version that came of the search is registered: its record holds the trials.
+It is gone once the version that came of the search is registered: its record holds the trials. One that nobody came
+back to for a month goes with the next search of the project.
 """
 
 from __future__ import annotations
@@ -8,12 +9,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
+
+ABANDONED_DAYS = 30
 
 
 @dataclass(frozen=True)
@@ -52,3 +59,33 @@ class Journal:
     def remove(self) -> None:
         """Forget it."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextmanager
+    def alone(self, say: Callable[[str], object]) -> Iterator[None]:
+        """Within the block nobody else searches for the project: two of one journal would write into each other's rows.
+
+        Journals of the project that were abandoned are removed first.
+
+        Args:
+            say: is told where another search has to end before.
+        """
+        searches = self.folder.parent
+        searches.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(searches.with_name("searches.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say("another search of this project is under way: waiting for its end")
+            lock.acquire()
+        try:
+            for other in filter(Path.is_dir, searches.iterdir()):
+                if other != self.folder and time.time() - _touched(other) > ABANDONED_DAYS * 86_400:
+                    shutil.rmtree(other, ignore_errors=True)
+            yield
+        finally:
+            lock.release()
+
+
+def _touched(folder: Path) -> float:
+    """When anything in a folder last changed, in seconds since 1970."""
+    return max(each.stat().st_mtime for each in (folder, *folder.iterdir()))

@@ -76,7 +76,9 @@ def declaration(names: Names, table: Table, found: Guess, trial: Trial) -> str:
     lines += ["    seed: 7", "", "  gates:"]
     for metric, side, limit, why in trial.gates:
         lines += [*_comment(why, "    "), f"    - {{metric: {metric}, {side}: {limit:g}}}"]
-    lines += ["", "  retraining:", "    policy: performance", *_comment(trial.watched[1], "    ")]
+    # A project without time has one partition, and nothing to add up over several.
+    policy = "performance" if found.calendar.grain == "none" else "worth_it"
+    lines += ["", "  retraining:", f"    policy: {policy}", *_comment(trial.watched[1], "    ")]
     lines += [f"    metric: {trial.watched[0]}"]
     if trial.cooldown != 3:  # noqa: PLR2004 - the default
         lines.append(f"    cooldown: {trial.cooldown}")

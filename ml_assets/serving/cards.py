@@ -44,9 +44,9 @@ def _subject(site: Site, project: str, number: int) -> "Subject":
     declared = site.project(project)
     try:
         version = site.registry.version(declared.name, number)
+        with reading(site.lake) as cursor:
+            if cursor is None:
+                raise HTTPException(404, "There is no lake yet.")
+            return subject_of(cursor, site.registry, version, description=declared.description, owners=declared.owners)
     except RegistryError as error:
         raise HTTPException(404, f"{error}.") from error
-    with reading(site.lake) as cursor:
-        if cursor is None:
-            raise HTTPException(404, "There is no lake yet.")
-        return subject_of(cursor, site.registry, version, description=declared.description, owners=declared.owners)

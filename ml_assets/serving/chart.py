@@ -41,32 +41,37 @@ class Series:
 
     Attributes:
         metric: name of the watched error.
-        points: start of a partition, its error, and the error above which a retraining is due; None where unknown.
-        retrained: starts of the partitions on which a retraining was decided.
-        promoted: start of the first partition that a version serves, and its number.
+        points: place of a partition, its error, and the error above which a retraining is due; None where unknown. A
+            place is a moment; the number of a block, which has none.
+        retrained: places of the partitions on which a retraining was decided.
+        promoted: place of the first partition that a version serves, and its number.
         warning: stands in the picture, for it may be shown without its page; or None.
     """
 
     metric: str
-    points: tuple[tuple[datetime, float | None, float | None], ...]
-    retrained: tuple[datetime, ...]
-    promoted: tuple[tuple[datetime, int], ...]
+    points: tuple[tuple[datetime | int, float | None, float | None], ...]
+    retrained: tuple[datetime | int, ...]
+    promoted: tuple[tuple[datetime | int, int], ...]
     warning: str | None
 
 
 def series_of(state: State, warning: str | None) -> Series:
     """What is drawn of a project."""
-    settled = state.project.retraining
+    settled, calendar = state.project.retraining, state.project.calendar
+
+    def place(start: datetime) -> datetime | int:
+        return start if calendar.has_time else calendar.number_of(start)
+
     points = []
     for partition in state.partitions:
         reference = None if partition.error is None else state.reference(partition.version)
         limit = None if reference is None else settled.tolerance * reference
-        points.append((partition.start, partition.error, limit))
+        points.append((place(partition.start), partition.error, limit))
     return Series(
         state.project.watched,
         tuple(points),
-        tuple(one.start for one in state.partitions if one.error is not None and one.asks_retraining),
-        tuple((state.project.start_of(entry.partition), entry.version) for entry in state.promotions),
+        tuple(place(one.start) for one in state.partitions if one.error is not None and one.asks_retraining),
+        tuple((place(state.project.start_of(entry.partition)), entry.version) for entry in state.promotions),
         warning,
     )
 
@@ -95,7 +100,7 @@ def draw(series: Series) -> str:
 
 def _plot(axes: Any, series: Series) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     starts = [start for start, _, _ in series.points]
     # Not a number where there is none: the line has a gap there.
@@ -117,9 +122,12 @@ def _plot(axes: Any, series: Series) -> None:
     axes.set_ylim(bottom=0, top=axes.get_ylim()[1] * 1.1)
     if BY_NAME[series.metric].is_share:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    locator = AutoDateLocator(maxticks=10)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))  # type: ignore[no-untyped-call]
+    if any(isinstance(start, int) for start in starts):
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    else:
+        locator = AutoDateLocator(maxticks=10)  # type: ignore[no-untyped-call]
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))  # type: ignore[no-untyped-call]
     axes.set_facecolor("none")
     axes.tick_params(colors=FAINT, labelcolor=INK)
     axes.spines[["top", "right"]].set_visible(False)

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 from ml_assets.lake.origin import origin_warning
 from ml_assets.quarantine import read_quarantine
 from ml_assets.registry.alerts import read_alerts
+from ml_assets.registry.models import RegistryError
 from ml_assets.registry.outbox import outbox
 from ml_assets.serving.chart import draw, series_of
 from ml_assets.serving.drift_reports import report_page
-from ml_assets.serving.queries import read_state, read_statistics, reading
+from ml_assets.serving.queries import read_causes, read_state, read_statistics, reading
 from ml_assets.serving.reports import Subject, read_subject
 from ml_assets.serving.site import Site
 
@@ -78,13 +79,14 @@ def build_pages(site: Site) -> "APIRouter":
         with reading(site.lake) as cursor:
             state = read_state(cursor, site.registry, declared)
             statistics = read_statistics(cursor, declared, start)
+            causes = read_causes(cursor, declared, start)
         measured = [one for one in state.partitions if one.alarms is not None]
         position = next((index for index, one in enumerate(measured) if one.start == start), None)
         if position is None:
             raise _missing(state, partition, "has not been measured for drift")
         return _about(
-            site, state, "drift_partition.html", partition=measured[position], statistics=statistics,
-            version=next((one for one in state.versions if one.record.number == statistics[0].version), None),
+            site, state, "drift_partition.html", partition=measured[position], statistics=statistics, causes=causes,
+            version=next((one for one in state.versions if one.number == statistics[0].version), None),
             before=measured[position - 1] if position else None, after=next(iter(measured[position + 1 :]), None),
         )  # fmt: skip
 
@@ -102,9 +104,16 @@ def _state(site: Site, project: "Project") -> "State":
 
 
 def _subject(site: Site, project: "Project", key: str) -> Subject:
+    from fastapi import HTTPException
+
     start = site.start_of(project, key)
     with reading(site.lake) as cursor:
-        subject = cursor and read_subject(cursor, site.registry, project, start, origin_warning(cursor, project.name))
+        try:
+            subject = cursor and read_subject(
+                cursor, site.registry, project, start, origin_warning(cursor, project.name)
+            )
+        except RegistryError as error:
+            raise HTTPException(404, f"{error}.") from error
         if not subject:
             raise _missing(read_state(cursor, site.registry, project), key, "has not been scored by a version")
         return subject

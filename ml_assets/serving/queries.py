@@ -5,13 +5,16 @@ A page reads in one transaction: what stands on it belongs together, whatever is
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.core.causes import Carrier
 from ml_assets.lake.origin import origin_warning
 from ml_assets.registry.asks import expires_after, waiting_ask
 from ml_assets.registry.ledger import VERDICTS, Entry, read_entries, stages
+from ml_assets.registry.models import RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,16 +67,20 @@ class ModelVersion:
     """One version and what became of it.
 
     Attributes:
-        record: how it was made.
+        number: which.
+        record: how it was made; None where it cannot be read.
         stage: candidate, awaiting, champion, retired or rejected.
         test: its metrics on the rows held out; empty where it has not been evaluated.
         verdict: what last became of it: it waits, was promoted or rejected; or None.
+        broken: why record or metrics cannot be read, and the remedy; "" where they can.
     """
 
-    record: Version
+    number: int
+    record: Version | None
     stage: str
     test: Mapping[str, float]
     verdict: Entry | None
+    broken: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,7 @@ class State:
     def reference(self, version: int | None) -> float | None:
         """The watched error that a version had on its test rows, or None."""
         metric = self.project.watched
-        return next((one.test.get(metric) for one in self.versions if one.record.number == version), None)
+        return next((one.test.get(metric) for one in self.versions if one.number == version), None)
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,18 @@ class Statistic:
     p_value: float | None
     alarm_below: float | None
     alarm: bool
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One column that alarms, as in `core.causes.Cause`, and whether what it does is harmful."""
+
+    column: str
+    moved: float
+    effect: float
+    cost: float | None
+    harmful: bool
+    carriers: tuple[Carrier, ...]
 
 
 @contextmanager
@@ -173,6 +192,21 @@ def read_statistics(
         "ORDER BY alarm DESC, p_value IS NULL, column_name, statistic"
     )
     return tuple(Statistic(*row) for row in cursor.execute(sql, [start]).fetchall())
+
+
+def read_causes(cursor: duckdb.DuckDBPyConnection | None, project: Project, start: datetime) -> tuple[Moved, ...]:
+    """What an alarm's columns do to the predictions of a partition, the most harmful first; empty without alarms."""
+    if cursor is None or "causes" not in _tables(cursor, project):
+        return ()
+    sql = (
+        "SELECT column_name, moved, effect, cost, harmful, carriers "
+        f"FROM {project.table('causes').path} WHERE _partition = ? ORDER BY effect DESC, column_name"
+    )
+    rows = cursor.execute(sql, [start]).fetchall()
+    return tuple(
+        Moved(name, moved, effect, cost, harmful, tuple(Carrier(**one) for one in json.loads(carriers)))
+        for name, moved, effect, cost, harmful, carriers in rows
+    )
 
 
 def _tables(cursor: duckdb.DuckDBPyConnection, project: Project) -> set[str]:
@@ -227,7 +261,12 @@ def _versions(registry: Registry, project: Project, entries: list[Entry]) -> tup
     verdicts = {entry.version: entry for entry in entries if entry.kind in VERDICTS}
     found = []
     for number, stage in sorted(stages(entries).items()):
-        stored = registry.evaluation(project.name, number)
+        try:
+            record, stored = registry.version(project.name, number), registry.evaluation(project.name, number)
+        except RegistryError as error:
+            # It must not take the pages of all others down.
+            found.append(ModelVersion(number, None, stage, {}, verdicts.get(number), str(error)))
+            continue
         test = stored["metrics"]["test"] if stored else {}
-        found.append(ModelVersion(registry.version(project.name, number), stage, test, verdicts.get(number)))
+        found.append(ModelVersion(number, record, stage, test, verdicts.get(number)))
     return tuple(found)

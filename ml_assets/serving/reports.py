@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import html
 import os
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version as version_of
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ml_assets.core.files import replace_file
 from ml_assets.core.tasks import as_number
 from ml_assets.core.training import as_inputs, feature_kinds
 from ml_assets.lake.connection import columns_of, table_exists
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from concurrent.futures import Future
     from datetime import datetime
+    from pathlib import Path
 
     import duckdb
     import polars as pl
@@ -142,11 +142,7 @@ class Reports:
             return found
         content = render(subject)
         path = self._path(subject)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(content)
-        Path(draft).replace(path)
+        replace_file(path, content)
         for outdated in path.parent.glob(f"{subject.name}-*.html"):
             if outdated != path:
                 outdated.unlink(missing_ok=True)

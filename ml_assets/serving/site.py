@@ -9,7 +9,7 @@ from ml_assets import settings
 from ml_assets.core.tasks import BY_NAME, title_of
 from ml_assets.lake.connection import Lake
 from ml_assets.lake.origin import origin_warning
-from ml_assets.registry.models import Registry
+from ml_assets.registry.models import Registry, home_registry
 from ml_assets.serving.queries import reading
 from ml_assets.serving.reports import Reports
 
@@ -100,7 +100,7 @@ class Site:
 def build_site(projects: "Mapping[str, Project]") -> Site:
     """The site of this home folder."""
     home = settings.home()
-    return Site(projects, Lake(home / "lake"), Registry(home / "registry"), Reports(home / "reports"), _templates())
+    return Site(projects, Lake(home / "lake"), home_registry(), Reports(home / "reports"), _templates())
 
 
 def _templates() -> "Environment":

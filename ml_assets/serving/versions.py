@@ -23,12 +23,12 @@ def build_version_pages(site: Site) -> "APIRouter":
         declared = site.project(project)
         try:
             record = site.registry.version(declared.name, number)
+            found = site.registry.evaluation(declared.name, number)
         except RegistryError as error:
             raise HTTPException(404, f"{error}.") from error
         with reading(site.lake) as cursor:
             state = read_state(cursor, site.registry, declared)
-        stage = next((one.stage for one in state.versions if one.record.number == number), "candidate")
-        found = site.registry.evaluation(declared.name, number)
+        stage = next((one.stage for one in state.versions if one.number == number), "candidate")
         return site.page(
             "version.html", warnings=[state.warning], project=declared, version=record, stage=stage, found=found
         )

@@ -12,6 +12,8 @@ import io
 import json
 from typing import TYPE_CHECKING
 
+from ml_assets.core.files import replace_file
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
@@ -31,18 +33,6 @@ COLUMNS = (
     "resale_price",
 )
 ORIGIN_FILE = "ORIGIN.json"
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a reader sees the old content or the new, never a part.
-
-    Args:
-        path: The file; its folder must exist.
-        content: All of its bytes.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
 
 
 def write_months(folder: Path, months: Mapping[str, Iterable[Sequence[str]]]) -> dict[str, str]:

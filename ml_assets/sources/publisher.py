@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.sources.month_files import COLUMNS, replace_file, write_months, write_origin
+from ml_assets.core.files import replace_file
+from ml_assets.sources.month_files import COLUMNS, write_months, write_origin
 from ml_assets.sources.retry_after import seconds_to_wait
 
 if TYPE_CHECKING:

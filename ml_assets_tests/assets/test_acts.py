@@ -92,6 +92,29 @@ def test_an_approval_promotes_with_who_why_and_the_comparison_it_rests_on(carefu
         act(careful, approve, 2, ANNA)
 
 
+def stage_on_card(market: Market, number: int) -> str:
+    text = market.registry.path(market.registry.version(NAME, number), "card.md").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("| Stage |")]
+    return line.split("|")[2].strip()
+
+
+def test_the_card_of_whatever_version_changes_its_stage_says_so(careful: Market) -> None:
+    careful.retrain(through="2024-05")
+    assert [stage_on_card(careful, number) for number in (1, 2, 3)] == ["champion", "rejected", "awaiting"]
+
+    act(careful, approve, 3, ANNA)
+    assert [stage_on_card(careful, number) for number in (1, 3)] == ["retired", "champion"]
+    act(careful, roll_back, 1, ANNA)
+    assert [stage_on_card(careful, number) for number in (1, 3)] == ["champion", "retired"]
+
+
+def test_a_version_whose_folder_is_lost_does_not_hold_up_the_one_that_takes_over(careful: Market) -> None:
+    shutil.rmtree(careful.registry.path(careful.registry.version(NAME, 1), ""))
+    entry = act(careful, approve, 2, ANNA)
+
+    assert (entry.kind, stage_on_card(careful, 2)) == ("promoted", "champion")
+
+
 def test_a_version_that_is_declined_is_rejected_and_the_champion_stays(careful: Market) -> None:
     entry = act(careful, decline, None, ANNA)
 
@@ -163,6 +186,16 @@ def test_in_dagster_the_job_approves_with_who_and_why_in_its_config(careful: Mar
         "as agreed",
         done.run_id,
     )
+
+
+def test_in_dagster_the_job_refuses_an_approval_by_nobody(careful: Market) -> None:
+    config = {"version": 2, "by": " ", "why": "as agreed"}
+    with careful.settings(), pytest.raises(ActError, match=r"by is empty: say who acts\. Remedy: ops: flats__approve"):
+        careful.defs.resolve_job_def(f"{NAME}_approve").execute_in_process(
+            instance=careful.instance, run_config={"ops": {f"{NAME}__approve": {"config": config}}}
+        )
+
+    assert stages(careful.ledger()) == {1: "champion", 2: "awaiting"}
 
 
 def test_in_dagster_the_job_declines_too(careful: Market) -> None:
@@ -397,6 +430,23 @@ def test_the_commands_tell_the_versions_and_act_on_them(careful: Market, command
     assert (audited.exit_code, len(json.loads(audited.output)["findings"])) == (1, 1)
     assert "name the version" in str(command("models", "promote", NAME, "--why", "again").exception)
     assert "number of a version after @" in str(command("models", "show", f"{NAME}@x").exception)
+
+
+def test_a_version_whose_folder_is_lost_or_broken_is_listed_so_beside_the_others(
+    careful: Market, command: Callable[..., Any]
+) -> None:
+    careful.retrain(through="2024-05")
+    careful.registry.path(careful.registry.version(NAME, 1), "model.skops").unlink()
+    careful.registry.path(careful.registry.version(NAME, 2), "version.json").write_text("{")
+    first, second, third = json.loads(command("models", "list", NAME, "--json").output)
+
+    assert (first["stage"], second["stage"], third["stage"]) == ("champion", "rejected", "awaiting")
+    assert "the model file is missing. Remedy: " in first["broken"]
+    assert "flats version 2: its version.json cannot be read" in second["broken"]
+    assert (second["size_mb"], third["broken"]) == (None, None)
+    assert third["error"] < 0.1
+    listed = command("models", "list", NAME)
+    assert (listed.exit_code, listed.output.count("BROKEN")) == (0, 2)
 
 
 def test_a_day_is_a_whole_day_however_it_is_written() -> None:

@@ -154,6 +154,7 @@ def test_binary_performance_is_that_of_scikit_learn_on_the_same_rows(binary: Mar
         assert measured(binary, month) == pytest.approx(
             {
                 "rows": rows.height,
+                "scored": rows.height,
                 "log_loss": metrics.log_loss(actual, chance),
                 "brier": metrics.brier_score_loss(actual, chance),
                 "error_rate": metrics.zero_one_loss(actual, said),
@@ -181,6 +182,7 @@ def test_multiclass_performance_is_that_of_scikit_learn_on_the_same_rows(multicl
         rows = joined(multiclass, month)
         expected = {
             "rows": rows.height,
+            "scored": rows.height,
             "log_loss": metrics.log_loss(rows["label"].to_list(), rows["probabilities"].to_list(), labels=classes),
             "error_rate": metrics.zero_one_loss(rows["label"].to_list(), rows["predicted_class"].to_list()),
             "accuracy": metrics.accuracy_score(rows["label"].to_list(), rows["predicted_class"].to_list()),
@@ -210,6 +212,7 @@ def test_drift_counts_the_target_by_its_labels_and_text_by_its_length(binary: Ma
     assert kinds == {
         "sent": "number", "words": "number", "sender": "category", "known": "number", "length": "number",
         "label": "category",
+        "words (tokens)": "number", "words (words)": "category",
     }  # fmt: skip
     labels = profile.filter((pl.col("column_name") == "label") & pl.col("bin").is_not_null())
     assert dict(labels.select("bin", "rows").iter_rows()) == dict(

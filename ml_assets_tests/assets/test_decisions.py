@@ -10,7 +10,7 @@ import pytest
 from small_market import NAME, Market, entry, open_market
 
 from ml_assets.assets.common import Span
-from ml_assets.assets.decision import acting_decision, decide
+from ml_assets.assets.decision import Known, acting_decision, decide
 from ml_assets.registry.ledger import Entry, seal
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 NOTHING_DRIFTED = pl.DataFrame(
     schema={"_partition": pl.Datetime("us"), "version": pl.Int64, "column_name": pl.String, "alarm": pl.Boolean}
 )
+NOTHING_EXPLAINED = pl.DataFrame(schema={"_partition": pl.Datetime("us"), "harmful": pl.Boolean})
 NOTHING_MEASURED = pl.DataFrame(
     schema={"_partition": pl.Datetime("us"), "version": pl.Int64, "metric": pl.String, "value": pl.Float64}
 )
@@ -70,6 +71,10 @@ def test_the_evidence_is_the_tables_of_that_partition(story: Story) -> None:
         "reference": evaluation["metrics"]["test"]["mape"],
         "since_retraining": 2,
         "alarms": sorted(set(drift.filter(drift["alarm"])["column_name"])),
+        "drift_alarm": True,
+        "served": 4,
+        "wear": None,
+        "retired": None,
     }
 
 
@@ -120,6 +125,7 @@ def test_prices_that_double_are_an_alarm_until_a_champion_has_learnt_them(story:
     assert (learnt[0], learnt[2]) == (3, False)
     assert shifted[1] > 0.5, "in standard deviations"
     assert "price" in market.metadata("drift", "2024-09")["alarming_columns"]
+    assert "| price | is the target |" in market.metadata("drift", "2024-09")["why"]
     assert market.metadata("drift", "2024-09")["report"] == "http://127.0.0.1:3001/projects/flats/drift/2024-09"
 
 
@@ -156,7 +162,7 @@ def standings(market: Market, months: tuple[str, ...], entries: list[Entry], *, 
     project = market.project
     window = project.window(months[0], months[-1])
     span = Span(window, tuple(map(project.start_of, months)), months, is_range=is_range)
-    drafts = decide(project, span, NOTHING_DRIFTED, NOTHING_MEASURED, entries)
+    drafts = decide(project, span, Known(NOTHING_DRIFTED, NOTHING_EXPLAINED, NOTHING_MEASURED), entries)
     assert [draft.partition for draft in drafts] == list(months)
     return [draft.standing for draft in drafts]
 

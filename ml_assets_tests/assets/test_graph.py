@@ -24,6 +24,7 @@ DEPENDENCIES = {
     "drift": {"profile", "predictions"},
     "performance": {"predictions", "features"},
     "decision": {"drift", "performance"},
+    "replay": {"features"},
 }
 KINDS = {
     "raw": {"csv", "duckdb"},
@@ -40,6 +41,7 @@ KINDS = {
     "drift": {"duckdb", "evidently"},
     "performance": {"duckdb"},
     "decision": {"duckdb"},
+    "replay": {"scikitlearn"},
 }
 PARTITIONED = {*PREPARING, *JUDGING}
 TABLES = PARTITIONED - {"decision"}  # whose rows are the ledger's
@@ -153,10 +155,10 @@ def test_the_sensors_and_the_schedule_run_without_being_switched_on(declared: Ma
         ({"clean": CLEAN + " -- other"}, {"raw", "validated", "quarantine"}),
         ({"schema": "other_flat_schema:Flat"}, {"validated", "quarantine"}),
         ({"source": {"ignore_in_duplicates": []}}, {"raw", "validated", "quarantine"}),
-        ({"training": {"seed": 8}}, {"training_set", "model"}),
+        ({"training": {"seed": 8}}, {"training_set", "model", "replay"}),
         ({"gates": []}, {"evaluation"}),
         ({"monitoring": {"one_false_alarm_in": 12}}, {"drift"}),
-        ({"retraining": {"cooldown": 9}}, {"decision"}),
+        ({"retraining": {"cooldown": 9}}, {"decision", "replay"}),
         ({"owners": ["team:other"], "description": "Another."}, set()),
     ],
     ids=str,

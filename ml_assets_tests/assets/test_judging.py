@@ -18,7 +18,8 @@ from ml_assets.core.tasks import as_actual, classes_of
 from ml_assets.core.training import build_pipeline, feature_kinds, fit
 from ml_assets.declared.evaluation import Costs, Evaluation, Slice
 from ml_assets.declared.modelling import Gate, Training
-from ml_assets.declared.monitoring import Monitoring, Retraining
+from ml_assets.declared.monitoring import Monitoring
+from ml_assets.declared.retraining import Retraining
 from ml_assets.declared.rows import Partitions, Validation
 from ml_assets.declared.sources import Source
 from ml_assets.project import Project
@@ -295,7 +296,7 @@ def test_the_threshold_is_chosen_on_training_rows_and_costs_less_on_the_test(tmp
     assert again.numbers["threshold"]["value"] == threshold["value"]
     assert again.numbers["threshold"]["test_cost"] != threshold["test_cost"]
     said = in_words(version, found.stored)["threshold"].md_str
-    assert f"from {threshold['value']:.3g} on" in said
+    assert f"above {threshold['value']:.3g}:" in said
 
 
 def test_costs_of_values_are_told_of_the_model_and_of_every_baseline(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from small_market import FEATURES, JUDGED, NAME, PREPARING, Market, Row, RunFailed, open_market, sales
 
+from ml_assets.assets.acts import Person, promote
 from ml_assets.core.evaluation import regression_metrics
 from ml_assets.lake.connection import Commit
+from ml_assets.registry.ledger import champion_at
 from ml_assets.serving.queries import read_state
 
 if TYPE_CHECKING:
@@ -71,6 +73,24 @@ def test_without_a_champion_nothing_is_predicted_and_the_decision_is_to_hold(sha
     assert (decision.action, decision.version, decision.reason) == ("hold", 0, "there is no champion yet")
 
 
+def test_a_promotion_between_predictions_and_decision_leaves_ledger_and_lake_of_one_mind(market: Market) -> None:
+    for month in ("2024-04", "2024-05", "2024-06"):
+        market.write(month, sales(month))
+    market.materialize(PREPARING, "2024-01", "2024-06")
+    market.retrain(through="2024-03")
+    market.retrain(through="2024-04")
+    market.materialize(["predictions"], "2024-05")
+    with market.settings():
+        act = promote(market.project, market.lake, 2, Person("Anna", "it knows more", "anna"))
+    market.materialize(["drift", "performance", "decision"], "2024-05")
+
+    assert (act.partition, market.decision("2024-05").version) == ("2024-06", 1)
+    assert champion_at(market.ledger(), "2024-05") == 1
+    assert market.table("predictions", "2024-05")["version"].unique().to_list() == [1]
+    market.materialize(["predictions"], "2024-06")
+    assert market.table("predictions", "2024-06")["version"].unique().to_list() == [2]
+
+
 def test_the_pages_tell_hindsight_from_rows_that_were_learnt_from(story: Story) -> None:
     market = story.market
     with market.lake.reader() as cursor:
@@ -88,7 +108,7 @@ def test_performance_is_measured_on_rows_that_are_neither_in_sample_nor_hindsigh
         scored, labels = (market.table(name, month).sort("_row") for name in ("predictions", "features"))
         expected = regression_metrics(labels["price"].to_numpy(), scored["prediction"].to_numpy())
         found = dict(market.table("performance", month).select("metric", "value").iter_rows())
-        assert found.pop("rows") == 60
+        assert (found.pop("rows"), found.pop("scored")) == (60, 60)
         assert found == pytest.approx(expected)
     assert market.table("performance", "2024-10")["version"].unique().to_list() == [3]
 

@@ -16,6 +16,7 @@ import pytest
 from small_market import NAME, PREPARING, Market, open_market, sales
 
 from ml_assets.assets import publishing
+from ml_assets.assets.acts import Person, promote
 from ml_assets.registry.export import predict_onnx
 from ml_assets.registry.tracking import TrackingError
 
@@ -35,6 +36,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     quiet = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1", "PYTHONWARNINGS": "ignore"}
+    # Nine processes more, for work that nobody asks of it here.
+    quiet["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     log = folder / "log"
@@ -147,6 +150,24 @@ def test_a_retraining_tells_a_server_that_is_there(
     assert run.data.tags["ml_assets.version"] == f"flats@{told['challenger']}"
     assert run.data.tags["ml_assets.stage"] == "rejected"
     assert "onnx" not in told, "only what serves is exported"
+
+
+def test_mlflow_hears_of_the_version_that_no_longer_serves(
+    tracked: Market, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("THE_MLFLOW", server)
+    tracked.retrain()
+    number = tracked.metadata("champion")["challenger"]
+    with tracked.settings():
+        promote(tracked.project, tracked.lake, number, Person("Anna", "it may serve", "anna"))
+
+    client = MlflowClient(tracking_uri=server)
+    assert client.get_run(log(tracked, number)).data.tags["ml_assets.stage"] == "champion"
+    (place,) = (one.experiment_id for one in [client.get_experiment_by_name("flats of ours")] if one)
+    (first,) = client.search_runs([place], "tags.`ml_assets.version` = 'flats@1'")
+    assert first.data.tags["ml_assets.stage"] == "retired"
 
 
 def test_without_a_declaration_or_an_address_it_says_what_to_do(

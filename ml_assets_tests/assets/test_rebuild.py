@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,9 @@ def test_a_record_from_before_says_why_it_cannot_be_made_again(settled: Market, 
     assert status(again(old)) == {**dict.fromkeys(ASSETS, "same"), "raw": "unknown"}
     assert "what could be compared is the same" in again(old).report()[-1]
 
+    other = {"estimator": "sklearn.linear_model.Ridge", "parameters": {"alpha": 50.0}, "seed": 8}
+    changed = open_market(tmp_path / "old", training=other)
+    assert status(again(changed))["model"] == "same", "estimator, parameters and seed are those of the record"
     changed = open_market(tmp_path / "old", features=FEATURES + " WHERE true")
     rebuilt = again(changed)
     assert status(rebuilt) == dict.fromkeys(ASSETS, "unknown") | {"training_set": "same", "model": "same"}
@@ -376,6 +380,34 @@ def test_the_command_fails_on_a_tampered_model_file_and_restores_it(settled: Mar
     assert restored.exit_code == 0
     assert "the model file is restored, bit for bit" in restored.output
     assert command(market, "rebuild", f"{NAME}@1").exit_code == 0
+
+
+def test_the_command_goes_on_after_a_version_that_cannot_be_made_again(settled: Market, tmp_path: Path) -> None:
+    shutil.copytree(settled.folder, tmp_path / "copy")
+    market = open_market(tmp_path / "copy")
+    versions = market.registry.folder / NAME
+    for number in ("2", "3"):
+        shutil.copytree(versions / "1", versions / number)
+    edit_record(market, lambda record: record["training_set"].update(snapshot=10**6))
+    (versions / "2" / "version.json").write_text("{")
+
+    found = command(market, "rebuild", NAME)
+    assert found.exit_code == 1
+    assert "flats@1 cannot be made again: flats@1: the lake does not hold its snapshot 1000000" in found.output
+    assert "flats@2 cannot be made again: flats version 2: its version.json cannot be read" in found.output
+    assert "  every bit is the same" in found.output
+    assert "snapshot 1000000" in str(command(market, "rebuild", f"{NAME}@1").exception)
+
+
+def test_what_differs_in_the_last_digits_is_not_called_the_same_in_every_bit(settled: Market) -> None:
+    rebuilt = again(settled)
+    findings = [replace(one, rounding=1e-13 * (one.asset == "features")) for one in rebuilt.findings]
+    rounded = replace(rebuilt, findings=tuple(findings))
+
+    assert rounded.same
+    assert rounded.report()[-1] == (
+        "  what could be compared is the same, bit for bit but for the last digits of features"
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 from typing import Any
 
 import polars as pl
 import pytest
 from small_market import NAME, PREPARING, Market, RunFailed, open_market, sales
 
+from ml_assets.assets.provenance import modules_hash
 from ml_assets.assets.rows import learnt_from
-from ml_assets.registry.searches import Journal
+from ml_assets.registry.searches import ABANDONED_DAYS, Journal
 
 MONTHS = [f"2024-{month:02}" for month in range(1, 9)]
 # Each row has a number of its own, which tells its month.
@@ -53,8 +57,11 @@ def test_tuning_sees_neither_test_nor_holdout(spied: tuple[Market, list[dict[str
 
     assert len(tuning) == 2 * 4 * 2  # fit and predict, four trials, two folds
     assert months(tuning) == {1, 2, 3, 4, 5}
-    for fitted, judged in zip(tuning[::2], tuning[1::2], strict=False):
-        if fitted["process"] == judged["process"]:
+    # Two processes work side by side: each fits and judges in turn, and what they tell is mixed.
+    for process in {one["process"] for one in tuning}:
+        own = [one for one in tuning if one["process"] == process]
+        for fitted, judged in zip(own[::2], own[1::2], strict=True):
+            assert (fitted["what"], judged["what"]) == ("fit", "predict")
             assert max(fitted["rows"]) < min(judged["rows"])
 
 
@@ -141,6 +148,53 @@ def test_a_search_that_was_stopped_goes_on_and_two_of_one_record_make_the_same_m
     assert market.registry.predict(resumed, rows).tobytes() == market.registry.predict(again, rows).tobytes()
 
 
+def test_of_two_searches_of_a_project_the_second_waits(tmp_path: Path) -> None:
+    ours, theirs = (Journal(tmp_path / "searches" / name) for name in ("ours", "theirs"))
+    told: Queue[str] = Queue()
+
+    def second() -> None:
+        with theirs.alone(told.put):
+            told.put("begun")
+
+    with ours.alone(told.put):
+        thread = Thread(target=second)
+        thread.start()
+        assert told.get(timeout=30) == "another search of this project is under way: waiting for its end"
+        assert told.empty()
+    assert told.get(timeout=30) == "begun"
+    thread.join()
+
+
+def test_a_journal_that_was_abandoned_goes_with_the_next_search_and_a_young_one_stays(tmp_path: Path) -> None:
+    ours, old, young, resumed = (Journal(tmp_path / "searches" / name) for name in ("ours", "old", "young", "resumed"))
+    ago = time.time() - (ABANDONED_DAYS + 1) * 86_400
+    for journal in (ours, old, young, resumed):
+        journal.append({"trial": 1})
+        if journal is not young:
+            os.utime(journal.file, (ago, ago))
+            os.utime(journal.folder, (ago, ago))
+    resumed.append({"trial": 2})
+    (tmp_path / "searches" / "a note.txt").write_text("no search")
+    with ours.alone(print):
+        left = {folder.name for folder in ours.folder.parent.iterdir()}
+
+    assert left == {"ours", "young", "resumed", "a note.txt"}
+
+
+def test_other_code_of_the_project_is_another_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "the_shop"
+    package.mkdir()
+    for name in ("__init__", "estimators", "helpers"):
+        (package / f"{name}.py").write_text("FACTOR = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = modules_hash(["the_shop.estimators"])
+    assert before == modules_hash(["the_shop", "no_such_module"])
+    (package / "helpers.py").write_text("FACTOR = 2\n")
+
+    assert modules_hash(["the_shop.estimators"]) != before
+    assert modules_hash(["own_estimators"]) != modules_hash([])
+
+
 def test_a_validation_without_a_search_is_measured_and_then_learnt_from(tmp_path: Path) -> None:
     market = opened(tmp_path, **{**TREE, "search": None, "split": {"validation": 2}})
     market.rerun("training_set", "model")
@@ -152,6 +206,22 @@ def test_a_validation_without_a_search_is_measured_and_then_learnt_from(tmp_path
     (one,) = version.search["trials"]
     assert market.metadata("model")["validation_mape"] == one["value"]
     assert market.metadata("model")["rows_trained"] == 210
+
+
+@pytest.mark.parametrize("chosen_with_validation", [True, False])
+def test_trials_are_judged_as_the_training_set_was_parted_whatever_is_declared_by_now(
+    tmp_path: Path, *, chosen_with_validation: bool
+) -> None:
+    before, after = (2, 0) if chosen_with_validation else (0, 2)
+    market = opened(tmp_path, **{**TREE, "split": {"validation": before}})
+    market.rerun("training_set")
+    # Another instance: the run finds the training set in the registry.
+    today = open_market(tmp_path, features=FEATURES, training={**TREE, "split": {"validation": after}})
+    today.rerun("model")
+    search = today.registry.version(NAME, 1).search
+
+    assert search["folds"] == (1 if chosen_with_validation else 2)
+    assert all(one["value"] is not None for one in search["trials"])
 
 
 # Rows that are parted by lot

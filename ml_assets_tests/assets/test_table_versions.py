@@ -110,5 +110,6 @@ def test_real_data_says_nothing_of_the_kind(story: Story) -> None:
 
 
 def test_every_table_of_the_lake_belongs_to_an_asset_or_is_known_beside_it(story: Story) -> None:
-    assert story.market.tables() == {*PARTITIONED, "bins", "partitioning", "prediction_profile"}
+    beside = {"bins", "causes", "label_looks", "partitioning", "prediction_profile"}
+    assert story.market.tables() == {*PARTITIONED, *beside}
     assert dg.AssetKey([NAME, "bins"]) not in story.market.defs.resolve_asset_graph().get_all_asset_keys()

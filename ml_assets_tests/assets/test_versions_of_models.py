@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from small_market import NAME, PREPARING, TRAINING, Market, RunFailed, entry, open_market, sales
 
-from ml_assets.assets.promotion import _unless_overtaken, from_now_on
+from ml_assets.assets import promotion
+from ml_assets.assets.promotion import _some_rows, _unless_overtaken, from_now_on
 from ml_assets.assets.rows import content_hash
 from ml_assets.project import digest
 from ml_assets.registry.ledger import Draft, stages
 
 if TYPE_CHECKING:
+    import polars as pl
     from conftest import Story
 
     from ml_assets.registry.ledger import Entry
@@ -269,6 +271,21 @@ def test_retraining_is_these_four_steps_in_this_order(story: Story) -> None:
     assert story.market.steps(run) == [f"{NAME}__{name}" for name in TRAINING]
 
 
+def test_costs_are_measured_on_some_rows_of_the_test_and_the_others_are_not_read(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    market = story.market
+    chosen = market.registry.version(NAME, 1).training_set
+
+    def rows() -> pl.DataFrame:
+        return _some_rows(market.lake, market.project, chosen)
+
+    assert {market.project.key_of(start) for start in rows()["_partition"].unique()} == set(chosen.test)
+    assert rows().height == market.table("features", *chosen.test).height
+    monkeypatch.setattr(promotion, "BULK", 7)
+    assert rows().height == 7
+
+
 # ------------------------------------------------------------------------------- verdicts, told of a ledger only
 
 
@@ -277,14 +294,16 @@ def test_a_promotion_serves_from_the_partition_after_its_rows_and_after_all_that
     version = market.registry.version(NAME, 1)
     promoted = Draft(NAME, "promoted", "better", {}, version=1)
 
-    def serves_from(*decided: str) -> str:
+    def serves_from(*decided: str, predicted: str = "2024-01") -> str:
         entries = [entry(number, month) for number, month in enumerate(decided, 1)]
-        return from_now_on(market.project, version, promoted, entries).partition
+        newest = market.project.start_of(predicted)
+        return from_now_on(market.project, version, promoted, entries, newest).partition
 
     assert version.training_set.through == "2024-05"
     assert serves_from() == "2024-06"
     assert serves_from("2024-03", "2024-04") == "2024-06"
-    assert serves_from("2024-07", "2024-06") == "2024-08", "what another version has scored keeps its champion"
+    assert serves_from("2024-07", "2024-06") == "2024-08", "what was decided on keeps its champion"
+    assert serves_from("2024-06", predicted="2024-07") == "2024-08", "what another version has scored keeps it too"
 
 
 def test_a_verdict_that_was_overtaken_is_not_written(story: Story) -> None:
@@ -296,7 +315,10 @@ def test_a_verdict_that_was_overtaken_is_not_written(story: Story) -> None:
     registered = replace(champion, version=2, kind="registered")
 
     def written(*entries: Entry) -> list[Draft]:
-        return _unless_overtaken(market.project, version, promoted, 1, [registered, *entries])
+        return _unless_overtaken(
+            [registered, *entries], project=market.project, lake=market.lake, version=version, draft=promoted,
+            champion=1,
+        )  # fmt: skip
 
     assert [draft.version for draft in written(champion)] == [2]
     assert written(champion, other) == [], "another has been promoted meanwhile"

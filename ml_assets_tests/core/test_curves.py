@@ -18,6 +18,7 @@ from ml_assets.core.curves import (
     residuals,
     wilson,
 )
+from ml_assets.core.evaluation import binary_metrics
 
 chances = st.lists(
     st.tuples(st.integers(0, 1), st.integers(0, 20).map(lambda twentieths: twentieths / 20)), min_size=1, max_size=40
@@ -55,6 +56,15 @@ def test_the_calibration_curve_is_that_of_scikit_learn() -> None:
     assert [each.predicted for each in found] == pytest.approx(means)
     assert [each.rows for each in found] == [50] * 10
     assert calibration_error(found) == pytest.approx(np.abs(shares - means).mean())
+
+
+def test_a_label_that_is_neither_of_two_is_not_the_positive_one() -> None:
+    actual, predicted = np.array([1.0, 1.0, -1.0, -1.0]), np.full(4, 0.7)
+
+    (found,) = calibration(actual, predicted)
+    assert (found.rows, found.actual) == (4, 0.5)
+    assert cost_of_labels(actual, predicted, 0.5, 3, 8).tolist() == [0, 0, 3, 3]
+    assert confusion("binary", actual, predicted, ("no", "yes")).rows[2] == (0, 2, 0)
 
 
 def test_of_many_classes_the_likeliest_is_judged() -> None:
@@ -97,7 +107,14 @@ def test_no_other_threshold_costs_less(
 
     assert cost(found.value) == pytest.approx(found.cost)
     assert found.cost_of_half == cost(0.5)
-    assert found.cost <= min(cost(each / 40) for each in range(42)) + 1e-12
+    assert found.cost <= min(cost(each / 40) for each in range(-1, 41)) + 1e-12
+
+
+def test_a_label_is_said_above_a_threshold_for_its_cost_as_for_its_metrics() -> None:
+    actual, predicted = np.array([1.0, 0.0]), np.array([0.5, 0.5])
+
+    assert binary_metrics(actual, predicted)["recall"] == 0
+    assert cost_of_labels(actual, predicted, 0.5, 3, 8).tolist() == [8, 0]
 
 
 def test_the_threshold_of_a_calibrated_model_follows_from_the_costs() -> None:

@@ -144,6 +144,9 @@ def test_an_undefined_metric_passes_no_gate(metrics: dict[str, float], limits: t
         (0.12, None, (0.08, 0.13), 0.13, False),
         (None, 0.7, (0.7, 0.9), 0.7, True),
         (None, 0.7, (0.6, 0.9), 0.6, False),
+        (0.9, 0.7, (0.6, 0.8), 0.6, False),
+        (0.9, 0.7, (0.75, 0.95), 0.95, False),
+        (0.9, 0.7, (0.71, 0.8), 0.71, True),
     ],
 )
 def test_a_gate_with_confidence_is_passed_by_the_worse_end(
@@ -295,6 +298,18 @@ def test_multiclass_metrics_are_those_of_scikit_learn(present: list[int]) -> Non
             "f1_macro": f1,
         }
     )
+
+
+@pytest.mark.parametrize("said", [0.0, 0.2, 0.9, 1.0])
+def test_a_label_that_is_neither_of_two_is_wrong_whatever_is_said(said: float) -> None:
+    actual, predicted = np.array([1.0, 0.0, -1.0]), np.array([1.0, 0.0, said])
+
+    found = binary_metrics(actual, predicted)
+
+    assert (found["unseen_rows"], found["error_rate"], found["recall"]) == (1, pytest.approx(1 / 3), 1)
+    assert found["brier"] == pytest.approx(1 / 3)
+    assert found["log_loss"] == pytest.approx(-math.log(EPSILON) / 3)
+    assert found["precision"] == (0.5 if said > 0.5 else 1.0)
 
 
 def test_a_class_that_the_model_has_never_seen_is_wrong_and_had_no_probability() -> None:

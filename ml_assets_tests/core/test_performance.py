@@ -18,6 +18,12 @@ JANUARY, FEBRUARY = datetime(2024, 1, 1), datetime(2024, 2, 1)  # noqa: DTZ001 -
 TARGET = 'the "price"'
 
 
+def measured(result: Any, task: Any = "regression") -> dict[tuple[datetime, int], dict[str, float]]:
+    """Metrics per partition and version, and the rows that they are of; only where there is a label."""
+    found = read_performance(result.fetchall(), task)
+    return {key: {"rows": one.rows, **one.metrics} for key, one in found.items() if one.rows}
+
+
 @pytest.fixture(scope="module")
 def database() -> duckdb.DuckDBPyConnection:
     return duckdb.connect()
@@ -35,7 +41,7 @@ def performance(database: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]],
     labels = [{"_partition": JANUARY, "_source": "other.csv", "_row": n, "label": 1.0} for n in range(extra)]
     features = pl.DataFrame([*numbered, *labels], schema=lineage | {"label": pl.Float64}).rename({"label": TARGET})
     cursor = database.cursor().register("p", predictions).register("f", features)
-    return read_performance(cursor.execute(performance_sql("FROM p", "FROM f", TARGET)).fetchall())
+    return measured(cursor.execute(performance_sql("FROM p", "FROM f", TARGET)))
 
 
 def row(label: float | None, prediction: float, **changed: Any) -> dict[str, Any]:
@@ -134,7 +140,7 @@ def test_a_prediction_meets_only_the_label_of_its_own_partition(database: duckdb
     predictions = f"SELECT *, 'f.csv' AS _source, 1 AS _row, {marks}, 5.0 AS prediction FROM {both}"
     features = f"SELECT *, 'f.csv' AS _source, 1 AS _row, 4 + month(_partition) AS y FROM {both}"
 
-    found = read_performance(database.cursor().execute(performance_sql(predictions, features, "y")).fetchall())
+    found = measured(database.cursor().execute(performance_sql(predictions, features, "y")))
 
     assert {key: (metrics["rows"], metrics["mae"]) for key, metrics in found.items()} == {
         (JANUARY, 1): (1, 0),
@@ -151,7 +157,7 @@ def test_a_prediction_meets_only_the_label_of_its_own_row(database: duckdb.DuckD
     )
     features = f"{keys}, _row + ascii(_source) AS y FROM keys"
 
-    found = read_performance(cursor.execute(performance_sql(predictions, features, "y")).fetchall())
+    found = measured(cursor.execute(performance_sql(predictions, features, "y")))
 
     assert found[JANUARY, 1] == {"rows": 3, "mse": 0, "rmse": 0, "mae": 0, "mape": 0, "r2": 1}
 
@@ -173,10 +179,14 @@ def classified(
     features = numbered.select("_partition", "_source", "_row", pl.col("label").alias(TARGET))
     cursor = database.cursor().register("p", numbered.drop("label")).register("f", features)
     sql = performance_sql("FROM p", "FROM f", TARGET, task=task, classes=classes)
-    return read_performance(cursor.execute(sql).fetchall(), task)
+    return measured(cursor.execute(sql), task)
 
 
-@given(rows=st.lists(st.tuples(st.sampled_from(KNOWN[1]), st.sampled_from([1, 2]), chances), min_size=1, max_size=30))
+@given(
+    rows=st.lists(
+        st.tuples(st.sampled_from([*KNOWN[1], "new"]), st.sampled_from([1, 2]), chances), min_size=1, max_size=30
+    )
+)
 @settings(max_examples=60, deadline=None)
 def test_binary_metrics_are_those_of_the_evaluation(
     database: duckdb.DuckDBPyConnection, rows: list[tuple[str, int, float]]

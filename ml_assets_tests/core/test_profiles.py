@@ -23,6 +23,7 @@ from ml_assets.core.profiles import (
     choose_bins,
     count_values,
     from_frame,
+    with_derived,
 )
 from ml_assets.lake.profiling import take_profiles
 
@@ -254,7 +255,8 @@ def test_dates_are_counted_by_day_and_text_by_its_length(database: duckdb.DuckDB
         "sent": [datetime(1970, 1, 1, 12), datetime(1970, 1, 3), None, None],  # noqa: DTZ001 - naive UTC
         "message": ["", "дом", "three", None],
     }
-    bins = choose_bins(pl.DataFrame(columns), {"sold": "date", "sent": "date", "message": "text"})
+    kinds = with_derived({"sold": "date", "sent": "date", "message": "text"})
+    bins = choose_bins(pl.DataFrame(columns), kinds)
     sold, sent, message, tokens, words = profile(database, bins, **columns)
 
     assert [counts.kind for counts in (sold, sent, message)] == ["number"] * 3

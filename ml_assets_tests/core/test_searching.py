@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -181,6 +182,26 @@ def test_a_trial_that_fails_is_told_and_never_the_best(tmp_path: Path) -> None:
     assert "max_depth" in found.trials[0].failed
     assert found.trials[0].value is None
     assert found.best.parameters == {"max_depth": 2}
+
+
+@pytest.mark.parametrize("kind", ["random", "halving"])
+def test_draws_of_lists_do_not_build_all_combinations(kind: Any) -> None:
+    space = {f"parameter_{number}": list(range(100)) for number in range(12)}  # 10^24 of them
+    drawn = list(searching._draws(Plan(kind, space, "mape", trials=300)))
+
+    assert len({tuple(one.values()) for one in drawn}) == 300
+    for name in space:
+        values = [one[name] for one in drawn]
+        assert len(set(values)) > 50, "every list is drawn from"
+    assert list(searching._draws(Plan(kind, space, "mape", trials=20))) == drawn[:20]
+
+
+@given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4), seed=st.integers(0, 99))
+def test_draws_of_lists_come_to_each_combination_once(sizes: list[int], seed: int) -> None:
+    space = {f"p{number}": list(range(size)) for number, size in enumerate(sizes)}
+    drawn = [tuple(one.values()) for one in searching._draws(Plan("random", space, "mape", trials=500, seed=seed))]
+
+    assert Counter(drawn) == Counter(itertools.product(*space.values()))
 
 
 @pytest.mark.parametrize("kind", ["grid", "halving", "bayesian"])

@@ -43,6 +43,8 @@ def test_a_declared_slice_is_one_whatever_its_rows() -> None:
 
     assert counted(towns, values=["EAST", "NORTH"], minimum=50) == {"town = EAST or NORTH": 1}
     assert counted(towns, values=["NORTH"]) == {"town = NORTH": 0}
+    assert counted(pl.Series("rooms", [3.0, 3.5, None]), values=[3, "3.5", "many"]) == {"rooms = 3 or 3.5 or many": 2}
+    assert counted(pl.Series("rooms", ["3", "3.0"]), values=[3]) == {"rooms = 3": 1}
     assert counted(numbers, at_least=10, below=20) == {"10 ≤ area < 20": 1}
     assert counted(numbers, at_least=20) == {"20 ≤ area": 1}
     assert counted(numbers, below=20) == {"area < 20": 1}

@@ -95,7 +95,7 @@ def test_labels_become_numbers() -> None:
     assert as_actual(labels([1, 2]), "regression", ()).tolist() == [1.0, 2.0]
     assert as_actual(labels([True, False]), "binary", ("false", "true")).tolist() == [1.0, 0.0]
     assert as_actual(labels(["b", "a", "new"]), "multiclass", ("a", "b")).tolist() == [1.0, 0.0, -1.0]
-    assert as_actual(labels(["spam", "ham", "new"]), "binary", ("ham", "spam")).tolist() == [1.0, 0.0, 0.0]
+    assert as_actual(labels(["spam", "ham", "new"]), "binary", ("ham", "spam")).tolist() == [1.0, 0.0, -1.0]
 
 
 def test_a_missing_label_is_an_error() -> None:

@@ -383,12 +383,12 @@ rows_of_any_sort = st.lists(
 
 @given(rows=rows_of_any_sort, cut=st.integers(0, 14))
 @settings(max_examples=60, deadline=None)
-def test_slices_are_judged_as_the_whole_where_it_is_told_which_keys_are_repeated(
+def test_pieces_are_judged_as_the_whole_where_it_is_told_which_keys_are_repeated(
     rows: list[dict[str, Any]], cut: int
 ) -> None:
     rows = [{**row, "_partition": JANUARY} for row in rows]
-    whole, slices = frame(rows), [frame(rows[:cut]), frame(rows[cut:])]
-    parts = [unique_keys(one, Sale) for one in slices]
+    whole, pieces = frame(rows), [frame(rows[:cut]), frame(rows[cut:])]
+    parts = [unique_keys(one, Sale) for one in pieces]
     prints = {check: pl.concat([fingerprints(part[check]) for part in parts]) for check in parts[0]}
     complete = {
         check: pl.concat([part[check].select(pl.all_horizontal(pl.all().is_not_null())) for part in parts]).to_series()
@@ -398,7 +398,7 @@ def test_slices_are_judged_as_the_whole_where_it_is_told_which_keys_are_repeated
 
     expected = reasons(judge(whole, Sale, time="day", carried=LINEAGE))
     found = {}
-    for at, one in ((0, slices[0]), (min(cut, len(rows)), slices[1])):
+    for at, one in ((0, pieces[0]), (min(cut, len(rows)), pieces[1])):
         known = {check: flags[at : at + one.height] for check, flags in repeated.items()}
         verdict = judge(one, Sale, time="day", carried=LINEAGE, repeated=known)
         found |= {index + at: many for index, many in reasons(verdict).items()}

@@ -19,10 +19,10 @@ from ml_assets.lake.tables import (
     LakeSchemaError,
     Spool,
     WindowWriter,
+    pieces_of,
     read,
     read_unchanged,
     run_select,
-    slices_of,
     window_of,
 )
 from ml_assets.lake.upkeep import compact
@@ -429,12 +429,12 @@ def test_pieces_whose_columns_differ_in_case_are_one_table() -> None:
         assert cursor.execute('SELECT * FROM "incoming rows" ORDER BY ALL').fetchall() == [("Town", 1), ("town", 1)]
 
 
-# ---- slices, and reading without DuckDB
+# ---- pieces, and reading without DuckDB
 
 
 @settings(max_examples=8, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.sets(st.integers(1, 40), max_size=25)), max_size=6))
-def test_slices_of_a_window_hold_each_row_once_in_order_and_no_more_than_asked(
+def test_pieces_of_a_window_hold_each_row_once_in_order_and_no_more_than_asked(
     lake: Lake, sources: list[tuple[str, set[int]]]
 ) -> None:
     table = new_table()
@@ -443,13 +443,13 @@ def test_slices_of_a_window_hold_each_row_once_in_order_and_no_more_than_asked(
     schema = {"_partition": pl.Datetime("us"), "_source": pl.String, "_row": pl.Int64}
     replace_window(lake, {table: pl.DataFrame(lines, schema=schema, orient="row")}, None, COMMIT)
     with lake.reader() as cursor:
-        slices = slices_of(cursor, table, days(30, 31), 10)
-        frames = [read(cursor, table, one) for one in slices]
-        again = [read_unchanged(cursor, table, one) for one in slices]
+        pieces = pieces_of(cursor, table, days(30, 31), 10)
+        frames = [read(cursor, table, one) for one in pieces]
+        again = [read_unchanged(cursor, table, one) for one in pieces]
 
     assert [row[1:] for frame in frames for row in frame.rows()] == places
     assert all(0 < frame.height <= 10 for frame in frames)
-    assert len(slices) <= len(places) // 5 + 5, "neighbours that fit together are one slice"
+    assert len(pieces) <= len(places) // 5 + 5, "neighbours that fit together are one piece"
     assert all(one.equals(other) for one, other in zip(frames, again, strict=True))
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pytest
-import skops.io
 
 from ml_assets.core.training import Words, as_inputs, build_pipeline, fit, predict
 from ml_assets.registry.models import Registry, RegistryError, TrainingSet, Version
@@ -114,13 +113,14 @@ def test_a_training_killed_while_it_registers_leaves_no_version(
     def die(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def half_a_model(_: object, path: Path) -> None:
-        path.write_bytes(b"half")
+    def half_a_model(path: Path, _: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(b"half")
         die()
 
     with monkeypatch.context() as patch:
         if moment == "the model is being written":
-            patch.setattr(skops.io, "dump", half_a_model)
+            patch.setattr(Path, "write_bytes", half_a_model)
         elif moment == "the record is being written":
             patch.setattr(Path, "write_text", die)
         else:
@@ -211,6 +211,24 @@ def test_a_model_file_that_changes_after_it_was_loaded_is_noticed(registry: Regi
         registry.load(version)
     path.write_bytes(content)
     assert registry.load(version) is registry.load(version)
+
+
+def test_what_is_loaded_are_the_bytes_that_were_hashed_whoever_writes_meanwhile(
+    registry: Registry, model: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = registry.register(model, FIELDS)
+    read = Path.read_bytes
+
+    def exchanged_once_read(path: Path) -> bytes:
+        content = read(path)
+        path.write_bytes(b"harm")
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", exchanged_once_read)
+    assert type(registry.load(version)) is type(model)
+    monkeypatch.undo()
+    with pytest.raises(RegistryError, match="it was changed"):
+        registry.load(version)
 
 
 def test_a_missing_model_file_is_an_error_that_says_what_to_do(registry: Registry, model: Pipeline) -> None:
@@ -305,6 +323,12 @@ def test_the_snapshots_that_versions_were_trained_on_are_listed_for_upkeep_to_sp
         registry.register(model, FIELDS | {"project": project, "training_set": replace(SET, snapshot=snapshot)})
     (registry.folder / "a note.txt").write_text("not a project", encoding="utf-8")
     assert registry.snapshots() == {3, 5, 8}
+    for number in (11, 12):
+        registry.keep_training_set("houses", replace(SET, snapshot=number, run_id=f"run-{number}"))
+    assert registry.snapshots() == {3, 5, 8, 11, 12}, "a run may be training on a set that is not the newest"
+    (registry.folder / "houses" / "1" / "version.json").write_text("{")
+    with pytest.raises(RegistryError, match=r"houses version 1: its version\.json cannot be read"):
+        registry.snapshots()
 
 
 def test_a_record_is_json_that_any_tool_reads(registry: Registry, model: Pipeline) -> None:

@@ -13,7 +13,8 @@ from writing_tables import replace_window
 from ml_assets.core.profiles import as_frame, choose_bins
 from ml_assets.core.training import build_pipeline, feature_kinds, fit
 from ml_assets.declared.modelling import Training
-from ml_assets.declared.monitoring import Monitoring, Retraining
+from ml_assets.declared.monitoring import Monitoring
+from ml_assets.declared.retraining import Retraining
 from ml_assets.declared.rows import Partitions, Validation
 from ml_assets.declared.sources import Source
 from ml_assets.lake.connection import Commit, Lake
@@ -146,7 +147,13 @@ def fill_home(home: Path) -> None:
         schema=["_partition", "version", "metric", "value"],
         orient="row",
     )
-    tables = {"predictions": predictions, "drift": drift, "performance": performance}
+    carriers = json.dumps([{"column": "town", "value": "<b>west</b>", "rows": 0.2, "drift": 0.7}])
+    causes = pl.DataFrame(
+        [(starts[-1], HOSTILE_COLUMN, 1_000.0, 0.25, 0.01, True, carriers)],
+        schema=["_partition", "column_name", "moved", "effect", "cost", "harmful", "carriers"],
+        orient="row",
+    )
+    tables = {"predictions": predictions, "drift": drift, "causes": causes, "performance": performance}
     replace_window(lake, {PROJECT.table(name): rows for name, rows in tables.items()}, window, commit)
     drafts = [
         Draft("houses", "registered", "trained", {}, version=1),

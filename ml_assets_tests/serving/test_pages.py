@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -12,9 +13,13 @@ import pytest
 from small_site import HOSTILE, HOSTILE_COLUMN, PROJECT, Browser, make_data
 from writing_tables import replace_window
 
+from ml_assets.declared.rows import Partitions
+from ml_assets.declared.sources import Source
 from ml_assets.lake.connection import Commit, Lake
 from ml_assets.registry.alerts import Alert
+from ml_assets.registry.models import Registry
 from ml_assets.serving import pages
+from ml_assets.serving.chart import draw, series_of
 from ml_assets.serving.queries import State, read_state
 
 if TYPE_CHECKING:
@@ -50,6 +55,53 @@ def test_looking_at_a_fresh_installation_makes_no_lake(empty: Browser, tmp_path:
     empty.get("/")
     empty.get("/projects/houses/drift/2024-04")
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("", None, "houses has no version 1. It has: none. Remedy: name one of these; or, where its folder was lost"),
+        ("version.json", '{"number": 1, "proj', "houses version 1: its version.json cannot be read: Unterminated"),
+        ("version.json", "{}", "houses version 1: its version.json cannot be read: &#39;training_set&#39;. Remedy:"),
+        ("evaluation.json", "[1]", "houses version 1: its evaluation.json cannot be read: "),
+    ],
+)
+def test_a_version_whose_folder_is_broken_is_shown_so_and_takes_no_page_down(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, content: str | None, reason: str
+) -> None:
+    shutil.copytree(filled / "home", tmp_path / "home")
+    broken = tmp_path / "home" / "registry" / "houses" / "1" / file
+    if content is None:
+        shutil.rmtree(broken)
+    else:
+        broken.write_text(content)
+    monkeypatch.setenv("ML_ASSETS_HOME", str(tmp_path / "home"))
+    browser = Browser()
+
+    assert [browser.get(path).status_code for path in [*PAGES, CHART]] == [200] * 7
+    page = browser.get("/projects/houses").text
+    assert f'<span class="tag bad">broken</span> {reason}' in page
+    assert "<strong>version 1</strong>, serves from 2024-04" in page
+    for path in ("versions/1", "versions/1/card", "versions/1/card.md"):
+        answer = browser.get(f"/projects/houses/{path}")
+        assert (answer.status_code, "Remedy" in answer.text) == (404, True), path
+
+
+def test_blocks_are_drawn_by_their_number_and_never_as_days_of_1970(filled: Path) -> None:
+    blocks = replace(PROJECT, source=Source(files="*.csv"), partitions=Partitions(grain="block", rows=100))
+    with Lake(filled / "home" / "lake").reader() as cursor:
+        months = read_state(cursor, Registry(filled / "home" / "registry"), PROJECT)
+    partitions = tuple(
+        replace(one, start=blocks.start_of(key), key=key)
+        for key, one in zip([f"block-{number:06}" for number in (7, 8, 9, 10)], months.partitions, strict=True)
+    )
+    promotions = tuple(replace(one, partition="block-000010") for one in months.promotions)
+    series = series_of(State(blocks, partitions, months.versions, promotions), None)
+
+    assert [place for place, _, _ in series.points] == [7, 8, 9, 10]
+    assert (series.promoted, series.retrained) == (((10, 1),), (10,))
+    assert {">9<", ">10<"} <= set(re.findall(r">[0-9]+<", draw(series)))
+    assert "1970" not in draw(series)
 
 
 def test_a_lake_with_raw_rows_alone_is_shown(empty: Browser, tmp_path: Path) -> None:
@@ -95,6 +147,15 @@ def test_a_statistic_says_how_rare_it_is_and_from_where_it_alarms(client: Browse
     assert "shape, chi-squared per degree of freedom 0.5000 10,000 1,000 alarm" in text
     assert "PSI 0.0100 tells only" in text
     assert text.index("alarm area") > 0, "alarms come first"
+
+
+def test_an_alarm_says_why_and_which_rows_carry_it(client: Browser) -> None:
+    page = client.get("/projects/houses/drift/2024-04").text
+    assert "25 % of a typical error +0.01 town &lt;b&gt;west&lt;/b&gt;: 70 % of it with 20 % of the rows" in text_of(
+        page
+    )
+    assert "<b>west</b>" not in page, "escaped"
+    assert "Why" not in text_of(client.get("/projects/houses/drift/2024-03").text)
 
 
 def test_a_partition_older_than_what_its_version_learnt_from_is_hindsight(

@@ -58,11 +58,11 @@ def decisions(
     """The newest decisions, with what became of those that ask a person; the one that waits comes first."""
     from dataclasses import asdict  # noqa: PLC0415
 
-    from ml_assets.registry.asks import asks, expires_after  # noqa: PLC0415
+    from ml_assets.registry.asks import asks  # noqa: PLC0415
 
     project, _ = _split(name)
     entries = _entries(project)
-    asked = {one.decision.id: one for one in asks(entries, expires_after(project.retraining))}
+    asked = {one.decision.id: one for one in asks(entries, project.retraining.ask_expires)}
     made = [one for one in reversed(entries) if one.kind == "decision"][:limit]
     if as_json:
         _print_json([asdict(one) | {"state": asked[one.id].state if one.id in asked else ""} for one in made])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ml_assets.assets.acts import ActError
 from ml_assets.assets.common import ledger
 from ml_assets.lake.connection import Commit
-from ml_assets.registry.asks import asks, expires_after, untold
+from ml_assets.registry.asks import asks, untold
 from ml_assets.registry.ledger import Draft
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def expire(project: Project, lake: Lake, run_id: str = "") -> list[Entry]:
         decided = [one for one in entries if (one.kind, one.standing) == ("decision", "live")]
         return [
             _draft(one, "expire", f"nobody has answered by {decided[-1].partition}", decided[-1].partition, {})
-            for one in untold(entries, expires_after(project.retraining))
+            for one in untold(entries, project.retraining.ask_expires)
         ]
 
     book = ledger(lake)
@@ -71,12 +71,12 @@ def expire(project: Project, lake: Lake, run_id: str = "") -> list[Entry]:
 
 def _draft(asked: Entry, action: str, reason: str, partition: str, said: dict[str, Any]) -> Draft:
     evidence = {"decision": asked.id, "asked": asked.reason, **said}
-    return Draft(asked.project, "answered", reason, evidence, partition, asked.version, action)
+    return Draft(asked.project, "answered", reason, evidence, partition, action=action)
 
 
 def _waiting(project: Project, entries: Sequence[Entry], number: int | None) -> Entry:
     """The decision that is to be answered."""
-    found = {one.decision.id: one for one in asks(entries, expires_after(project.retraining))}
+    found = {one.decision.id: one for one in asks(entries, project.retraining.ask_expires)}
     waits = next((one.decision for one in found.values() if one.state == "waiting"), None)
     if waits is not None and number in {None, waits.id}:
         return waits

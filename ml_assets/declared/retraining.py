@@ -46,6 +46,9 @@ class Retraining(dg.Model, dg.Resolvable):
     )
     minimum_rows: PositiveInt = Field(default=200, description="Labelled rows below which a partition decides nothing.")
     ask: bool = Field(default=False, description="Whether a person is asked before anything is done.")
+    ask_expires: PositiveInt = Field(
+        default=2, description="`ask`: partitions decided later after which a question that nobody answers expires."
+    )
 
     def rule(self, policy: Policy | None = None) -> Rule:
         """What decides, or would decide by another policy."""

@@ -7,14 +7,13 @@ when so many later partitions have been decided that the evidence is old. Like a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ml_assets.registry.ledger import Entry
 
-EXPIRES = 2
 State = Literal["waiting", "yes", "no", "expired"]
 
 
@@ -31,11 +30,6 @@ class Ask:
     decision: Entry
     state: State
     answer: Entry | None
-
-
-def expires_after(retraining: Any) -> int:
-    """Partitions that may be decided after one that asks before its question expires, as a project declares it."""
-    return int(getattr(retraining, "ask_expires", EXPIRES))
 
 
 def asks(entries: Sequence[Entry], expires: int) -> list[Ask]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ml_assets.core.causes import Carrier
 from ml_assets.lake.connection import columns_of
 from ml_assets.lake.origin import origin_warning
-from ml_assets.registry.asks import expires_after, waiting_ask
+from ml_assets.registry.asks import waiting_ask
 from ml_assets.registry.ledger import VERDICTS, Entry, read_entries, stages
 from ml_assets.registry.models import RegistryError
 
@@ -188,7 +188,7 @@ def read_state(cursor: duckdb.DuckDBPyConnection | None, registry: Registry, pro
     entries = read_entries(cursor, project.name)
     partitions, versions = _partitions(cursor, project, entries), _versions(registry, project, entries)
     promotions = tuple(entry for entry in entries if entry.kind == "promoted")
-    ask = waiting_ask(entries, expires_after(project.retraining))
+    ask = waiting_ask(entries, project.retraining.ask_expires)
     return State(project, partitions, versions, promotions, origin_warning(cursor, project.name), ask)
 
 

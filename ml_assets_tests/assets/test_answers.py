@@ -139,3 +139,27 @@ def test_a_question_expires_when_the_next_partitions_are_decided(tmp_path: Path)
     assert answers(market, asked) == []
     market.refresh("2024-07")
     assert [one.action for one in answers(market, asked)] == ["expire"]
+
+
+def test_a_project_that_asks_trains_only_once_somebody_has_said_yes(tmp_path: Path) -> None:
+    from small_market import JUDGING, PREPARING, sales
+    from test_retraining_sensor import Watch, key
+
+    market = open_market(tmp_path, retraining={"ask": True})
+    for number in range(1, 7):
+        month = f"2024-{number:02}"
+        market.write(month, sales(month, level=2 if number == 6 else 1))
+    market.materialize(PREPARING, "2024-01", "2024-05")
+    market.retrain()
+    market.materialize(JUDGING, "2024-01", "2024-05")
+    watch = Watch(market)
+    market.refresh("2024-06")
+    asked = market.decision("2024-06")
+
+    assert (asked.action, asked.standing) == ("ask", "live")
+    assert watch.keys() == []
+    answer(market.project, market.lake, asked.id, ANN, yes=True)
+    (request,) = watch.tick()
+    assert (request.run_key, request.tags["ml_assets/through"]) == (key(asked.id), "2024-06")
+    market.retrain(through="2024-06", decision=asked.id)
+    assert watch.keys() == [], "its verdict stands in the ledger"

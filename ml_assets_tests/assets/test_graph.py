@@ -123,22 +123,24 @@ def test_every_demand_of_the_schema_and_every_gate_is_an_asset_check(declared: M
     assert all(spec.description for spec in assets.check_specs)
 
 
-def test_the_jobs_are_a_look_the_refresh_of_a_partition_the_retraining_and_an_approval(declared: Market) -> None:
+def test_the_jobs_are_a_look_the_refresh_of_a_partition_the_retraining_an_approval_and_an_answer(
+    declared: Market,
+) -> None:
     selected = {
         job.name: names(job.asset_layer.executable_asset_keys)
         for job in (declared.defs.resolve_job_def(f"{NAME}_{what}") for what in ("refresh", "retrain"))
     }
 
     assert selected == {"flats_refresh": PARTITIONED, "flats_retrain": set(TRAINING)}
-    assert {job.name for job in declared.defs.jobs} == {*selected, "flats_approve", "flats_look"}
+    assert {job.name for job in declared.defs.jobs} == {*selected, "flats_approve", "flats_decide", "flats_look"}
     assert declared.defs.resolve_job_def("flats_retrain").tags["ml_assets/retraining"] == NAME
 
 
 def test_the_sensors_and_the_schedule_run_without_being_switched_on(declared: Market) -> None:
     sensors, (schedule,) = declared.defs.sensors, declared.defs.schedules
 
-    assert [(sensor.name, sensor.job.name) for sensor in sensors] == [
-        ("flats_arrivals", "flats_refresh"), ("flats_retraining", "flats_retrain")
+    assert [(sensor.name, [one.job_name for one in sensor.targets]) for sensor in sensors] == [
+        ("flats_arrivals", ["flats_refresh"]), ("flats_retraining", ["flats_retrain"]), ("flats_alerts", []),
     ]  # fmt: skip
     assert {sensor.default_status for sensor in sensors} == {dg.DefaultSensorStatus.RUNNING}
     assert (schedule.name, schedule.job_name) == ("flats_refresh", "flats_look")

@@ -42,7 +42,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 MONTHS = ("2024-01", "2024-02", "2024-03", "2024-04", "2024-05")
 KILLS = 50
-DECISIONS = 5
+DECISIONS = 4
 
 
 @dataclass
@@ -223,7 +223,7 @@ def test_fifty_kills_lose_and_double_no_retraining(world: World) -> None:
         if number % (KILLS // DECISIONS) == 0 and len(world.asked) < begin + DECISIONS:
             world.decide()
         pid = world.daemon()
-        time.sleep(moments.uniform(0.05, 1.8))
+        time.sleep(moments.uniform(0.05, 1.5))
         world.kill(pid)
     pid = world.daemon()
     world.wait(world.finished, 120, "the retrainings of all decisions")
@@ -238,7 +238,7 @@ def test_fifty_kills_lose_and_double_no_retraining(world: World) -> None:
 def test_two_daemons_at_once_launch_each_decision_once(world: World) -> None:
     begin = len(world.asked)
     pair = [world.daemon(), world.daemon()]
-    for _ in range(3):
+    for _ in range(2):
         world.decide()
         time.sleep(1.5)
     world.wait(world.finished, 90, "the retrainings of all decisions")

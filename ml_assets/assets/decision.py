@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import duckdb
 
 from ml_assets.assets.answers import expire
 from ml_assets.assets.common import (
@@ -19,15 +20,18 @@ from ml_assets.assets.common import (
     span_of,
     spec,
 )
+from ml_assets.assets.publishing import publish
+from ml_assets.assets.retired import find_better, reinstatement
 from ml_assets.core import policy
 from ml_assets.core.maturity import Reading, usable
 from ml_assets.core.policy import Evidence, standing
 from ml_assets.core.wear import REMEMBERED, Tenure, Wear, measure_wear
+from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sql import Window
 from ml_assets.lake.tables import read
 from ml_assets.project import Project
-from ml_assets.registry.ledger import VERDICTS, Draft, Entry
+from ml_assets.registry.ledger import VERDICTS, Draft, Entry, current_champion, read_entries, stages
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,15 +55,23 @@ def build_decision(project: Project) -> dg.AssetsDefinition:
         with lake.lake.reader() as cursor:
             # From the first: what champions could do when they were young is part of the evidence.
             so_far = Window(project.start_of(project.first), span.window.end)
+            measured = read(cursor, project.table("performance"), so_far)
             known = Known(
                 read(cursor, project.table("drift"), span.window),
                 read(cursor, project.table("causes"), span.window),
-                read(cursor, project.table("performance"), so_far),
+                measured,
+                _retired(project, cursor, span, measured, read_entries(cursor, project.name)),
             )
-        added = ledger(lake.lake).append(
-            commit_of(context, project, "decision"),
-            lambda entries: decide(project, span, known, entries),
-        )
+
+        def drafts(entries: Sequence[Entry]) -> list[Draft]:
+            found = decide(project, span, known, entries)
+            return [*found, *_reinstatements(project, lake.lake, found, known.retired, entries)]
+
+        added = ledger(lake.lake).append(commit_of(context, project, "decision"), drafts)
+        for entry in [one for one in added if one.kind == "promoted"]:
+            context.log.info("version %d serves again: %s", entry.version, entry.reason)
+            publish(project, lake.lake, entry)
+        added = [one for one in added if one.kind == "decision"]
         expire(project, lake.lake, context.run.run_id)
         entries = ledger(lake.lake).entries(project.name)
         key, acting, origin = asset_key(project, "decision"), acting_decision(entries), data_origin(project, lake.lake)
@@ -96,11 +108,13 @@ class Known:
         drift: rows of `drift` in the span.
         causes: rows of `causes` in the span.
         performance: rows of `performance`, from the first partition to the span's end.
+        retired: a version that has served and is better again than the champion of the newest partition.
     """
 
     drift: "pl.DataFrame"
     causes: "pl.DataFrame"
     performance: "pl.DataFrame"
+    retired: int | None = None
 
 
 def decide(project: Project, span: Span, known: Known, entries: Sequence[Entry]) -> list[Draft]:
@@ -184,7 +198,35 @@ def _evidence(project: Project, start: datetime, known: Known, entries: Sequence
     wear = (
         _wear(project, known.performance, start, champion, entries) if project.retraining.policy == "worth_it" else None
     )
-    return replace(evidence, served=served, wear=wear)
+    retired = known.retired if _is_retired(entries, known.retired) else None
+    return replace(evidence, served=served, wear=wear, retired=retired)
+
+
+def _is_retired(entries: Sequence[Entry], number: int | None) -> bool:
+    """Whether a version is still one that has served and does not: others may have acted since it was found."""
+    return number is not None and stages(entries).get(number) == "retired"
+
+
+def _retired(
+    project: Project, cursor: duckdb.DuckDBPyConnection, span: Span, measured: "pl.DataFrame", entries: Sequence[Entry]
+) -> int | None:
+    """A retired version that is better than the champion; asked where one partition is decided, by `worth_it`."""
+    champion = current_champion(entries)
+    if project.retraining.policy != "worth_it" or span.is_range or champion is None:
+        return None
+    is_its = (measured["version"] == champion) & (measured["metric"] == project.watched)
+    served = measured.filter(is_its & (measured["standing"] == "matured") & measured["value"].is_not_null())
+    return find_better(project, cursor, served.sort("_partition").select("_partition", "value"), entries)
+
+
+def _reinstatements(
+    project: Project, lake: Lake, decided: Sequence[Draft], number: int | None, entries: Sequence[Entry]
+) -> list[Draft]:
+    """What a live decision to reinstate does, in the same write: nothing is to be trained."""
+    asked = [one for one in decided if (one.action, one.standing) == ("reinstate", "live")]
+    if number is None or not asked:
+        return []
+    return [reinstatement(project, lake, number, asked[-1].reason, entries)]
 
 
 def _rests_on(project: Project, reading: Reading | None, start: datetime) -> str:
@@ -212,6 +254,7 @@ def _wear(
     """What keeping the champion has cost up to a partition, from the metrics of those that it and others served."""
     # What counts is measured, on labels that have come: an estimate knows nothing of drift that it has not seen.
     known = measured.filter((measured["_partition"] <= start) & (measured["standing"] == "matured"))
+    known = known.filter(known["value"].is_not_null())
     errors = known.filter(known["metric"] == project.watched).select("version", "_partition", "value")
     rows = known.filter(known["metric"] == "rows").select("version", "_partition", rows="value")
     table = errors.join(rows, on=["version", "_partition"]).sort("_partition")

@@ -84,11 +84,17 @@ def replay_project(project: Project, lake: Lake, config: ReplayConfig, say: Call
         raise ReplayError(f"there is no policy {unknown[0]!r}. There are: {', '.join(PLAYED)}")
     if config.price < 0 or config.label_delay < 0:
         raise ReplayError("a price is more than 0, and a delay of labels at least 0 partitions")
-    history = history_of(project, lake, folder_of_fits(project.name), delay=config.label_delay, say=say)
+    with_alarms = not config.policies or "drift" in config.policies
+    history = history_of(
+        project, lake, folder_of_fits(project.name), delay=config.label_delay, with_alarms=with_alarms, say=say
+    )
     wanted = [name for name in PLAYED if not config.policies or name in config.policies]
     if history.alarms is None:
         if config.policies == ["drift"]:
-            raise ReplayError("which alarms would have been raised is not recorded: drift cannot be replayed")
+            raise ReplayError(
+                f"{project.name}: some partitions have no profile, so nobody knows where drift would have alarmed. "
+                f"Remedy: materialize `profile` for all of them, with `ml-assets backfill {project.name}`"
+            )
         wanted = [name for name in wanted if name != "drift"]
     price = config.price or project.retraining.price
     rules: dict[str, Rule] = {name: replace(project.retraining.rule(name), price=price) for name in wanted}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets.assets.features import current_kinds
 from ml_assets.assets.model import recipe_of
+from ml_assets.assets.replayed_alarms import alarms_of
 from ml_assets.assets.rows import content_hash, sides
 from ml_assets.assets.training_set import lots_of, split_of
 from ml_assets.core.evaluation import row_losses
@@ -77,7 +78,13 @@ class Loss:
 
 
 def history_of(
-    project: Project, lake: Lake, folder: Path, *, delay: int = 0, say: Callable[[str], None] = lambda _: None
+    project: Project,
+    lake: Lake,
+    folder: Path,
+    *,
+    delay: int = 0,
+    with_alarms: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> History:
     """Replay every fit that a project could have made; those that are on disk are not made again.
 
@@ -86,6 +93,7 @@ def history_of(
         lake: holds its features.
         folder: where fits are kept.
         delay: by how many partitions labels come late.
+        with_alarms: whether it is asked which alarms there would have been.
         say: hears of the progress.
 
     Raises:
@@ -109,7 +117,13 @@ def history_of(
     for number in range(1, len(served)):
         far = slice(number + sample.near, None)
         losses[number, far] = np.maximum(losses[number, far] + off[far], 0)
+    alarms = None
+    if with_alarms:
+        sets = [recorded.training_set(recorded.starts[: start - delay]) for start in served]
+        windows = [[project.start_of(key) for key in one.train] for one in sets]
+        alarms = alarms_of(project, lake, windows, [recorded.starts[one] for one in served], delay=delay)
     return History(
+        alarms=alarms,
         partitions=tuple(project.key_of(recorded.starts[one]) for one in served),
         rows=np.diff(recorded.edges)[first:].astype(float),
         losses=losses,

@@ -191,7 +191,18 @@ def test_the_command_plays_what_is_asked_and_speaks_json(market: Market, monkeyp
 
 def test_a_policy_that_is_none_is_refused(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "there is no policy 'sometimes'" in str(ask(market, monkeypatch, "--policy", "sometimes").exception)
-    assert "drift cannot be replayed" in str(ask(market, monkeypatch, "--policy", "drift").exception)
+
+
+def test_drift_is_replayed_from_profiles_and_without_them_says_what_to_do(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = ask(market, monkeypatch, "--policy", "drift", "--json")
+    if done.exception:
+        assert "have no profile" in str(done.exception)
+        with market.settings():
+            market.materialize(("profile",), "2024-01", "2024-12")
+        done = ask(market, monkeypatch, "--policy", "drift", "--json")
+    assert [one["policy"] for one in json.loads(done.stdout)["policies"]] == ["never", "drift"]
 
 
 def test_fits_are_kept_beside_the_versions(market: Market) -> None:

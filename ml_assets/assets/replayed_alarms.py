@@ -1,0 +1,63 @@
+"""Which alarms every version that could have been trained would have raised: from profiles alone, no row is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ml_assets.assets.drift import by_column
+from ml_assets.core.alarms import Place, calibrate, judge
+from ml_assets.core.partitioning import SEASONS
+from ml_assets.lake.sql import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ml_assets.lake.connection import Lake
+    from ml_assets.project import Project
+
+
+def alarms_of(
+    project: Project, lake: Lake, windows: Sequence[Sequence[datetime]], served: Sequence[datetime], *, delay: int
+) -> NDArray[np.bool_] | None:
+    """Whether drift would have alarmed, for every fit and every later partition.
+
+    Calibrated once a fit, on all partitions before it serves; live, a watch goes on learning. What an alarm does to the
+    predictions is not asked: each counts as harmful.
+
+    Args:
+        project: the project.
+        lake: holds its profiles.
+        windows: for each fit, the partitions that it learns from.
+        served: the partitions, in order; fit number i serves from number i on.
+        delay: by how many partitions labels come late: then the target alarms as late.
+
+    Returns:
+        Shape (fits, partitions); None where a partition has no profile.
+    """
+    import numpy as np  # noqa: PLC0415
+
+    calendar = project.calendar
+    with lake.reader() as cursor:
+        whole = Window(min(windows[0][0], project.start_of(project.first)), project.step(served[-1], 1))
+        profiles = by_column(cursor, project, "profile", whole)
+    if not {*served, *(start for window in windows for start in window)} <= profiles.keys():
+        return None
+    if delay:
+        for profile in profiles.values():
+            profile.pop(project.target, None)
+    places = {start: Place(calendar.position(start), profile) for start, profile in profiles.items()}
+    found = np.zeros((len(served), len(served)), dtype=bool)
+    for number, window in enumerate(windows):
+        watch = calibrate(
+            [places[start] for start in window],
+            [place for start, place in sorted(places.items(), key=lambda one: one[0]) if start < served[number]],
+            budget=1 / project.monitoring.one_false_alarm_in,
+            period=SEASONS.get(calendar.grain, 1),
+        )
+        for later in range(number, len(served)):
+            found[number, later] = any(one.alarm for one in judge(watch, places[served[later]]))
+    return found

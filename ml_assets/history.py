@@ -240,7 +240,8 @@ def downstream(lake: Lake, project: Project, keys: Sequence[str]) -> dict[str, d
                         found[key][f"{name} rows"] = count
         sources = {
             "predictions": f"SELECT _partition, '{VERSION}', max(version) FROM {{}} GROUP BY ALL",
-            "performance": "SELECT _partition, if(metric = 'rows', 'rows_measured', metric), value FROM {}",
+            "performance": "SELECT _partition, if(metric = 'rows', 'rows_measured', metric), value FROM {} "
+            "WHERE value IS NOT NULL",
         }
         for name, sql in sources.items():
             table = project.table(name)

@@ -1,6 +1,6 @@
 """`performance`: how well past predictions fitted the labels that have come, and what to expect of the others."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -120,6 +120,7 @@ def _told(
 ) -> Iterator[dict[str, Any]]:
     """The rows of the table, in order. An estimate rests on those that had met their labels by then."""
     past = _met_before(project, cursor, span.window, labels)
+    tested = _tested(project, {version for _, version in found})
     wait = max(1, labels.maturity.delay or 0)
     for (start, version), measured in sorted(found.items()):
         standing = labels.standing(start, measured.rows)
@@ -141,7 +142,7 @@ def _told(
             half = margin([(one.measured, one.estimate) for one in known], estimate.noise)
             numbers = {"estimate": estimate.value, "noise": estimate.noise, "margin": half}
             yield {**told, "expected": expected.value, **numbers}
-            if value is not None and standing == "matured" and not _was_tested(project, version, start):
+            if value is not None and standing == "matured" and (start, version) not in tested:
                 past.append(_Met(start, version, name, value, expected.value, estimate))
 
 
@@ -158,16 +159,21 @@ def _met_before(project: Project, cursor: duckdb.DuckDBPyConnection, window: Win
         "SELECT _partition, version, metric, value, expected, estimate, noise, max(value) FILTER (metric = 'rows') "
         f"OVER (PARTITION BY _partition, version) FROM ({window_of(table, before)}) ORDER BY ALL"
     )
+    met = [row for row in cursor.execute(sql).fetchall() if row[3] is not None and row[5] is not None]
+    # Of a version whose record is gone nobody knows what it was tested on.
+    there = {version for _, version, *_ in met} & {*registry().numbers(project.name)}
+    tested = _tested(project, there)
     return [
         _Met(start, version, metric, value, expected, Estimate(estimate, noise))
-        for start, version, metric, value, expected, estimate, noise, rows in cursor.execute(sql).fetchall()
-        if value is not None and estimate is not None
-        if labels.standing(start, int(rows)) == "matured" and not _was_tested(project, version, start)
+        for start, version, metric, value, expected, estimate, noise, rows in met
+        if version in there and (start, version) not in tested and labels.standing(start, int(rows)) == "matured"
     ]
 
 
-def _was_tested(project: Project, version: int, start: datetime) -> bool:
-    return project.key_of(start) in registry().version(project.name, version).training_set.test
+def _tested(project: Project, numbers: Collection[int]) -> set[tuple[datetime, int]]:
+    """The partitions that some versions were tested on, each with the version."""
+    versions = [registry().version(project.name, number) for number in numbers]
+    return {(project.start_of(key), one.number) for one in versions for key in one.training_set.test}
 
 
 def _performance_frame(told: Sequence[Mapping[str, Any]]) -> "pl.DataFrame":
@@ -187,7 +193,7 @@ def _as_metadata(project: Project, start: datetime, told: Sequence[Mapping[str, 
     """What the metadata of a partition says."""
     of_it = [row for row in told if row["_partition"] == start]
     if not of_it:
-        return {"labels": "no row counts: there is no champion, or it has learnt from them all"}
+        return {"said": "no row counts: there is no champion, or it has learnt from them all, or all is hindsight"}
     found: dict[str, Any] = {"standing": of_it[0]["standing"], "share_of_labels": of_it[0]["labels"]}
     for row in of_it:
         if row["value"] is not None:

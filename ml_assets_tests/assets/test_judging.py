@@ -350,13 +350,23 @@ def test_an_evaluation_is_kept_with_its_pictures_and_read_again(plain: tuple[Jud
     assert sum(map(len, drawn.values())) < 60_000
 
 
+def test_where_the_version_errs_is_learnt_on_the_rows_held_out(plain: tuple[Judgement, Version, Registry]) -> None:
+    found, version, _ = plain
+    losses = found.numbers["losses"]
+    rows = found.numbers["rows"]["test"]
+
+    assert (losses["metric"], losses["rows"], version.task) == ("mae", rows, "regression")
+    assert losses["tree"]["by"] == "town"
+    assert losses["tree"]["among"] in (["EAST", "WEST"], ["WEST", "EAST"]), "in the third, rents are anybody's guess"
+
+
 def test_a_version_is_judged_the_same_at_every_call(plain: tuple[Judgement, Version, Registry]) -> None:
     found, version, registry = plain
     again = judge_version(PROJECT, version, rents(), registry)
 
     assert (again.numbers, again.gates) == (found.numbers, found.gates)
     assert set(again.seconds) == {
-        "predictions", "metrics", "intervals", "baselines", "learning_curve", "slices", "gates"
+        "predictions", "metrics", "losses", "intervals", "baselines", "learning_curve", "slices", "gates"
     }  # fmt: skip
 
 

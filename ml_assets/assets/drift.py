@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-# So many partitions before the first that is judged say what is usual.
+# So many partitions before those that a version has learnt from say what is usual.
 HISTORY = 200
 
 
@@ -84,7 +84,12 @@ def build_drift(project: Project) -> dg.AssetsDefinition:
             }
             if start in causes:
                 more[key]["why"] = dg.MetadataValue.md(told_why(project, causes[start]))
-        latest: dict[str, Any] = {"budget": told_of(watches[max(watches)])} if watches else {}
+        latest: dict[str, Any] = {}
+        if watches:
+            newest = registry().version(project.name, max(watches))
+            with lake.lake.reader() as cursor:
+                told = _told_live(project, cursor, newest)
+            latest["budget"] = f"{told_of(watches[newest.number])}; {told}"
         latest |= {"report": dg.MetadataValue.url(drift_page(project, span.keys[-1]))}
         lineage = {"value": {ColumnRef("profile", "rows"), ColumnRef("predictions", PREDICTION)}}
         return describe(
@@ -124,6 +129,7 @@ def measure_drift(
         edges = read_bins(cursor, project) | {PREDICTION: prediction_bins(version)}
         starts = sorted(start for start, champion in champions.items() if champion == number)
         past, profiles = _history(project, cursor, version, starts)
+        learnt = project.start_of(version.training_set.train[-1])
         watched = Watched(
             [Place(calendar.position(start), _named(columns, project.target)) for start, columns in reference.items()],
             [Place(calendar.position(start), profile) for start, profile in past.items()],
@@ -133,37 +139,51 @@ def measure_drift(
         said = Counts(PREDICTION, "number", 0, version.reference["total"], version.reference["bins"])
         for start in starts:
             current = profiles.get(start, {})
-            surprises = watched.see(Place(calendar.position(start), current), is_known=start in past)
+            surprises = watched.see(Place(calendar.position(start), current), is_known=start <= learnt)
             told = drift(total | {PREDICTION: said}, current | outputs.get(start, {}), edges)
             found[start] = [(number, one) for one in (*as_statistics(surprises), *told)]
         watches[number] = watched.watch
     return found, watches
 
 
+def _told_live(project: Project, cursor: duckdb.DuckDBPyConnection, version: Version) -> str:
+    """What a version has alarmed on since it serves: to be held against the budget."""
+    learnt = project.start_of(version.training_set.train[-1])
+    sql = (
+        "SELECT count(DISTINCT _partition) FILTER (alarm), count(DISTINCT _partition) "
+        f"FROM {project.table('drift').path} WHERE version = ? AND _partition > ?"
+    )
+    ((alarmed, judged),) = cursor.execute(sql, [version.number, learnt]).fetchall()
+    return f"version {version.number} has alarmed in {alarmed} of {judged} partitions since"
+
+
 def _history(
     project: Project, cursor: duckdb.DuckDBPyConnection, version: Version, starts: Sequence[datetime]
 ) -> tuple[dict[datetime, dict[str, Counts]], dict[datetime, dict[str, Counts]]]:
-    """The partitions that say what is usual, in order, and the profiles of some.
+    """The partitions that say what is usual before the first that is judged, in order, and the profiles of all.
 
-    Usual is what the version was made and judged on and what was before, and later partitions that raised no alarm.
+    Usual is what the version has learnt from; what was before, back to the newest alarm (that was another regime, and
+    is why there is this version); and what it has served since without an alarm.
     """
-    calendar = project.calendar
-    last = project.start_of((version.training_set.test or version.training_set.train)[-1])
-    first = max(project.step(starts[0], -HISTORY), project.start_of(project.first)) if calendar.has_time else starts[0]
-    if not calendar.has_time:
-        first = project.start_of(project.first)
-    window = Window(first, project.step(starts[-1], 1))
-    profiles = by_column(cursor, project, "profile", window)
-    alarmed: set[datetime] = set()
+    train = [project.start_of(key) for key in version.training_set.train]
+    first = max(project.step(train[0], -HISTORY), project.start_of(project.first))
+    profiles = by_column(cursor, project, "profile", Window(min(first, *starts), project.step(starts[-1], 1)))
+    own: set[datetime] = set()
+    others: set[datetime] = set()
     if table_exists(cursor, project.table("drift")):
-        sql = (
-            f"SELECT DISTINCT _partition FROM ({window_of(project.table('drift'), window)}) WHERE version = ? AND alarm"
-        )
-        alarmed = {start for (start,) in cursor.execute(sql, [version.number]).fetchall()}
+        known = Window(first, max(starts[0], project.step(train[-1], 1)))
+        table = project.table("drift").path
+        sql = f"SELECT DISTINCT _partition, version FROM {table} WHERE alarm AND {known.condition()}"
+        for start, number in cursor.execute(sql).fetchall():
+            (own if number == version.number else others).add(start)
+    # What others alarmed on and this one has learnt from is its own normal; what was before that is not.
+    since = max((start for start in others if start <= train[-1]), default=None)
     past = {
         start: profile
         for start, profile in sorted(profiles.items())
-        if start <= last or (start < starts[0] and start not in alarmed)
+        if start in train
+        or (start < train[0] and (since is None or start > since))
+        or (train[-1] < start < starts[0] and start not in own)
     }
     return past, profiles
 

@@ -12,12 +12,12 @@ partitions judged by what the others say, and with few partitions stays at one. 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ml_assets.core.components import Column, Pool, component_tests, in_order, normal_scores, unknown_rows
 from ml_assets.core.profiles import DERIVED
-from ml_assets.core.random_effects import between_partitions, has_season
+from ml_assets.core.random_effects import between_partitions, has_season, rate_effect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,10 +44,14 @@ GROWTH = 1.1
 # How a column's share of the budget is split: shifts are what happens most.
 WEIGHTS = {
     "number": {"location": 0.55, "spread": 0.15, "shape": 0.2, "missing": 0.1},
+    "flag": {"location": 0.9, "missing": 0.1},
     "category": {"shape": 0.75, "new_categories": 0.15, "missing": 0.1},
 }
 # What was never seen is told by its first rows: it needs hardly a share.
 NEVER_SEEN = 0.01
+# However slowly surprises have come, thresholds are at most so many times those of theory; and a p-value above the
+# other is no surprise at all.
+LEAST_RATE, NO_SURPRISE = 1 / 3, 0.1
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class Watch:
     @property
     def achieved(self) -> float | None:
         """Share of the partitions of history that would have alarmed; None without history."""
-        if self.is_theory:
+        if self.is_theory or not self.surprises:
             return None
         return sum(one < self.threshold for one in self.surprises) / len(self.surprises)
 
@@ -143,14 +147,18 @@ def calibrate(reference: Sequence[Place], history: Sequence[Place], *, budget: f
     surprises: tuple[float, ...] = ()
     rate = 1.0
     if len(history) >= LEAST_HISTORY and columns:
-        least = np.full(len(history), np.inf)
+        held_in = {one.position for one in reference}
+        least, watched = np.full(len(history), np.inf), np.zeros(len(history))
         for name, one in columns.items():
+            # A partition that lacks columns had fewer occasions to surprise.
+            watched += [bool(name in place.profile and place.profile[name].rows) / len(columns) for place in history]
             weights = _log_weights(one, len(columns))
-            for component, (_, log_p) in _crossed(name, one, history).items():
+            for component, log_p in _crossed(name, one, history, held_in).items():
                 least = np.fmin(least, log_p - weights[component])
         least = np.exp(np.minimum(least, 0.0))
         surprises = tuple(float(one) for one in least)
-        rate = (PRIOR + float((least < TAIL).sum())) / (PRIOR + float(np.minimum(least, TAIL).sum()))
+        rate = (PRIOR + float((least < TAIL).sum())) / (PRIOR + float((np.minimum(least, TAIL) * watched).sum()))
+        rate = max(rate, LEAST_RATE)
     return Watch(budget, rate, len(history), surprises, columns)
 
 
@@ -165,14 +173,22 @@ def judge(watch: Watch, place: Place) -> list[Surprise]:
         if counts is None or not counts.rows or (counts.kind == "number") != (column.kind == "number"):
             continue
         weights = _log_weights(column, len(watch.columns))
-        pool = column.pools.get(place.position % column.period, column.pools[-1])
+        pool, between = column.pools.get(place.position % column.period), column.between
+        if pool is None:
+            pool, between = column.pools[-1], column.between if column.period == 1 else column.apart
         rows = in_order(column.kind, column.bins, [counts])
-        tests = component_tests(
-            column, pool, rows, np.array([float(counts.missing)]), np.array([unknown_rows(column, counts)])
-        )
+        missing, unknown = np.array([float(counts.missing)]), np.array([unknown_rows(column, counts)])
+        tests = component_tests(column, pool, rows, missing, unknown, between=between)
         found += [
-            Surprise(name, component, float(value[0]), float(log_p[0]), limit + weights[component])
+            Surprise(
+                name,
+                component,
+                float(value[0]),
+                float(log_p[0]),
+                min(limit + weights[component], math.log(NO_SURPRISE)),
+            )
             for component, (value, log_p) in tests.items()
+            if not math.isnan(value[0])
         ]
     return sorted(found, key=lambda one: one.log_p - one.threshold)
 
@@ -190,24 +206,40 @@ class Watched:
     def __init__(self, reference: Sequence[Place], history: Sequence[Place], *, budget: float, period: int = 1) -> None:
         self._reference, self._history = reference, list(history)
         self._budget, self._period = budget, period
-        self.watch = calibrate(reference, history, budget=budget, period=period)
+        self._learnt = -1
+        self.watch = self._calibrated()
 
     def see(self, place: Place, *, is_known: bool = False) -> list[Surprise]:
         """Judge a partition; learn from it if it raises no alarm and is not among the history already.
 
-        Calibrated again each time that history has grown by a tenth.
+        Calibrated again each time that history has grown by a tenth: on the same partitions, whether they came one by
+        one or in one run.
         """
-        if len(self._history) > GROWTH * max(self.watch.history, 1):
-            self.watch = calibrate(self._reference, self._history, budget=self._budget, period=self._period)
+        self.watch = self._calibrated()
         found = judge(self.watch, place)
         if not is_known and not any(one.alarm for one in found):
             self._history.append(place)
         return found
 
+    def _calibrated(self) -> Watch:
+        learnt = len(self._history)
+        if learnt >= LEAST_HISTORY:
+            step = LEAST_HISTORY
+            while math.ceil(step * GROWTH) <= learnt:
+                step = math.ceil(step * GROWTH)
+            learnt = step
+        if learnt == self._learnt:
+            return self.watch
+        self._learnt = learnt
+        history = self._history[:learnt]
+        return calibrate(self._reference, history, budget=self._budget, period=self._period)
+
 
 def told_of(watch: Watch) -> str:
     """The budget beside the rate that was achieved, in one sentence."""
     budget = f"budget: one false alarm in {1 / watch.budget:.4g} partitions; "
+    if not watch.columns:
+        return f"{budget}no column is watched: what the champion has learnt from holds none of today's"
     if watch.achieved is None:
         return f"{budget}thresholds are those of theory, with {watch.history} partitions of history"
     return f"{budget}on {watch.history} partitions of history {watch.achieved * watch.history:.0f} alarms"
@@ -216,7 +248,7 @@ def told_of(watch: Watch) -> str:
 def _log_weights(column: Column, columns: int) -> dict[str, float]:
     """Component → logarithm of its share of the budget; all of all columns sum to one."""
     pool = column.pools[-1]
-    seen = {"missing": pool.missing > 0, "new_categories": bool((pool.counts == 1).any())}
+    seen = {"missing": pool.missing > 0, "new_categories": column.unseen[0] > 0}
     shares = {name: share if seen.get(name, True) else NEVER_SEEN for name, share in WEIGHTS[column.kind].items()}
     return {name: math.log(share / sum(shares.values()) / columns) for name, share in shares.items()}
 
@@ -234,9 +266,15 @@ def _watched(name: str, reference: Sequence[Place], history: Sequence[Place], pe
     missing = np.array([float(one.profile[name].missing) for one in held])
     if not (counts.sum() + missing.sum()):
         return None
+    total = counts.sum(axis=0)
+    kind = "flag" if kind == "number" and 0 < np.count_nonzero(total) <= 2 else kind  # noqa: PLR2004
+    column = Column(
+        kind, bins, normal_scores(total) if kind == "number" else np.zeros((2, len(bins))), 1,
+        {-1: _pool(counts, missing)}, usual=int(total.argmax()) if total.size else 0,
+        # Good's estimate: what comes for the first time is as much as what has come once.
+        unseen=(float((total == 1).sum()), float(total.sum()), (0.0, 1.0)),
+    )  # fmt: skip
     past = [one for one in history if name in one.profile and one.profile[name].rows]
-    scores = normal_scores(counts.sum(axis=0)) if kind == "number" else np.zeros((2, len(bins)))
-    column = Column(kind, bins, scores, 1, {-1: Pool(counts.sum(axis=0), float(missing.sum()), len(held))}, {})
     if len(past) < LEAST_HISTORY:
         return column
     old = in_order(kind, bins, [one.profile[name] for one in past])
@@ -247,41 +285,69 @@ def _watched(name: str, reference: Sequence[Place], history: Sequence[Place], pe
     pools = dict(column.pools)
     if season:
         phases = np.array([one.position % period for one in held])
-        for phase in np.unique(phases):
-            chosen = phases == phase
-            pools[int(phase)] = Pool(counts[chosen].sum(axis=0), float(missing[chosen].sum()), int(chosen.sum()))
+        pools |= {int(phase): _pool(counts[phases == phase], missing[phases == phase]) for phase in np.unique(phases)}
     between = between_partitions(column, old, old_missing, positions % used)
-    return Column(kind, bins, scores, used, pools, between)
+    apart = between_partitions(column, old, old_missing, positions * 0) if season else between
+    alone = _alone(
+        column, counts, {one.position for one in held}, [(one.position, one.profile[name]) for one in past], old
+    )
+    present = old.sum(axis=1) + alone
+    effect = rate_effect(alone, present, positions * 0)
+    unseen = (float(alone.sum()), float(present.sum()), effect)
+    return replace(column, period=used, pools=pools, between=between, apart=apart, unseen=unseen)
 
 
-def _crossed(name: str, column: Column, history: Sequence[Place]) -> dict[str, tuple[Floats, Floats]]:
-    """The tests of each partition of history against the partitions outside its own block."""
+def _pool(counts: Floats, missing: Floats) -> Pool:
+    sizes = counts.sum(axis=1) + missing
+    effective = float(sizes.sum() ** 2 / (sizes**2).sum()) if sizes.any() else 0.0
+    return Pool(counts.sum(axis=0), float(missing.sum()), effective)
+
+
+def _alone(
+    column: Column, reference: Floats, held: set[int], past: Sequence[tuple[int, Counts]], rows: Floats
+) -> Floats:
+    """Of each partition of history its rows in categories that no (other) partition of the reference has."""
     import numpy as np  # noqa: PLC0415
 
-    size = len(history)
+    single = (reference > 0).sum(axis=0) == 1
+    return np.array([
+        float(row[single].sum()) if position in held else unknown_rows(column, one)
+        for (position, one), row in zip(past, rows, strict=True)
+    ])  # fmt: skip
+
+
+def _crossed(name: str, column: Column, history: Sequence[Place], held_in: set[int]) -> dict[str, Floats]:
+    """Component → log p-values of each partition of history against the partitions outside its own block."""
+    import numpy as np  # noqa: PLC0415
+
     held = np.array([name in one.profile and one.profile[name].rows > 0 for one in history])
-    result = {component: (np.full(size, np.nan), np.full(size, np.nan)) for component in WEIGHTS[column.kind]}
+    result = {component: np.full(len(history), np.nan) for component in WEIGHTS[column.kind]}
     places = np.flatnonzero(held)
     if places.size < LEAST_HISTORY:
         return result
     past = [one for one, is_held in zip(history, held, strict=True) if is_held]
     counts = [one.profile[name] for one in past]
     rows, missing = in_order(column.kind, column.bins, counts), np.array([float(one.missing) for one in counts])
-    unknown = np.array([unknown_rows(column, one) for one in counts])
+    is_reference = np.array([one.position in held_in for one in past])
+    alone = _alone(column, rows[is_reference], held_in, [(one.position, one.profile[name]) for one in past], rows)
     phases = np.array([one.position for one in past]) % column.period
     blocks = np.arange(places.size) * BLOCKS // places.size
     for block in range(BLOCKS):
         inside = blocks == block
         others = ~inside
-        between = between_partitions(column, rows[others], missing[others], phases[others])
+        present = rows[others].sum(axis=1) + alone[others]
+        unseen = (
+            float(alone[others].sum()), float(present.sum()), rate_effect(alone[others], present, phases[others] * 0)
+        )  # fmt: skip
+        other = replace(column, pools={-1: _pool(rows[others], missing[others])}, unseen=unseen)
+        within = between_partitions(column, rows[others], missing[others], phases[others])
+        apart = between_partitions(column, rows[others], missing[others], phases[others] * 0)
         for phase in np.unique(phases[inside]):
             chosen, against = inside & (phases == phase), others & (phases == phase)
-            if not against.any():
-                continue
-            pool = Pool(rows[against].sum(axis=0), float(missing[against].sum()), int(against.sum()))
-            whole = {-1: Pool(rows[others].sum(axis=0), float(missing[others].sum()), int(others.sum()))}
-            other = Column(column.kind, column.bins, column.scores, column.period, whole, between)
-            tests = component_tests(other, pool, rows[chosen], missing[chosen], unknown[chosen])
-            for component, (values, log_p) in tests.items():
-                result[component][0][places[chosen]], result[component][1][places[chosen]] = values, log_p
+            # A phase that the others lack is compared with all of them, as a new partition would be.
+            pool = _pool(rows[against], missing[against]) if against.any() else other.pools[-1]
+            between = within if against.any() else apart
+            tests = component_tests(other, pool, rows[chosen], missing[chosen], alone[chosen], between=between)
+            for component, (_, log_p) in tests.items():
+                result[component][places[chosen]] = log_p
     return result

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ml_assets.core.components import Column, grouped_chi_squared, score_variances
+from ml_assets.core.components import Column, grouped_chi_squared, mean_scores, score_variances
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +28,9 @@ def has_season(column: Column, rows: Floats, phases: NDArray[np.int64]) -> bool:
     present = sizes > 0
     rows, sizes, phases = rows[present], sizes[present], phases[present]
     values = (rows @ column.scores.T if column.kind == "number" else rows) / sizes[:, None]
+    # A phase that was seen once shows nothing of how alike its partitions are.
+    often = np.isin(phases, [phase for phase in np.unique(phases) if (phases == phase).sum() >= 2])  # noqa: PLR2004
+    rows, sizes, phases, values = rows[often], sizes[often], phases[often], values[often]
     known = np.unique(phases)
     within_df, between_df = len(rows) - known.size, known.size - 1
     if within_df < 1 or between_df < 1:
@@ -53,15 +56,24 @@ def between_partitions(
     sizes, everything = rows.sum(axis=1), rows.sum(axis=1) + missing
     found = {}
     if column.kind == "number":
-        with np.errstate(invalid="ignore"):
-            means = (rows @ column.scores.T) / sizes[:, None]
+        means = mean_scores(column, rows)
+        means[:, 1] -= (means[:, 0] - np.nanmean(means[:, 0])) ** 2
         for name, values, variance in zip(("location", "spread"), means.T, score_variances(column), strict=True):
             found[name] = _random_effect(values, sizes, variance, phases)
-    rate = missing.sum() / max(everything.sum(), 1.0)
-    with np.errstate(invalid="ignore"):
-        found["missing"] = _random_effect(missing / everything, everything, rate * (1 - rate), phases)
-    found["shape"] = _overdispersion(rows, phases)
+    if column.kind == "flag":
+        found["location"] = rate_effect(sizes - rows[:, column.usual], sizes, phases)
+    found["missing"] = rate_effect(missing, everything, phases)
+    found["shape"] = _overdispersion(column.kind, rows, phases)
     return found
+
+
+def rate_effect(events: Floats, sizes: Floats, phases: NDArray[np.int64]) -> tuple[float, float]:
+    """The variance of a rate between partitions, and its degrees of freedom."""
+    import numpy as np  # noqa: PLC0415
+
+    rate = events.sum() / max(sizes.sum(), 1.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _random_effect(events / sizes, sizes, rate * (1 - rate), phases)
 
 
 def _random_effect(values: Floats, sizes: Floats, variance: float, phases: NDArray[np.int64]) -> tuple[float, float]:
@@ -83,7 +95,7 @@ def _random_effect(values: Floats, sizes: Floats, variance: float, phases: NDArr
     return max(0.0, (spread - freedom * variance) / weight) if weight > 0 else 0.0, freedom
 
 
-def _overdispersion(rows: Floats, phases: NDArray[np.int64]) -> tuple[float, float]:
+def _overdispersion(kind: str, rows: Floats, phases: NDArray[np.int64]) -> tuple[float, float]:
     """How much more chi-squared per degree of freedom and row there is between partitions than chance makes."""
     import numpy as np  # noqa: PLC0415
 
@@ -95,9 +107,11 @@ def _overdispersion(rows: Floats, phases: NDArray[np.int64]) -> tuple[float, flo
             continue
         freedom += len(chosen) - 1
         for row in chosen:
-            statistic, df, size = grouped_chi_squared(pool - row, row)
+            statistic, df, size = grouped_chi_squared(kind, pool - row, row)
             if df:
-                excess.append((statistic / df - 1) / size)
+                # The others differ too, as one partition of their number.
+                rest = 1 + 1 / (len(chosen) - 1)
+                excess.append((statistic / df - 1) / size / rest)
                 weights.append(size)
     if not weights:
         return 0.0, max(freedom, 1.0)

@@ -14,7 +14,7 @@ from ml_assets.core.alarms import LEAST_HISTORY, Place, Watch, Watched, calibrat
 from ml_assets.core.profiles import Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 NUMBERS, CATEGORIES = 20, (2, 4, 8, 15, 30)
 EDGES = ndtri(np.linspace(0, 1, 101)[1:-1])
@@ -194,3 +194,118 @@ def test_what_raised_no_alarm_is_learnt_from_and_what_did_is_not() -> None:
     for _ in range(10):
         watched.see(stream.next())
     assert watched.watch.history > 15
+
+
+# What partitions differ by, without anybody calling it drift
+
+
+def shifted(random: np.random.Generator, rows: int, centre: float) -> np.ndarray:
+    return random.multinomial(rows, np.diff(np.concatenate([[0], ndtr(EDGES - centre), [1]])))
+
+
+def rate_of(make: Callable[[np.random.Generator, int], dict[str, Counts]], *, history: int, partitions: int) -> float:
+    """Alarms in a partition over the budget, three streams together."""
+    found = 0
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        places = [Place(index, make(random, index)) for index in range(history + partitions)]
+        watch = calibrate(places[:history], places[:history], budget=BUDGET)
+        found += sum(bool(alarms(watch, place)) for place in places[history:])
+    return found / (3 * partitions * BUDGET)
+
+
+@pytest.mark.parametrize(("spread", "columns", "history"), [(0.05, 4, 24), (0.1, 4, 60), (0.1, 15, 60)])
+def test_partitions_whose_means_differ_anyway_keep_to_the_budget(spread: float, columns: int, history: int) -> None:
+    def make(random: np.random.Generator, _: int) -> dict[str, Counts]:
+        return {
+            f"n{one}": counts(f"n{one}", shifted(random, 5_000, random.normal(0, spread))) for one in range(columns)
+        }
+
+    assert rate_of(make, history=history, partitions=80) <= 1.6
+
+
+@pytest.mark.parametrize(("rate", "history"), [(0.002, 4), (0.002, 24), (0.01, 24), (0.999, 24)])
+def test_rare_flags_and_hardly_ever_missing_values_keep_to_the_budget(rate: float, history: int) -> None:
+    def make(random: np.random.Generator, _: int) -> dict[str, Counts]:
+        drawn = random.binomial(500, rate, 25)
+        return {f"f{index}": counts(f"f{index}", np.array([500 - one, one])) for index, one in enumerate(drawn)}
+
+    assert rate_of(make, history=history, partitions=80) <= 1.5
+
+
+def test_a_batch_that_every_partition_brings_is_no_new_category() -> None:
+    def make(random: np.random.Generator, index: int) -> dict[str, Counts]:
+        drawn = random.multinomial(970, [0.5, 0.3, 0.2])
+        bins = {"a": int(drawn[0]), "b": int(drawn[1]), "c": int(drawn[2]), f"batch {index}": 30}
+        return {"batch": Counts("batch", "category", 0, 0.0, bins)}
+
+    assert rate_of(make, history=48, partitions=40) <= 1.5
+
+
+def test_towns_that_trade_places_are_seen_however_many_there_are() -> None:
+    towns = np.full(26, 1_000)
+    watch = calibrate([Place(0, {"town": counts("town", towns, "category")})], [], budget=BUDGET)
+    for town in range(25):
+        traded = np.full(26, 100)
+        traded[town], traded[town + 1] = 195, 5
+        assert ("town", "shape") in alarms(watch, Place(1, {"town": counts("town", traded, "category")}))
+
+
+def test_rare_categories_are_judged_together() -> None:
+    random, shares = np.random.default_rng(0), np.array([0.4995, 0.001, 0.4995])
+    watch = calibrate([Place(0, {"x": counts("x", (shares * 100_000).astype(int), "category")})], [], budget=BUDGET)
+    p = []
+    for _ in range(2_000):
+        place = Place(1, {"x": counts("x", random.multinomial(300, shares), "category")})
+        p += [math.exp(one.log_p) for one in judge(watch, place) if one.name == "shape"]
+    assert np.mean(np.array(p) < 0.001) < 0.004
+
+
+def test_a_partition_like_all_others_never_alarms_whatever_the_budget() -> None:
+    random = np.random.default_rng(0)
+    places = [
+        Place(index, {"x": counts("x", random.multinomial(500, [0.65, 0.35]), "category")}) for index in range(200)
+    ]
+    watch = calibrate(places, places, budget=1 / 2)
+
+    assert not alarms(watch, Place(200, {"x": counts("x", np.array([325, 175]), "category")}))
+
+
+def test_a_phase_that_the_reference_lacks_is_compared_with_what_partitions_differ_by() -> None:
+    random = np.random.default_rng(0)
+
+    def make(index: int) -> Place:
+        centre = 0.3 * math.sin(2 * math.pi * index / 12)
+        return Place(index, {"x": counts("x", shifted(random, 5_000, centre))})
+
+    places = [make(index) for index in range(60)]
+    # Six months are learnt from; the other six of the year come now.
+    watch = calibrate(places[48:54], places[:54], budget=BUDGET, period=12)
+
+    assert not [index for index in range(54, 60) if alarms(watch, places[index])]
+
+
+def test_columns_that_came_later_do_not_loosen_the_threshold() -> None:
+    stream = Stream(0, 2_000)
+    places = [stream.next() for _ in range(80)]
+    few = [Place(one.position, {name: one.profile[name] for name in ("n0", "n1", "n2")}) for one in places[:60]]
+    history = [*few, *places[60:]]
+
+    assert calibrate(places[60:], history, budget=BUDGET).rate > 0.6
+
+
+def test_a_watch_over_nothing_says_so() -> None:
+    empty = [Place(index, {"x": Counts("x", "number", 0, 0.0, {})}) for index in range(10)]
+
+    assert "no column is watched" in told_of(calibrate(empty, empty, budget=BUDGET))
+
+
+def test_history_teaches_the_same_one_by_one_and_in_one_run() -> None:
+    stream = Stream(4, 2_000)
+    history, later = [stream.next() for _ in range(12)], [stream.next() for _ in range(12)]
+    together = Watched(history, history, budget=BUDGET)
+    found = [together.see(place) for place in later]
+    for index in range(12):
+        quiet = [place for place, one in zip(later[:index], found, strict=False) if not any(s.alarm for s in one)]
+        alone = Watched(history, [*history, *quiet], budget=BUDGET)
+        assert alone.see(later[index]) == found[index]

@@ -58,7 +58,9 @@ def explain_alarms(
     for start in sorted(alarming.keys() - set(newest)):
         before, number = kept.get(start, []), found[start][0][0]
         same = {(one.column, one.version) for one in before} == {(name, number) for name in moved[start]}
-        causes[start] = before if same else [Cause(name, None, None, note=OLDER, version=number) for name in moved[start]]
+        causes[start] = (
+            before if same else [Cause(name, None, None, note=OLDER, version=number) for name in moved[start]]
+        )
     for start in newest:
         version = registry().version(project.name, found[start][0][0])
         if version.number not in references:
@@ -139,7 +141,7 @@ def _watched_losses(
 
 
 def _typical_error(project: Project, version: Version) -> float | None:
-    """The champion's error on its test rows, in the unit of a prediction: a value, or a probability; None if unknown."""
+    """The champion's error on its test rows, in the unit of a prediction: a value or a probability; None if unknown."""
     stored = registry().evaluation(project.name, version.number)
     test = stored["metrics"]["test"] if stored else {}
     if project.task == "regression":

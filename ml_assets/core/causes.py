@@ -101,7 +101,7 @@ def explain(
     found = []
     for name in present:
         try:
-            moved, cost = _brought_about(rows, reference, name, said, predict, losses, metric)
+            moved, cost = _brought_about(rows, reference, name, said, predict=predict, losses=losses, metric=metric)
             carriers = carriers_of(name, rows, reference, [group for group in groups if group != name])
         except (pl.exceptions.PolarsError, ArithmeticError, LookupError, TypeError, ValueError) as error:
             # One column must not hide what the others do: it is told, and counts as harmful.
@@ -126,6 +126,7 @@ def _brought_about(
     reference: pl.DataFrame,
     name: str,
     said: Floats,
+    *,
     predict: Callable[[pl.DataFrame], Floats],
     losses: Callable[[Floats], Floats] | None,
     metric: str,

@@ -39,7 +39,9 @@ def test_drift_that_does_no_harm_is_told_and_not_acted_on_and_drift_that_does_is
     market = opened(tmp_path)
     market.refresh("2024-06")
 
-    ((name, harmful, metric),) = market.table("causes", "2024-06").select("column_name", "harmful", "metric").iter_rows()
+    ((name, harmful, metric),) = (
+        market.table("causes", "2024-06").select("column_name", "harmful", "metric").iter_rows()
+    )
     assert (name, harmful, metric) == ("noise", False, "mape")
     assert market.decision("2024-06").action == "hold"
     assert market.decision("2024-06").reason == "drift in noise does the model no harm"

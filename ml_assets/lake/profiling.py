@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ml_assets.lake.sql import Table
 
 BATCH = 1 << 17
-# Bins are chosen from so many rows: a quantile is off by a thousandth of the rows, and a bin holds a hundredth.
+# Bins are chosen from so many rows: a quantile is off by about a thousandth of the rows, and a bin holds a hundredth.
 SAMPLE = 200_000
 
 

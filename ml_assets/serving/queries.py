@@ -215,14 +215,16 @@ def read_causes(cursor: duckdb.DuckDBPyConnection | None, project: Project, star
     table = project.table("causes")
     # A table of before these were noted lacks their columns, and rows of then have nulls there.
     present = columns_of(cursor, table)
-    metric, note = (f"coalesce({name}, '')" if name in present else "''" for name in ("metric", "note"))
+    metric, note = (f"coalesce({name}, ?)" if name in present else "?" for name in ("metric", "note"))
     sql = (
         f"SELECT column_name, moved, effect, cost, harmful, carriers, {metric}, {note} "
         f"FROM {table.path} WHERE _partition = ? ORDER BY effect DESC NULLS FIRST, column_name"
     )
     return tuple(
-        Moved(*row, tuple(Carrier(**one) for one in json.loads(carriers)), metric or project.watched, note)
-        for *row, carriers, metric, note in cursor.execute(sql, [start]).fetchall()
+        Moved(name, moved, effect, cost, harmful, tuple(Carrier(**one) for one in json.loads(carriers)), of, why)
+        for name, moved, effect, cost, harmful, carriers, of, why in cursor.execute(
+            sql, [project.watched, "", start]
+        ).fetchall()
     )
 
 

@@ -174,8 +174,8 @@ def _evidence(project: Project, start: datetime, known: Known, entries: Sequence
     champion = versions[0] if versions else None
     columns = tuple(sorted(set(of_drift.filter(of_drift["alarm"])["column_name"])))
     of_causes = known.causes.filter(known.causes["_partition"] == start)
-    # An alarm that nobody has explained, of an older range, is taken at its word.
-    is_harmful = bool(of_causes["harmful"].any()) if of_causes.height else True
+    # An alarm that nobody has explained, of an older partition of a range, is taken at its word: it does not act.
+    is_harmful = bool(of_causes["harmful"].fill_null(value=True).any()) if of_causes.height else True
     live = [one for one in entries if (one.kind, one.standing) == ("decision", "live") and one.partition < key]
     acted = max((one.partition for one in live if one.action != "hold"), default=None)
     evidence = Evidence(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -25,7 +26,7 @@ from ml_assets.core.profiles import (
     Counts,
     add_up,
     as_frame,
-    choose_bins,
+    counted_by_name,
     from_frame,
     has_left,
     with_derived,
@@ -33,9 +34,9 @@ from ml_assets.core.profiles import (
 from ml_assets.core.training import feature_kinds
 from ml_assets.lake import profiling
 from ml_assets.lake.connection import Transaction, create_schema, table_exists
-from ml_assets.lake.profiling import take_profiles
+from ml_assets.lake.profiling import choose_from, take_profiles
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.sql import Window, quoted
+from ml_assets.lake.sql import Window
 from ml_assets.lake.tables import LINEAGE, WindowWriter, described, read, replace_rows, window_of
 from ml_assets.project import Project
 
@@ -197,7 +198,13 @@ def count_in_bins(
         found = profiles(window)
         sums = add_up([*_elsewhere(project, cursor, window), *(one for columns in found.values() for one in columns)])
         left = [one.name for one in bins if one.name in sums and has_left(one, sums[one.name])]
-        bins = _fixed(transaction, project, kinds, {one.name: one for one in bins if one.name not in left})
+        # All values of a category that has outgrown its names have just been counted.
+        grown = {
+            one.name: counted_by_name(one, sums[one.name].bins)
+            for one in bins
+            if one.name in left and not one.is_number and not one.categories
+        }
+        bins = _fixed(transaction, project, kinds, {one.name: one for one in bins if one.name not in left}, grown)
         changed = [one.name for one in bins if one.name in left and one != kept.get(one.name)]
         if not changed:
             return found, window, []
@@ -225,19 +232,23 @@ def read_bins(
 
 
 def _fixed(
-    transaction: Transaction, project: Project, kinds: Mapping[str, str], kept: Mapping[str, ColumnBins]
+    transaction: Transaction,
+    project: Project,
+    kinds: Mapping[str, str],
+    kept: Mapping[str, ColumnBins],
+    given: Mapping[str, ColumnBins] = MappingProxyType({}),
 ) -> list[ColumnBins]:
-    """The bins of some columns; those of columns that have none to keep are chosen from the rows in the lake."""
+    """The bins of some columns; those that have none to keep are counted as given, or chosen from rows in the lake."""
     import polars as pl
 
     cursor, table = transaction.cursor, project.table("bins")
     new = {name: kind for name, kind in kinds.items() if name not in kept}
     if not new:
         return [kept[name] for name in kinds]
-    # Neither bins nor categories hang on the order of the rows.
-    columns = ", ".join(quoted(name) for name in {ColumnBins(name, kind).column for name, kind in new.items()})
-    rows = cursor.execute(f"SELECT {columns} FROM {project.table('features').path}").pl()
-    chosen = {bins.name: bins for bins in choose_bins(rows, new)}
+    asked = {name: kind for name, kind in new.items() if name not in given}
+    chosen = dict(given)
+    if asked:
+        chosen |= {bins.name: bins for bins in choose_from(cursor, project.table("features"), asked)}
     frame = pl.DataFrame(
         [(bins.name, bins.kind, list(bins.edges), list(bins.categories)) for bins in chosen.values()],
         schema={

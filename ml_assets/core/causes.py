@@ -10,6 +10,7 @@ rows are of categories that the reference has not, they go to those that it has.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,17 +47,23 @@ class Cause:
     Attributes:
         column: the column.
         moved: mean change of the prediction, in its unit, were the column as it was: of numbers of each row's, of
-            categories of the mean prediction; for a target 0.
-        effect: the same as a share of the champion's typical error.
-        cost: watched error of the partition less what it would be were the column as it was; None without labels.
+            categories of the mean prediction; for a target 0; None where it is unknown.
+        effect: the same as a share of the champion's typical error; None where either is unknown.
+        cost: error of the partition less what it would be were the column as it was; None without labels.
         carriers: rows that carry more of it than their share, the greatest first; none where it is everywhere.
+        metric: the error that `cost` is of; empty without one.
+        note: why the effect is unknown; empty where it is known.
+        version: whose predictions were moved; 0 where nobody said.
     """
 
     column: str
-    moved: float
-    effect: float
-    cost: float | None
+    moved: float | None
+    effect: float | None
+    cost: float | None = None
     carriers: tuple[Carrier, ...] = ()
+    metric: str = ""
+    note: str = ""
+    version: int = 0
 
 
 def explain(
@@ -65,51 +72,89 @@ def explain(
     columns: Sequence[str],
     *,
     predict: Callable[[pl.DataFrame], Floats],
-    typical: float,
+    typical: float | None,
     losses: Callable[[Floats], Floats] | None = None,
+    metric: str = "",
     groups: Sequence[str] = (),
 ) -> list[Cause]:
-    """What the drift of each of some columns does, the most harmful first.
+    """What the drift of each of some columns does: what is unknown first, then the most harmful.
 
     Args:
         rows: of the partition, features and whatever groups them.
         reference: rows that the champion learnt from.
         columns: features that have moved; those that are not there are passed over.
         predict: rows → predictions, shape (rows,) or (rows, classes).
-        typical: the champion's typical error, in the unit of a prediction.
+        typical: the champion's typical error, in the unit of a prediction; None where it is unknown.
         losses: predictions → the loss of each row, NaN where it has no label; None without labels.
+        metric: the error that the losses are of; their mean, and for `rmse` its root.
         groups: columns whose values name rows that may carry a drift.
+
+    Returns:
+        One for each. A column that cannot be brought back, or not be predicted then, has no effect and a note.
     """
-    import numpy as np  # noqa: PLC0415
+    import polars as pl
 
     present = [name for name in columns if name in rows.columns and name in reference.columns]
     if not rows.height or not reference.height or not present:
         return []
     said = predict(rows)
-    now = losses(said) if losses else None
     found = []
     for name in present:
-        weights = _weights(rows[name], reference[name])
-        if weights is not None:
-            moved = float(np.abs(said.mean(axis=0) - np.average(said, axis=0, weights=weights)).mean())
-            then = now
-        else:
-            restored = predict(rows.with_columns(brought_back(rows[name], reference[name]).alias(name)))
-            moved = float(np.mean(np.abs(said - restored)))
-            then = losses(restored) if losses else None
-        cost = None if now is None or then is None else _mean(now) - _mean(then, weights)
-        carriers = carriers_of(name, rows, reference, [group for group in groups if group != name])
-        found.append(Cause(name, moved, moved / typical if typical > 0 else 0.0, cost, tuple(carriers)))
-    return sorted(found, key=lambda cause: -cause.effect)
+        try:
+            moved, cost = _brought_about(rows, reference, name, said, predict=predict, losses=losses, metric=metric)
+            carriers = carriers_of(name, rows, reference, [group for group in groups if group != name])
+        except (pl.exceptions.PolarsError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # One column must not hide what the others do: it is told, and counts as harmful.
+            found.append(Cause(name, None, None, note=f"{type(error).__name__}: {error}"))
+            continue
+        effect, note = _effect(moved, typical)
+        found.append(Cause(name, moved, effect, cost, tuple(carriers), "" if cost is None else metric, note))
+    return sorted(found, key=lambda cause: -math.inf if cause.effect is None else -cause.effect)
 
 
-def _mean(losses: Floats, weights: Floats | None = None) -> float:
+def _effect(moved: float, typical: float | None) -> tuple[float | None, str]:
+    """A movement as a share of a typical error, and why it is unknown; what moves nothing is harmless anyway."""
+    if not moved:
+        return 0.0, ""
+    if typical:
+        return moved / typical, ""
+    return None, "the champion's typical error is " + ("unknown" if typical is None else "0")
+
+
+def _brought_about(
+    rows: pl.DataFrame,
+    reference: pl.DataFrame,
+    name: str,
+    said: Floats,
+    *,
+    predict: Callable[[pl.DataFrame], Floats],
+    losses: Callable[[Floats], Floats] | None,
+    metric: str,
+) -> tuple[float, float | None]:
+    """How far a column's drift moves predictions, and what it costs; None without labels."""
+    import numpy as np  # noqa: PLC0415
+
+    weights = _weights(rows[name], reference[name])
+    if weights is not None:
+        restored = said
+        moved = float(np.abs(said.mean(axis=0) - np.average(said, axis=0, weights=weights)).mean())
+    else:
+        restored = predict(rows.with_columns(brought_back(rows[name], reference[name]).alias(name)))
+        moved = float(np.mean(np.abs(said - restored)))
+    if losses is None:
+        return moved, None
+    return moved, _error(losses(said), metric) - _error(losses(restored), metric, weights)
+
+
+def _error(losses: Floats, metric: str, weights: Floats | None = None) -> float:
+    """The metric of some losses: their mean, and for `rmse` its root."""
     import numpy as np  # noqa: PLC0415
 
     held = ~np.isnan(losses)
     if weights is not None and not weights[held].sum():
         weights = None
-    return float(np.average(losses[held], weights=None if weights is None else weights[held]))
+    mean = float(np.average(losses[held], weights=None if weights is None else weights[held]))
+    return math.sqrt(mean) if metric == "rmse" else mean
 
 
 def _weights(current: pl.Series, reference: pl.Series) -> Floats | None:
@@ -131,40 +176,59 @@ def brought_back(current: pl.Series, reference: pl.Series) -> pl.Series:
 
     Args:
         current: the values of a partition.
-        reference: the values that the champion learnt from, of the same type.
+        reference: the values that the champion learnt from.
 
     Returns:
-        As many values as `current` has. What is missing more often than in the reference is filled in from there.
+        As many values as `current` has, of the type that holds both. What is missing more often than in the reference
+        is filled in from there; where less is missing, as many rows by chance go missing again.
+
+    Raises:
+        polars.exceptions.SchemaError: if no type holds both.
     """
     import numpy as np  # noqa: PLC0415
     import polars as pl
 
-    draw = np.random.default_rng(0)
-    is_number = current.dtype.is_numeric() or current.dtype.is_temporal()
-    known = reference.drop_nulls()
-    if is_number and current.dtype.is_float():
-        current, known = current.fill_nan(None), known.drop_nans()
-    if not known.len():
+    if not reference.len():
         return current
-    absent = np.flatnonzero(current.is_null().to_numpy())
-    usual = 1 - known.len() / reference.len()
-    too_many = absent.size - round(usual * current.len())
-    here = np.flatnonzero(current.is_not_null().to_numpy())
-    order = np.argsort(current.gather(here).to_numpy(), kind="stable") if is_number else np.arange(here.size)
-    if is_number:
-        ranks = np.empty(here.size, dtype=float)
-        ranks[order] = (np.arange(here.size) + 0.5) / max(here.size, 1)
-        places = np.minimum((ranks * known.len()).astype(int), known.len() - 1)
-        moved = known.sort().gather(places)
-    else:
-        moved = _reassigned(current.gather(here), known, draw)
-    taken = pl.Series(here, dtype=pl.UInt32)
-    result = current.clone().scatter(taken, moved.cast(current.dtype)) if here.size else current.clone()
+    draw = np.random.default_rng(0)
+    both = [one.alias("").to_frame() for one in (current, reference)]
+    if current.dtype != reference.dtype and pl.Enum in {current.dtype.base_type(), reference.dtype.base_type()}:
+        both = [one.cast(pl.String) for one in both]
+    joined = pl.concat(both, how="vertical_relaxed").to_series()
+    if joined.dtype.is_float():
+        joined = joined.fill_nan(None)
+    result, known = joined.head(current.len()), joined.tail(reference.len()).drop_nulls()
+    here = np.flatnonzero(result.is_not_null().to_numpy())
+    absent = np.flatnonzero(result.is_null().to_numpy())
+    too_many = absent.size - round((1 - known.len() / reference.len()) * current.len())
+    if too_many < 0:
+        leaving = draw.choice(here, -too_many, replace=False)
+        result = _put(result, leaving, pl.Series([None] * leaving.size, dtype=result.dtype))
+        here = np.setdiff1d(here, leaving)
+    if here.size:
+        values = result.gather(here)
+        is_number = result.dtype.is_numeric() or result.dtype.is_temporal()
+        result = _put(result, here, _mapped(values, known) if is_number else _reassigned(values, known, draw))
     if too_many > 0:
         filled = draw.choice(absent, too_many, replace=False)
-        values = known.gather(draw.integers(0, known.len(), too_many)).cast(current.dtype)
-        result = result.scatter(pl.Series(filled, dtype=pl.UInt32), values)
+        result = _put(result, filled, known.gather(draw.integers(0, known.len(), too_many)))
     return result.alias(current.name)
+
+
+def _put(series: pl.Series, places: NDArray[np.intp], values: pl.Series) -> pl.Series:
+    import polars as pl
+
+    return series.clone().scatter(pl.Series(places, dtype=pl.UInt32), values.cast(series.dtype))
+
+
+def _mapped(current: pl.Series, known: pl.Series) -> pl.Series:
+    """Numbers in the reference's distribution: of each row the reference's value of its rank."""
+    import numpy as np  # noqa: PLC0415
+
+    ranks = np.empty(current.len(), dtype=float)
+    ranks[np.argsort(current.to_numpy(), kind="stable")] = (np.arange(current.len()) + 0.5) / current.len()
+    places = np.minimum((ranks * known.len()).astype(int), known.len() - 1)
+    return known.sort().gather(places)
 
 
 def _reassigned(current: pl.Series, known: pl.Series, draw: np.random.Generator) -> pl.Series:

@@ -116,9 +116,9 @@ def wasserstein(reference: Counts, current: Counts, edges: Sequence[float]) -> t
         edges: of the bins.
 
     Returns:
-        The distance and its bound, both in standard deviations of the reference. Where bins hold one value each, and no
-        row lies beyond the outer edges, the distance is exact. NaN where either has no rows, its least and greatest
-        value were not counted, or the reference does not vary.
+        The distance and its bound, both in standard deviations of the reference. Where bins hold one value each, no
+        row lies beyond the outer edges, and there are fewer than 99 of them, the distance is exact. NaN where either
+        has no rows, its least and greatest value were not counted, or the reference does not vary.
 
     Source:
         The area between the distribution functions (Vallender, Theory of Probability 18, 1974). They are known at the

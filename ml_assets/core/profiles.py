@@ -1,16 +1,15 @@
 """Profiles: per partition and column, counts in fixed bins. They add up, so drift reads bins and never rescans rows.
 
-Bins are chosen once per column, from the first rows that were profiled: quantiles for numbers, values for categories.
-The SQL that counts is written here and run by the lake, in one pass over the rows.
+Bins are chosen from the first rows that were profiled: quantiles for numbers, values for categories. Categories are
+counted by name, all of them while there are few, and the most frequent of then from when there are more.
+The SQL that counts is in `profile_sql`; the lake runs it, in one pass over the rows.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
-
-from ml_assets.core.quoting import literal, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,12 +26,6 @@ WORD = r"[\p{L}\p{N}]+"
 
 Kind = Literal["number", "category"]
 SECONDS_OF_A_DAY = 86_400
-# What is counted of a column that is no number: days since 1970 of a date, as a model sees them; of text its length.
-COUNTED_AS = {
-    "date": f"epoch(COLUMN) / {SECONDS_OF_A_DAY}",
-    "text": "length(COLUMN)::DOUBLE",
-    "tokens": f"len(regexp_extract_all(COLUMN, '{WORD}'))::DOUBLE",
-}
 # What is counted of a text beside its length, by the ending of its name.
 DERIVED = {"tokens": " (tokens)", "words": " (words)"}
 
@@ -47,7 +40,8 @@ class ColumnBins:
             `tokens` (how many words a text has) or `words` (in how many rows each word is).
         edges: for all but categories, ascending: bin i holds `edges[i-1] < x <= edges[i]`; the first and the last bin
             are open.
-        categories: for categories with too many values, those that are counted by name; empty where all are.
+        categories: for categories with too many values, those that are counted by name, all others as `(other)`; empty
+            where all are, which holds until there are more than 200: see `has_left`.
     """
 
     name: str
@@ -129,7 +123,8 @@ def choose_bins(rows: pl.DataFrame, kinds: Mapping[str, str]) -> list[ColumnBins
 
     Args:
         rows: the first rows that are profiled.
-        kinds: column → its kind; of a text also what `with_derived` adds.
+        kinds: column → its kind; of a text also its `tokens`. Its `words` are chosen where they are counted, by SQL:
+            see `profile_sql`.
 
     Returns:
         One for each. A number has up to 100 bins at its quantiles, or at its values where those are fewer.
@@ -146,84 +141,44 @@ def choose_bins(rows: pl.DataFrame, kinds: Mapping[str, str]) -> list[ColumnBins
     chosen = []
     for name, kind in kinds.items():
         values = rows[name.removesuffix(DERIVED.get(kind, ""))].drop_nulls()
-        if kind == "words":
-            words = values.str.to_lowercase().str.extract_all(WORD).list.unique().explode().drop_nulls()
-            counts = words.alias("value").value_counts(name="rows").sort("rows", "value", descending=[True, False])
-            chosen.append(ColumnBins(name, kind, categories=tuple(counts["value"].head(CATEGORIES).to_list())))
-        elif kind != "category":
+        if kind == "category":
+            sizes = values.cast(pl.String).alias("value").value_counts(name="rows")
+            chosen.append(counted_by_name(ColumnBins(name, kind), dict(sizes.iter_rows())))
+        else:
             numbers = numbers_of(values, kind)
             chosen.append(ColumnBins(name, kind, edges=_edges(numbers.filter(numbers.is_finite()).to_numpy())))
-        else:
-            counts = (
-                values.cast(pl.String)
-                .alias("value")
-                .value_counts(name="rows")
-                .sort("rows", "value", descending=[True, False])
-            )
-            known = tuple(counts["value"].head(CATEGORIES).to_list()) if counts.height > CATEGORIES else ()
-            chosen.append(ColumnBins(name, "category", categories=known))
     return chosen
 
 
+def counted_by_name(column: ColumnBins, sizes: Mapping[str, int]) -> ColumnBins:
+    """A category whose values are all counted by name, or the most frequent of them where there are more than 200.
+
+    Args:
+        column: the category, or the words of a text.
+        sizes: value → rows.
+    """
+    if len(sizes) <= CATEGORIES and column.kind == "category":
+        return replace(column, categories=())
+    named = sorted(sizes.keys() - {OTHER}, key=lambda name: (-sizes[name], name))
+    return replace(column, categories=tuple(named[:CATEGORIES]))
+
+
 def has_left(column: ColumnBins, counts: Counts) -> bool:
-    """Whether most rows of a column lie beyond the rows that its bins were chosen from, where all count as one.
+    """Whether the rows of a column have left its bins, so that it needs others.
 
     By their choice the first and the last bin of a number hold hardly a hundredth each: more than half has come there
     since, be it that its unit was mended or that it has grown. Of a category the values that are counted by name have
-    all vanished.
+    all vanished, or there are more of them now than are counted by name.
+
+    Args:
+        column: how it is counted.
+        counts: the profile of all its rows.
     """
     if not column.is_number:
-        return bool(column.categories) and counts.bins.keys() == {OTHER}
+        return counts.bins.keys() == {OTHER} if column.categories else len(counts.bins) > CATEGORIES
     outer = counts.bins.get("0", 0) + counts.bins.get(str(len(column.edges)), 0)
     # Without edges, all rows were null when they were to be chosen.
     return 2 * outer > counts.present
-
-
-def numbers_sql(bins: Sequence[ColumnBins], source: str) -> str | None:
-    """A statement that yields what is counted as numbers, for `NumberCounter`: `_partition`, then a column for each.
-
-    Args:
-        bins: how each column is counted; categories are passed over.
-        source: SQL that yields the rows, with `_partition`.
-
-    Returns:
-        A SELECT, in the order of `bins`; None where nothing is counted as a number.
-    """
-    numbers = [
-        COUNTED_AS.get(one.kind, "COLUMN::DOUBLE").replace("COLUMN", quoted(one.column))
-        for one in bins
-        if one.is_number
-    ]
-    return f"SELECT _partition, {', '.join(numbers)} FROM ({source})" if numbers else None
-
-
-def categories_sql(column: ColumnBins, source: str) -> str:
-    """A statement that counts a category, or the rows that hold a word: `_partition`, value, rows."""
-    name = quoted(column.column)
-    value = f"{name}::VARCHAR"
-    if column.kind == "words":
-        words = f"list_distinct(regexp_extract_all(lower({value}), '{WORD}'))"
-        # A text without a word is told as missing, as one that is null.
-        word = f"unnest(CASE WHEN len({words}) > 0 THEN {words} ELSE [NULL] END)"
-        source = f"SELECT _partition, {word} AS word FROM ({source})"
-        name = value = "word"
-    if column.categories:
-        listed = ", ".join(literal(text) for text in column.categories)
-        value = f"CASE WHEN {name} IS NULL THEN NULL WHEN {value} IN ({listed}) THEN {value} ELSE '{OTHER}' END"
-    return f"SELECT _partition, {value} AS value, count(*) FROM ({source}) GROUP BY ALL"
-
-
-def read_categories(column: ColumnBins, result: Iterable[tuple[Any, ...]]) -> dict[datetime, Counts]:
-    """The profile of a category in each partition, from the rows that `categories_sql` yields."""
-    found: dict[datetime, dict[str, int]] = {}
-    missing: dict[datetime, int] = {}
-    for partition, value, rows in result:
-        bins = found.setdefault(partition, {})
-        if value is None:
-            missing[partition] = rows
-        else:
-            bins[value] = rows
-    return {start: Counts(column.name, "category", missing.get(start, 0), 0.0, bins) for start, bins in found.items()}
 
 
 class NumberCounter:

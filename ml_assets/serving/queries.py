@@ -153,7 +153,7 @@ class Statistic:
     version: int
     column: str
     name: str
-    value: float
+    value: float | None
     p_value: float | None
     alarm_below: float | None
     alarm: bool
@@ -164,11 +164,13 @@ class Moved:
     """One column that alarms, as in `core.causes.Cause`, and whether what it does is harmful."""
 
     column: str
-    moved: float
-    effect: float
+    moved: float | None
+    effect: float | None
     cost: float | None
-    harmful: bool
+    harmful: bool | None
     carriers: tuple[Carrier, ...]
+    metric: str
+    note: str
 
 
 @contextmanager
@@ -199,7 +201,7 @@ def read_statistics(
     if cursor is None or "drift" not in _tables(cursor, project):
         return ()
     sql = (
-        "SELECT version, column_name, statistic, value, p_value, alarm_below, alarm "
+        "SELECT version, column_name, statistic, CASE WHEN isfinite(value) THEN value END, p_value, alarm_below, alarm "
         f"FROM {project.table('drift').path} WHERE _partition = ? "
         "ORDER BY alarm DESC, p_value IS NULL, column_name, statistic"
     )
@@ -207,17 +209,22 @@ def read_statistics(
 
 
 def read_causes(cursor: duckdb.DuckDBPyConnection | None, project: Project, start: datetime) -> tuple[Moved, ...]:
-    """What an alarm's columns do to the predictions of a partition, the most harmful first; empty without alarms."""
+    """What an alarm's columns do to the predictions of a partition, unknown ones and the most harmful first."""
     if cursor is None or "causes" not in _tables(cursor, project):
         return ()
+    table = project.table("causes")
+    # A table of before these were noted lacks their columns, and rows of then have nulls there.
+    present = columns_of(cursor, table)
+    metric, note = (f"coalesce({name}, ?)" if name in present else "?" for name in ("metric", "note"))
     sql = (
-        "SELECT column_name, moved, effect, cost, harmful, carriers "
-        f"FROM {project.table('causes').path} WHERE _partition = ? ORDER BY effect DESC, column_name"
+        f"SELECT column_name, moved, effect, cost, harmful, carriers, {metric}, {note} "
+        f"FROM {table.path} WHERE _partition = ? ORDER BY effect DESC NULLS FIRST, column_name"
     )
-    rows = cursor.execute(sql, [start]).fetchall()
     return tuple(
-        Moved(name, moved, effect, cost, harmful, tuple(Carrier(**one) for one in json.loads(carriers)))
-        for name, moved, effect, cost, harmful, carriers in rows
+        Moved(name, moved, effect, cost, harmful, tuple(Carrier(**one) for one in json.loads(carriers)), of, why)
+        for name, moved, effect, cost, harmful, carriers, of, why in cursor.execute(
+            sql, [project.watched, "", start]
+        ).fetchall()
     )
 
 

@@ -172,7 +172,8 @@ def read_subject(
     present = columns_of(cursor, features)
     columns = ", ".join(quoted(name) for name in (*version.features, version.target) if name in present)
     current = cursor.execute(f"SELECT {columns}, {PREDICTION} FROM {scored} {sampled()}", [start]).pl()
-    ours = shared((one.column, one.name, one.value) for one in read_statistics(cursor, project, start))
+    statistics = read_statistics(cursor, project, start)
+    ours = shared((one.column, one.name, one.value) for one in statistics if one.value is not None)
     return Subject(project, project.key_of(start), version, current, rows, warning, ours=ours)
 
 

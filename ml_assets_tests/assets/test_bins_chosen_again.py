@@ -10,9 +10,11 @@ from small_market import FEATURES, JUDGED, JUDGING, PREPARING, Market, open_mark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 MONTHS = tuple(f"2024-{number:02}" for number in range(1, 6))
 WITH_METRES = FEATURES.replace("town, area", "town, area, area AS metres")
+BY_CONTRACT = FEATURES.replace("town, area", "CASE WHEN month < '2024-06-01' THEN town ELSE contract END AS town, area")
 MENDED = FEATURES.replace("town, area", "town, area, area * 1000 AS metres")
 SHIFTED = FEATURES.replace("town, area", "town, area, area * 5000 AS metres")
 
@@ -77,3 +79,25 @@ def test_a_shift_after_a_champion_of_the_new_unit_alarms(mended: Market) -> None
     shifted.materialize(("features", "profile", "predictions", "drift"), MONTHS[4])
     assert statistics(shifted, MONTHS[4])["ks"] > 0.5
     assert "metres" in alarms(shifted, MONTHS[4])
+
+
+def test_a_category_that_outgrows_its_names_is_counted_by_its_most_frequent_values_everywhere(tmp_path: Path) -> None:
+    market = open_market(tmp_path, features=BY_CONTRACT)
+    for month in ("2024-05", "2024-06"):
+        market.write(month, sales(month, rows=300))
+    market.materialize(PREPARING, "2024-05")
+    market.materialize(PREPARING, "2024-06")
+
+    assert market.metadata("profile")["bins_chosen_again"] == "town"
+
+    def towns(month: str) -> dict[str | None, int]:
+        profile = market.table("profile", month)
+        return dict(profile.filter(profile["column_name"] == "town").select("bin", "rows").iter_rows())
+
+    assert towns("2024-05").keys() == {None, "EAST", "WEST"}
+    # Of 302 values 200 have a name: the two towns, and 198 contracts.
+    assert len(towns("2024-06")) == 198 + 2
+    assert towns("2024-06")["(other)"] == 300 - 198
+
+    market.materialize(("profile",), "2024-06")
+    assert "bins_chosen_again" not in market.metadata("profile"), "once"

@@ -79,6 +79,23 @@ def test_the_evidence_is_the_tables_of_that_partition(story: Story) -> None:
     }
 
 
+@pytest.mark.parametrize(("harmful", "acts"), [([False, None], True), ([None], True), ([False], False), ([], True)])
+def test_an_alarm_that_nobody_has_explained_is_taken_at_its_word(
+    shared: Market, month: str, harmful: list[bool | None], *, acts: bool
+) -> None:
+    start = shared.project.start_of(month)
+    drifted = NOTHING_DRIFTED.vstack(
+        pl.DataFrame([(start, 1, "area", True)], schema=NOTHING_DRIFTED.schema, orient="row")
+    )
+    causes = pl.DataFrame([(start, one) for one in harmful], schema=NOTHING_EXPLAINED.schema, orient="row")
+
+    with shared.settings():
+        span = Span(shared.project.window(month, month), (start,), (month,), is_range=False)
+        (draft,) = decide(shared.project, span, Known(drifted, causes, NOTHING_MEASURED), [])
+
+    assert draft.evidence["drift_alarm"] is acts
+
+
 def test_the_ledger_is_numbered_without_gaps_and_chained_by_hashes(story: Story) -> None:
     entries = story.market.ledger()
 

@@ -100,10 +100,10 @@ def test_a_column_brought_back_has_the_reference_s_distribution_and_the_order_of
     back = brought_back(now, then)
 
     assert (back.len(), back.dtype) == (now.len(), now.dtype)
+    assert back.null_count() == round(then.null_count() / then.len() * now.len())
     if then.drop_nulls().len():
         assert set(back.drop_nulls()) <= set(then.drop_nulls())
-        assert back.null_count() <= now.null_count()
-        pairs = sorted((a, b) for a, b in zip(current, back.to_list(), strict=True) if a is not None)
+        pairs = sorted((a, b) for a, b in zip(current, back.to_list(), strict=True) if None not in {a, b})
         for (low, moved_low), (high, moved_high) in pairwise(pairs):
             assert low == high or moved_low <= moved_high
 
@@ -163,3 +163,72 @@ def test_where_all_rows_are_of_categories_that_were_never_there_they_go_to_those
     (cause,) = explain(rows, reference, ["town"], predict=predict, typical=50.0)
 
     assert cause.moved == pytest.approx(50 / 4, rel=0.2)
+
+
+def test_what_has_another_type_now_is_brought_back_in_the_type_that_holds_both() -> None:
+    small = brought_back(pl.Series("x", [1, 2], dtype=pl.Int8), pl.Series("x", [300, 301], dtype=pl.Int64))
+    assert small.to_list() == [300, 301]
+
+    now, then = (pl.Series("x", [value, value], dtype=pl.Enum([value, "b"])) for value in ("a", "c"))
+    assert brought_back(now, then).cast(pl.String).to_list() == ["c", "c"]
+
+
+def test_a_column_that_cannot_be_explained_is_told_and_hides_no_other() -> None:
+    reference, rows = houses(200), houses(200, seed=1).with_columns(pl.col("area") + 50)
+
+    def unable(asked: pl.DataFrame) -> Any:
+        if not asked["age"].equals(rows["age"]):
+            raise ValueError("this model knows no such age")
+        return predict(asked)
+
+    age, area = explain(rows, reference, ["area", "age"], predict=unable, typical=50.0)
+
+    assert (age.column, age.moved, age.effect, age.cost) == ("age", None, None, None)
+    assert age.note == "ValueError: this model knows no such age"
+    assert area.effect is not None
+    assert area.effect > 1
+
+
+@pytest.mark.parametrize(("typical", "note"), [(None, "unknown"), (0.0, "0")])
+def test_without_a_typical_error_an_effect_is_unknown_but_what_moves_nothing_is_harmless(
+    typical: float | None, note: str
+) -> None:
+    reference, rows = houses(200), houses(200, seed=1).with_columns(pl.col("area") + 50, pl.col("age") + 50)
+
+    area, age = explain(rows, reference, ["area", "age"], predict=predict, typical=typical)
+
+    assert (area.column, area.effect, area.note) == ("area", None, f"the champion's typical error is {note}")
+    assert area.moved == pytest.approx(500, rel=0.1)
+    assert (age.effect, age.note) == (0.0, "")
+
+
+def test_the_cost_in_rmse_is_a_difference_of_roots() -> None:
+    reference, rows = houses(2_000), houses(2_000, seed=1)
+    drifted, actual = rows.with_columns(pl.col("area") + 20), predict(rows)
+
+    (area,) = explain(
+        drifted, reference, ["area"],
+        predict=predict, typical=50.0, losses=lambda said: (said - actual) ** 2, metric="rmse",
+    )  # fmt: skip
+
+    # Each prediction is off by 200; brought back, by next to nothing.
+    assert area.cost == pytest.approx(200, rel=0.1)
+    assert area.metric == "rmse"
+
+
+@pytest.mark.parametrize("values", [[1.5, 2.5, 3.5, 4.5], [True, False, True, True], ["a", "b", "c", "a"]])
+def test_where_less_is_missing_than_usual_as_many_rows_go_missing_again(values: list[Any]) -> None:
+    current, reference = pl.Series("x", values * 25), pl.Series("x", [*values, None] * 50)
+
+    back = brought_back(current, reference)
+
+    assert back.null_count() == 20
+    assert back.equals(brought_back(current, reference))
+    for value in set(values):
+        assert (back == value).sum() == pytest.approx(80 * values.count(value) / 4, abs=1)
+
+
+def test_where_all_was_missing_all_goes_missing_again() -> None:
+    current = pl.Series("x", [1.0, 2.0])
+
+    assert brought_back(current, pl.Series("x", [None], dtype=pl.Float64)).to_list() == [None, None]

@@ -4,6 +4,7 @@ import math
 import warnings
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ from ml_assets.core.drift import (
     psi,
     wasserstein,
 )
-from ml_assets.core.profiles import ColumnBins, Counts, count_values
+from ml_assets.core.profiles import ColumnBins, Counts, choose_bins, count_values
 
 histograms = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=30)
 
@@ -283,6 +284,21 @@ def test_wasserstein_is_off_by_at_most_its_bound(
     if spread > 1e-9:
         exact = stats.wasserstein_distance(reference, current) / spread
         assert abs(value - exact) <= bound + 1e-6
+
+
+@pytest.mark.parametrize("values", [97, 100, 140])
+def test_wasserstein_of_whole_numbers_is_exact_for_fewer_than_a_hundred_and_within_its_bound_for_more(
+    values: int,
+) -> None:
+    reference = [float(value) for value in range(values)] * 5
+    current = [min(value + 3, values - 1.0) for value in reference]
+    (bins,) = choose_bins(pl.DataFrame({"x": reference}), {"x": "number"})
+
+    value, bound = wasserstein(*profiles_of(bins.edges, reference, current), bins.edges)
+
+    off = abs(value - stats.wasserstein_distance(reference, current) / np.std(reference))
+    assert off <= bound
+    assert (off < 1e-9) == (values < 99)
 
 
 @pytest.mark.filterwarnings("ignore")

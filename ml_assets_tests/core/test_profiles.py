@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import Counter
 from datetime import date, datetime
 from typing import Any
@@ -25,7 +26,8 @@ from ml_assets.core.profiles import (
     from_frame,
     with_derived,
 )
-from ml_assets.lake.profiling import take_profiles
+from ml_assets.lake.profiling import choose_from, take_profiles
+from ml_assets.lake.sql import Table
 
 JANUARY, FEBRUARY = datetime(2024, 1, 1), datetime(2024, 2, 1)  # noqa: DTZ001 - naive UTC
 HOSTILE = [
@@ -56,6 +58,18 @@ def profile(database: duckdb.DuckDBPyConnection, bins: list[ColumnBins], **colum
     """What the statement counts over rows of one partition."""
     rows = pl.DataFrame(columns).with_columns(pl.lit(JANUARY).alias("_partition"))
     return profiles_of(database, bins, rows)[JANUARY]
+
+
+def chosen_from(
+    database: duckdb.DuckDBPyConnection, kinds: dict[str, str], size: int = 1_000_000, **columns: Any
+) -> list[ColumnBins]:
+    """Bins as the lake chooses them, from a table that holds the columns."""
+    cursor = database.cursor()
+    cursor.execute("ATTACH IF NOT EXISTS ':memory:' AS lake")
+    cursor.execute("CREATE SCHEMA IF NOT EXISTS lake.flats")
+    cursor.register("incoming", pl.DataFrame(columns))
+    cursor.execute("CREATE OR REPLACE TABLE lake.flats.features AS FROM incoming")
+    return choose_from(cursor, Table("flats", "features"), kinds, size)
 
 
 def profiles_of(database: duckdb.DuckDBPyConnection, bins: list[ColumnBins], rows: pl.DataFrame) -> Any:
@@ -256,7 +270,7 @@ def test_dates_are_counted_by_day_and_text_by_its_length(database: duckdb.DuckDB
         "message": ["", "дом", "three", None],
     }
     kinds = with_derived({"sold": "date", "sent": "date", "message": "text"})
-    bins = choose_bins(pl.DataFrame(columns), kinds)
+    bins = chosen_from(database, kinds, **columns)
     sold, sent, message, tokens, words = profile(database, bins, **columns)
 
     assert [counts.kind for counts in (sold, sent, message)] == ["number"] * 3
@@ -264,7 +278,43 @@ def test_dates_are_counted_by_day_and_text_by_its_length(database: duckdb.DuckDB
     assert [counts.missing for counts in (sold, sent, message)] == [1, 2, 1]
     assert [sorted(counts.bins.values()) for counts in (sold, sent, message)] == [[1, 1, 1], [1, 1], [1, 1, 1]]
     assert (tokens.column, tokens.total, tokens.missing) == ("message (tokens)", 2, 1)
-    assert (words.column, words.bins, words.missing) == ("message (words)", {"дом": 1, "three": 1}, 2)
+    assert (words.column, words.bins, words.missing) == ("message (words)", {"дом": 1, "three": 1}, 0)
+
+
+@pytest.mark.parametrize(("text", "word"), [("ΟΔΟΣ", "οδοσ"), ("İZMİR", "izmir"), ("ΟΔΟΣ ΟΔΟΣ", "οδοσ")])
+def test_words_are_chosen_in_the_letters_that_they_are_counted_in(
+    database: duckdb.DuckDBPyConnection, text: str, word: str
+) -> None:
+    (bins,) = chosen_from(database, {"t (words)": "words"}, t=[text, None])
+    (counts,) = profile(database, [bins], t=[text, text.lower()[:0]])
+
+    assert counts.bins == dict.fromkeys(bins.categories, 1)
+    assert OTHER not in counts.bins
+    assert len(bins.categories) == 1
+    assert unicodedata.normalize("NFD", bins.categories[0]).replace("\u0307", "") == word
+
+
+def test_the_words_that_most_rows_hold_are_counted_by_name(database: duckdb.DuckDBPyConnection) -> None:
+    texts = ["common " * 3 + f"rare{number}" for number in range(CATEGORIES + 5)]
+    (bins,) = chosen_from(database, {"t (words)": "words"}, t=texts)
+    (counts,) = profile(database, [bins], t=texts)
+
+    assert bins.categories[0] == "common"
+    assert len(bins.categories) == CATEGORIES
+    assert (counts.bins["common"], counts.bins[OTHER]) == (len(texts), 6)
+
+
+def test_bins_of_a_large_table_are_chosen_from_a_sample_which_is_the_same_every_time(
+    database: duckdb.DuckDBPyConnection,
+) -> None:
+    rows = {"x": range(5_000)}
+    (bins,) = chosen_from(database, {"x": "number"}, size=1_000, **rows)
+
+    assert [bins] == chosen_from(database, {"x": "number"}, size=1_000, **rows)
+    assert len(bins.edges) >= BINS - 1
+    (counts,) = profile(database, [bins], **rows)
+    assert max(counts.bins.values()) < 5_000 * 0.03
+    assert [bins] != chosen_from(database, {"x": "number"}, **rows), "all are read where there are fewer"
 
 
 @pytest.mark.parametrize("labels", [[True, False, True], [3, 1, 3]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -138,7 +139,9 @@ def fill_home(home: Path) -> None:
                 (start, 1, column, "shape", value, 1e-4 if value > 0.2 else 0.5, 1e-3, value > 0.2),
                 (start, 1, column, "psi", value, None, None, False),
             )
-        ],
+        ]
+        # Of a partition whose values are all missing.
+        + [(starts[-2], 1, "area", "location", math.nan, 1.0, 1e-3, False)],
         schema=["_partition", "version", "column_name", "statistic", "value", "p_value", "alarm_below", "alarm"],
         orient="row",
     )
@@ -149,8 +152,11 @@ def fill_home(home: Path) -> None:
     )
     carriers = json.dumps([{"column": "town", "value": "<b>west</b>", "rows": 0.2, "drift": 0.7}])
     causes = pl.DataFrame(
-        [(starts[-1], HOSTILE_COLUMN, 1_000.0, 0.25, 0.01, True, carriers)],
-        schema=["_partition", "column_name", "moved", "effect", "cost", "harmful", "carriers"],
+        [
+            (starts[-1], HOSTILE_COLUMN, 1_000.0, 0.25, 0.01, True, carriers, "mape", ""),
+            (starts[-1], "town", None, None, None, True, "[]", "", "ValueError: no such <b>town</b>"),
+        ],
+        schema=["_partition", "column_name", "moved", "effect", "cost", "harmful", "carriers", "metric", "note"],
         orient="row",
     )
     tables = {"predictions": predictions, "drift": drift, "causes": causes, "performance": performance}

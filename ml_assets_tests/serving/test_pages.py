@@ -151,11 +151,24 @@ def test_a_statistic_says_how_rare_it_is_and_from_where_it_alarms(client: Browse
 
 def test_an_alarm_says_why_and_which_rows_carry_it(client: Browser) -> None:
     page = client.get("/projects/houses/drift/2024-04").text
-    assert "25 % of a typical error +0.01 town &lt;b&gt;west&lt;/b&gt;: 70 % of it with 20 % of the rows" in text_of(
-        page
+    assert (
+        "25 % of a typical error +0.01 MAPE town &lt;b&gt;west&lt;/b&gt;: 70 % of it with 20 % of the rows"
+        in text_of(page)
     )
     assert "<b>west</b>" not in page, "escaped"
+    assert "unknown: ValueError: no such &lt;b&gt;town&lt;/b&gt; unknown" in text_of(page)
     assert "Why" not in text_of(client.get("/projects/houses/drift/2024-03").text)
+
+
+def test_a_statistic_of_a_partition_without_values_is_left_empty(client: Browser) -> None:
+    page = client.get("/projects/houses/drift/2024-03").text
+    assert "area location 1 1,000 no" in text_of(page)
+    assert "nan" not in text_of(page)
+
+
+def test_a_drift_page_says_what_alarms_are_for_under_the_policy(client: Browser) -> None:
+    text = text_of(client.get("/projects/houses/drift/2024-04").text)
+    assert "The policy is performance : alarms stand beside its decisions as evidence." in text
 
 
 def test_a_partition_older_than_what_its_version_learnt_from_is_hindsight(

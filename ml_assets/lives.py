@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets.lake.connection import table_exists
 from ml_assets.lake.sql import Window
+from ml_assets.registry.cards import gates_of
 from ml_assets.registry.ledger import champion_at, champion_on, current_champion, last_verdict, read_entries, stages
 from ml_assets.registry.models import RegistryError, as_stored
 
@@ -66,15 +67,17 @@ def _facts(project: Project, registry: Registry, number: int) -> dict[str, Any]:
 
 
 def show_version(project: Project, registry: Registry, entries: Sequence[Entry], number: int) -> dict[str, Any]:
-    """All that is recorded of a version: its record, its evaluation, and its life as the ledger tells it."""
+    """All that is recorded of a version: its record, its evaluation, the gates, and its life as the ledger tells it."""
     record = as_stored(registry.version(project.name, number))
     # The profile of its predictions is for machines.
     record.pop("reference")
+    evaluation = registry.evaluation(project.name, number)
     return {
         "stage": stages(entries).get(number, "candidate"),
         "record": record,
         "record_sha256": registry.record_hash(project.name, number),
-        "evaluation": registry.evaluation(project.name, number),
+        "evaluation": evaluation,
+        "gates": gates_of(entries, number, evaluation),
         "life": [_event(entry) for entry in entries if entry.version == number and entry.kind != "decision"],
     }
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,11 +24,15 @@ One = Annotated[str, typer.Argument(metavar="PROJECT@N", help="The project and t
 Name = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's name.")]
 By = Annotated[str, typer.Option("--by", metavar="WHO", help="Who acts; the login's name where it is left out.")]
 Why = Annotated[str, typer.Option("--why", metavar="WHY", help="The reason: it stays in the record.")]
+Full = Annotated[bool, typer.Option("--full", help="Texts and lists as a whole.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 Number = Annotated[
     int, typer.Argument(metavar="[ID]", help="The decision's number in the ledger; the one that waits if left out.")
 ]
+
+# Entries of a list in the record that are shown without --full.
+SHOWN = 12
 
 models_app = typer.Typer(no_args_is_help=True, help="Versions: which there are, how they differ, and which serves.")
 audit_app = typer.Typer(no_args_is_help=True, help="Whether the record is what was written.")
@@ -140,8 +145,9 @@ def list_(name: Name, *, as_json: Json = False) -> None:
 
 
 @models_app.command()
-def show(which: Which, *, as_json: Json = False) -> None:
+def show(which: Which, *, full: Full = False, as_json: Json = False) -> None:
     """Everything recorded of a version, the champion where none is named: how it was made and what became of it."""
+    from ml_assets.core.card import passed  # noqa: PLC0415
     from ml_assets.lives import leaves, show_version, version_named  # noqa: PLC0415
 
     project, number = _split(which)
@@ -150,10 +156,16 @@ def show(which: Which, *, as_json: Json = False) -> None:
     if as_json:
         _print_json(found)
         return
-    title = f"{project.name} version {found['record']['number']}: {found['stage']}"
-    evaluation = {"metrics": (found["evaluation"] or {}).get("metrics", {})}
-    facts = {**found["record"], "record_sha256": found["record_sha256"], **evaluation}
-    _print_table(title, ("what", "value"), ((name, _figure(value)) for name, value in leaves(facts)))
+    typer.echo(f"{project.name} version {found['record']['number']}: {found['stage']}\n")
+    if found["evaluation"]:
+        metrics = found["evaluation"]["metrics"]
+        rows = ((name, _figure(value), _figure(metrics["test"].get(name))) for name, value in metrics["train"].items())
+        _print_table("its metrics", ("metric", "on what it learnt from", "on rows held out"), rows)
+    if found["gates"]:
+        rows = ((gate["demand"], _figure(gate["value"]), passed(gate)) for gate in found["gates"])
+        _print_table("its gates", ("gate", "reached", "verdict"), rows)
+    facts = {**found["record"], "record_sha256": found["record_sha256"]}
+    _print_table("its record", ("what", "value"), ((name, _lines(value, full)) for name, value in leaves(facts)))
     life = ((_minute(one["at"]), one["kind"], one["serves_from"], one["reason"]) for one in found["life"])
     _print_table("its life", ("when (UTC)", "what", "serves from", "why"), life)
 
@@ -163,6 +175,7 @@ def diff(
     which: One,
     other: Annotated[int, typer.Argument(metavar="[M]", help="The other version; the champion it began from.")] = 0,
     *,
+    full: Full = False,
     as_json: Json = False,
 ) -> None:
     """What differs between the records and test metrics of two versions."""
@@ -177,7 +190,7 @@ def diff(
     if as_json:
         _print_json(found)
         return
-    rows = ((name, _figure(one), _figure(two)) for name, (one, two) in found.items())
+    rows = ((name, _lines(one, full), _lines(two, full)) for name, (one, two) in found.items())
     _print_table(f"{project.name}", ("what", f"version {first}", f"version {second}"), rows)
 
 
@@ -287,7 +300,8 @@ def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any
         table.add_column(name, overflow="fold")
     for row in rows:
         # A person's reason is text, never markup.
-        table.add_row(*(Text("".join(_visible(str(cell)))) for cell in row))
+        lines = (cell if isinstance(cell, tuple) else (str(cell),) for cell in row)
+        table.add_row(*(Text("\n".join("".join(_visible(line)) for line in cell)) for cell in lines))
     console = Console(markup=False, highlight=False, emoji=False)
     console.print(table)
     console.print()
@@ -305,6 +319,28 @@ def _figure(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_figure, value)) if len(value) < 5 else f"{value[0]} … {value[-1]}"  # noqa: PLR2004
     return f"{value:,.4g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _lines(value: Any, full: bool) -> tuple[str, ...]:  # noqa: FBT001 - handed on from the option
+    """A value of a record as lines of a cell: a text by its hash and a list by its first entries, or as a whole."""
+    if isinstance(value, str) and "\n" in value:
+        lines = tuple(value.splitlines())
+        told = f"{len(lines)} lines, SHA-256 {hashlib.sha256(value.encode()).hexdigest()}; the text with --full"
+        return lines if full else (told,)
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        shown = value if full else value[:SHOWN]
+        rest = len(value) - len(shown)
+        return (*map(_entry, shown), *([f"… and {rest} more; all with --full"] if rest else []))
+    if full and isinstance(value, list):
+        return (", ".join(map(_figure, value)),)
+    return (_figure(value),)
+
+
+def _entry(one: dict[str, Any]) -> str:
+    """An entry of a list in one line, without what says nothing."""
+    from ml_assets.lives import leaves  # noqa: PLC0415
+
+    return ", ".join(f"{name} {_figure(value)}" for name, value in leaves(one) if value not in (None, "", [], False))
 
 
 def _or_none(version: int | None) -> str:

@@ -25,7 +25,7 @@ from ml_assets.assets.retired import find_better, reinstatement
 from ml_assets.core import policy
 from ml_assets.core.maturity import Reading, usable
 from ml_assets.core.policy import Evidence, standing
-from ml_assets.core.wear import REMEMBERED, Tenure, Wear, measure_wear
+from ml_assets.core.wear import REMEMBERED, Tenure, measure_wear, still_needed
 from ml_assets.lake.connection import Lake
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sql import Window
@@ -195,11 +195,11 @@ def _evidence(project: Project, start: datetime, known: Known, entries: Sequence
         return evidence
     promoted = [one.partition for one in entries if (one.kind, one.version) == ("promoted", champion) and one.partition]
     served = _steps(project, promoted[-1], key) + 1 if promoted and promoted[-1] <= key else 0
-    wear = (
-        _wear(project, known.performance, start, champion, entries) if project.retraining.policy == "worth_it" else None
-    )
     retired = known.retired if _is_retired(entries, known.retired) else None
-    return replace(evidence, served=served, wear=wear, retired=retired)
+    evidence = replace(evidence, served=served, retired=retired)
+    if project.retraining.policy != "worth_it":
+        return evidence
+    return _with_wear(evidence, project, known.performance, start, entries)
 
 
 def _is_retired(entries: Sequence[Entry], number: int | None) -> bool:
@@ -248,10 +248,11 @@ def _reference(project: Project, version: int | None) -> float | None:
     return stored["metrics"]["test"].get(project.watched) if stored else None
 
 
-def _wear(
-    project: Project, measured: "pl.DataFrame", start: datetime, champion: int, entries: Sequence[Entry]
-) -> Wear | None:
+def _with_wear(
+    evidence: Evidence, project: Project, measured: "pl.DataFrame", start: datetime, entries: Sequence[Entry]
+) -> Evidence:
     """What keeping the champion has cost up to a partition, from the metrics of those that it and others served."""
+    champion = evidence.champion
     # What counts is measured, on labels that have come: an estimate knows nothing of drift that it has not seen.
     known = measured.filter((measured["_partition"] <= start) & (measured["standing"] == "matured"))
     known = known.filter(known["value"].is_not_null())
@@ -274,4 +275,6 @@ def _wear(
     verdicts = [one.kind for one in entries if one.kind in {"promoted", "rejected"} and one.facts.get("decision")]
     futile = next((number for number, kind in enumerate(reversed(verdicts)) if kind == "promoted"), len(verdicts))
     wear = measure_wear(tenures, pending=pending)
-    return None if wear is None else replace(wear, futile=futile)
+    if wear is None:
+        return replace(evidence, labelled=len(served), needed=still_needed(tenures))
+    return replace(evidence, wear=replace(wear, futile=futile))

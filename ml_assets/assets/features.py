@@ -19,6 +19,7 @@ from ml_assets.assets.common import (
     span_of,
     spec,
 )
+from ml_assets.assets.made_by import note_features
 from ml_assets.assets.references import read_references
 from ml_assets.core.lineage import ColumnRef, column_lineage
 from ml_assets.core.profiles import (
@@ -85,6 +86,7 @@ def build_features(project: Project) -> dg.AssetsDefinition:
                     _refuse_doubled_rows(project, validated, rows)
                     writer.add(rows)
                     counts |= counts_of(rows)
+            note_features(project, transaction, span.window)
         return describe(
             context, project, lake.lake, "features", counts, snapshot=transaction.snapshot, span=span, lineage=lineage
         )

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ml_assets.assets.common import DECISION_TAG, data_origin, registry, spec
+from ml_assets.assets.features import current_kinds
 from ml_assets.assets.labels import to_learn_from
 from ml_assets.assets.leakage import leakage_checks, look_for_leakage
+from ml_assets.assets.made_by import refuse_other_code
 from ml_assets.assets.partitioning import refuse_other_partitions
 from ml_assets.assets.provenance import contents
 from ml_assets.assets.rows import content_hash, read_partitions, rows_held_out, rows_to_learn, sides
@@ -60,6 +62,8 @@ def build_training_set(project: Project) -> dg.AssetsDefinition:
             split = split_of(project, starts)
             parts: dict[str, Any] = {name: tuple(map(project.key_of, starts)) for name, starts in asdict(split).items()}
             keys = [key for part in parts.values() for key in part]
+            kinds = current_kinds(cursor, project)
+            refuse_other_code(project, cursor, keys, [*kinds, project.target], snapshot)
             rows = read_partitions(lake.lake, project, keys, snapshot)
             held = contents(cursor, project, sorted({*keys}), snapshot)
         chosen = TrainingSet(

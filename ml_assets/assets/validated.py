@@ -22,6 +22,7 @@ from ml_assets.assets.common import (
     span_of,
     spec,
 )
+from ml_assets.assets.made_by import note_validated
 from ml_assets.assets.references import read_references
 from ml_assets.core.lineage import ColumnRef, column_lineage
 from ml_assets.core.repetition import fingerprints, is_first, is_repeated
@@ -188,6 +189,7 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
                         passed.add(judged.validated)
                         failed.add(judged.quarantine)
                 refuse_other_types(project, cursor, judged.validated.head(0))
+            note_validated(project, transaction, span.window)
             newer = judged_otherwise(project, cursor, span.window.end)
             results = list(check_results(project, key, tally, [check.name for check in outlined.checks]))
         snapshot = transaction.snapshot

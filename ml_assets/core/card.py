@@ -151,7 +151,7 @@ def _metrics(subject: Subject) -> Iterator[Section]:
     ]
     lines = ("On rows that it has learnt from, and on those held out, which it has not.",)
     yield Section("Metrics", lines, ("metric", "train", "test", "interval of test"), tuple(rows))
-    gates = [(gate["demand"], _figure(gate["value"]), _passed(gate)) for gate in stored["gates"]]
+    gates = [(gate["demand"], _figure(gate["value"]), passed(gate)) for gate in stored["gates"]]
     if gates:
         yield Section("Gates", (), ("gate", "reached", "verdict"), tuple(gates))
     else:
@@ -167,7 +167,8 @@ def _metrics(subject: Subject) -> Iterator[Section]:
         yield Section("Fit", tuple(one["said"] for one in stored["fit"]))
 
 
-def _passed(gate: Mapping[str, Any]) -> str:
+def passed(gate: Mapping[str, Any]) -> str:
+    """Whether a gate was passed, in words."""
     if gate.get("waiver"):
         return f"waived: {gate['waiver']}"
     return "passed" if gate["passed"] else "not passed"

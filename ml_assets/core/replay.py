@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ml_assets.core.policy import MOST_DOUBLINGS, Decision, Evidence, Rule, decide
-from ml_assets.core.wear import REMEMBERED, Tenure, better_retired, futile_retrainings, measure_wear
+from ml_assets.core.wear import REMEMBERED, Tenure, better_retired, futile_retrainings, measure_wear, still_needed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -184,7 +184,8 @@ class _Player:
         wear = measure_wear(served[-REMEMBERED - 1 :], pending=now - known + 1)
         if wear is not None:
             wear = replace(wear, futile=futile_retrainings(gains[-MOST_DOUBLINGS:], self.rule.price * wear.usual))
-        return replace(evidence, wear=wear, retired=better_retired(retired))
+        too_few = {"labelled": len(served[-1].errors), "needed": still_needed(served[-REMEMBERED - 1 :])} if wear is None else {}
+        return replace(evidence, wear=wear, retired=better_retired(retired), **too_few)
 
 
 def best_courses(history: History, most: int) -> list[Course]:

@@ -25,6 +25,7 @@ _FILE_NAME = re.compile(r"[./\\:*?]")
 _FILE_ENDINGS = frozenset(
     {"avro", "csv", "db", "ddb", "duckdb", "json", "jsonl", "ndjson", "parquet", "shp", "tsv", "xlsx"}
 )
+_WITHOUT_GROUPS = frozenset({"expressions", "from_", "where", "joins", "with_"})
 _SHOWN = 60  # characters of the offending text in a message
 
 
@@ -105,11 +106,51 @@ def passed_on(sql: str, *, table: str, columns: Collection[str], where: str = "S
     return [value.name if is_ and value.name in columns else None for value, is_ in zip(values, plain, strict=True)]
 
 
+def same_select(one: str, other: str) -> bool:
+    """Whether two SELECTs say the same, but for comments, spaces and how keywords are written."""
+    if one == other:
+        return True
+    trees = _trees(one, other)
+    return trees is not None and trees[0] == trees[1]
+
+
+def gives_all_of(older: str, newer: str) -> bool:
+    """Whether rows that an older SELECT made hold all that a newer one would make: only columns were struck."""
+    from sqlglot import exp
+
+    if same_select(older, newer):
+        return True
+    trees = _trees(older, newer)
+    if trees is None or not all(isinstance(tree, exp.Select) for tree in trees):
+        return False
+    # DISTINCT, GROUP BY ALL and the like hang on which columns there are.
+    if any({name for name, value in tree.args.items() if value} - _WITHOUT_GROUPS for tree in trees):
+        return False
+    struck = [each for each in trees[0].expressions if each not in trees[1].expressions]
+    names = {each.alias.lower() for each in struck}
+    if len(trees[0].expressions) != len(struck) + len(trees[1].expressions):
+        return False
+    # A name that was struck may stand for another column now.
+    if any(not column.table and column.name.lower() in names for column in trees[1].find_all(exp.Column)):
+        return False
+    bare = [tree.copy() for tree in trees]
+    for tree in bare:
+        tree.set("expressions", [])
+    return bare[0] == bare[1]
+
+
+def _trees(one: str, other: str) -> tuple[exp.Expr, exp.Expr] | None:
+    try:
+        return read_statement(one, "SQL").tree, read_statement(other, "SQL").tree
+    except SqlError:
+        return None
+
+
 def _is_row_wise(query: exp.Expr, table: str, kept: frozenset[str]) -> bool:
     from sqlglot import exp
 
     parts = {name: value for name, value in query.args.items() if value}
-    known = parts.keys() <= {"expressions", "from_", "where", "joins", "with_"}
+    known = parts.keys() <= _WITHOUT_GROUPS
     if not isinstance(query, exp.Select) or not known or "from_" not in parts:
         return False
     if "with_" in parts and parts["with_"].args.get("recursive"):

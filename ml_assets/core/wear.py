@@ -26,6 +26,7 @@ CONFIDENCE = 2.0  # standard errors by which anything must be told from noise
 REMEMBERED = 10  # tenures that tell what a young champion can reach
 RECENT = 3  # partitions that tell the present pace
 TRIED = 2  # partitions on which a retired version must be better than the champion
+FEWEST_SERVED = 2  # labelled partitions: one shows no growth
 FEWEST_CHANGES = 3  # from one partition to the next, to tell the noise from
 
 
@@ -63,6 +64,19 @@ class Wear:
     futile: int = 0
 
 
+def still_needed(tenures: Sequence[Tenure]) -> int:
+    """How many labelled partitions more the last of some champions must serve before its wear can be measured.
+
+    Args:
+        tenures: of the champions so far, oldest first.
+    """
+    counts = [len(one.errors) for one in tenures] or [0]
+    changes = sum(max(count - 1, 0) for count in counts)
+    # The first partition of a champion is no change from another.
+    first = 1 if counts[-1] == 0 else 0
+    return max(FEWEST_SERVED - counts[-1], FEWEST_CHANGES - changes + first if changes < FEWEST_CHANGES else 0, 0)
+
+
 def measure_wear(tenures: Sequence[Tenure], *, pending: int = 1) -> Wear | None:
     """What keeping the last of some champions has cost.
 
@@ -83,18 +97,16 @@ def measure_wear(tenures: Sequence[Tenure], *, pending: int = 1) -> Wear | None:
 
     typical = float(np.mean([rows for tenure in tenures for rows in tenure.rows] or [1.0])) or 1.0
     levels = [(np.asarray(one.errors, dtype=float), np.asarray(one.rows, dtype=float) / typical) for one in tenures]
-    if not levels or len(levels[-1][0]) < 2:  # noqa: PLR2004 - one partition shows no growth
+    if still_needed(tenures):
         return None
     changes = [np.diff(errors) / np.sqrt(1 / weights[1:] + 1 / weights[:-1]) for errors, weights in levels]
     steps = np.concatenate(changes)
-    if len(steps) < FEWEST_CHANGES:
-        return None
     # Of changes beside the usual one, so that steady growth does not count as noise; by medians, nor does a jump.
     noise = 1.4826 * float(np.median(np.abs(steps - np.median(steps))))
     young = [
         _youth(errors, weights, one.reference, noise)
         for one, (errors, weights) in zip(tenures, levels, strict=True)
-        if len(errors) >= 2  # noqa: PLR2004
+        if len(errors) >= FEWEST_SERVED
     ]
     usual = min(young[-REMEMBERED - 1 :])
     errors, weights = levels[-1]

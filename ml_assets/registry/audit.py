@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from ml_assets.registry.export import ONNX, is_exported_as_told
 from ml_assets.registry.ledger import VERDICTS, heads_file, read_all, seal
 
 if TYPE_CHECKING:
@@ -136,4 +137,9 @@ def _versions(registry: Registry, entries: Sequence[Entry]) -> list[str]:
             for name in ("record", "artefact")
             if facts.get(name, found[name]) != found[name]
         ]
+        if not is_exported_as_told(registry.folder / project / str(number)):
+            findings.append(
+                f"{registry.folder / project / str(number)}: its {ONNX} is gone, or not the one that was exported. "
+                f"Remedy: export it again, `ml-assets models export {project}@{number} --onnx FILE`"
+            )
     return findings

@@ -111,6 +111,21 @@ def parity(registry: Registry, version: Version) -> dict[str, Any] | None:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
+def is_exported_as_told(folder: Path) -> bool:
+    """Whether the ONNX file in a version's folder has the hash that was kept at its export; so too where there is none.
+
+    Every export has that note: one without is not known to be what was exported.
+    """
+    file, told = folder / ONNX, folder / PARITY
+    if not told.is_file():
+        return not file.is_file()
+    try:
+        wanted = json.loads(told.read_text(encoding="utf-8"))["sha256"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == wanted
+
+
 def predict_onnx(content: bytes | Path, version: Version, rows: pl.DataFrame) -> Values:
     """What an exported model says of rows, in the shape of `Registry.predict`."""
     import onnxruntime

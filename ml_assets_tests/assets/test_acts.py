@@ -15,7 +15,7 @@ from ml_assets.assets import promotion
 from ml_assets.assets.acts import ActError, Person, approve, decline, promote, roll_back
 from ml_assets.lake.connection import Commit
 from ml_assets.lake.resource import shared_lake
-from ml_assets.lives import parse_moment
+from ml_assets.lives import parse_moment, show_version
 from ml_assets.registry.audit import verify
 from ml_assets.registry.ledger import LEDGER, champion_at, current_champion, stages
 from ml_assets.registry.models import RegistryError
@@ -369,6 +369,11 @@ def test_a_version_that_is_too_slow_or_too_large_is_rejected_with_what_it_measur
     assert costs["size_mb"] == (market.registry.folder / NAME / "1" / "model.skops").stat().st_size / 1e6
     assert [gate["metric"] for gate in entry.facts["gates"] if not gate["passed"]] == list(limits)
     assert "gate latency_ms <= 1e-06: it reached" in entry.reason
+    card = market.registry.path(market.registry.version(NAME, 1), "card.md").read_text()
+    assert f"| size_mb \\<= 1e-06 | {costs['size_mb']:,.4g} | not passed |" in card
+    assert "| mape \\<= 0.2 | " in card
+    shown = show_version(market.project, market.registry, market.ledger(), 1)
+    assert shown["gates"] == entry.facts["gates"]
 
 
 def test_a_challenger_on_fewer_rows_than_show_something_does_not_take_over(tmp_path: Path) -> None:
@@ -412,6 +417,14 @@ def test_the_commands_tell_the_versions_and_act_on_them(careful: Market, command
     assert "flats version 2 promoted, serves from 2024-05: approved by Anna [red]: looked at it" in done.output
     shown = command("models", "show", NAME)
     assert "flats version 2: champion" in shown.output
+    assert shown.output.index("mape <= 0.2") < shown.output.index("training_set.snapshot"), (
+        "what it is worth comes first"
+    )
+    assert "\N{REPLACEMENT CHARACTER}" not in shown.output
+    assert "{'" not in shown.output
+    assert "lines, SHA-256" in shown.output
+    assert "-- one row out for every row in" not in shown.output
+    assert "-- one row out for every row in" in command("models", "show", NAME, "--full").output
     assert "Anna [red]" in shown.output
     life = json.loads(command("models", "show", f"{NAME}@2", "--json").output)["life"]
     assert [one["kind"] for one in life] == ["registered", "awaiting", "promoted"]

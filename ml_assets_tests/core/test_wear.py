@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_assets.core.wear import Tenure, better_retired, futile_retrainings, measure_wear
+from ml_assets.core.wear import Tenure, better_retired, futile_retrainings, measure_wear, still_needed
 
 
 def tenure(*errors: float, reference: float | None = None) -> Tenure:
@@ -51,6 +51,17 @@ def test_an_error_on_test_rows_is_a_witness_of_youth_and_no_wear() -> None:
 @pytest.mark.parametrize("tenures", [[], [tenure()], [tenure(1, 1, 1, 1), tenure(1)], [tenure(1, 2, 3)]])
 def test_too_few_partitions_tell_nothing(tenures: list[Tenure]) -> None:
     assert measure_wear(tenures) is None
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 5), max_size=4), st.integers(0, 5))
+def test_so_many_partitions_more_as_it_says_are_needed_and_no_fewer(before: list[int], served: int) -> None:
+    def measured(count: int) -> bool:
+        return measure_wear([*(tenure(*range(1, one + 1)) for one in before), tenure(*range(1, count + 1))]) is not None
+
+    needed = still_needed([*(tenure(*range(one)) for one in before), tenure(*range(served))])
+    assert measured(served + needed)
+    assert needed == 0 or not measured(served + needed - 1)
 
 
 def test_partitions_weigh_by_their_rows() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -226,6 +228,19 @@ def test_an_edited_or_missing_file_of_a_version_is_found(home: tuple[Lake, Regis
         "houses version 1 is registered, and its folder is gone",
         f"{folder / '2'}: its artefact is not the one that was registered",
     )
+
+
+def test_an_exported_model_that_was_changed_is_found_and_its_remedy_told(home: tuple[Lake, Registry]) -> None:
+    folder = home[1].folder / "houses" / "2"
+    (folder / "model.onnx").write_bytes(b"a model")
+    sha256 = hashlib.sha256(b"a model").hexdigest()
+    (folder / "model.onnx.json").write_text(json.dumps({"sha256": sha256, "rows": 9, "greatest": 0.0}))
+    assert verify(*home).findings == ()
+
+    (folder / "model.onnx").write_bytes(b"another")
+    (finding,) = verify(*home).findings
+    assert finding.startswith(f"{folder}: its model.onnx is gone, or not the one that was exported")
+    assert "`ml-assets models export houses@2 --onnx FILE`" in finding
 
 
 def test_a_champion_that_was_never_registered_and_a_second_registration_are_found(home: tuple[Lake, Registry]) -> None:

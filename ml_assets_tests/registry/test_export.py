@@ -11,7 +11,7 @@ from test_versions import FIELDS
 
 from ml_assets.core.training import Words, build_pipeline, fit
 from ml_assets.registry import export as exporting
-from ml_assets.registry.export import ExportRefusedError, export, keep, parity, predict_onnx
+from ml_assets.registry.export import ExportRefusedError, export, is_exported_as_told, keep, parity, predict_onnx
 
 if TYPE_CHECKING:
     from ml_assets.registry.models import Registry, Version
@@ -98,6 +98,25 @@ def test_an_export_is_kept_beside_its_version_with_how_well_it_agrees(registry: 
     assert parity(registry, version) == {"sha256": exported.sha256, "rows": 740, "greatest": exported.greatest}
     file = registry.path(version, exporting.ONNX)
     np.testing.assert_array_equal(predict_onnx(file, version, rows), predict_onnx(exported.content, version, rows))
+
+
+def test_an_export_that_was_changed_or_lost_its_hash_is_noticed(registry: Registry, rows: pl.DataFrame) -> None:
+    version = registered(registry, rows, "sklearn.linear_model.Ridge")
+    file, told = registry.path(version, exporting.ONNX), registry.path(version, exporting.PARITY)
+    assert is_exported_as_told(file.parent), "there is none"
+    exported = export(registry, version, rows)
+    keep(registry, version, exported)
+    assert is_exported_as_told(file.parent)
+
+    file.write_bytes(exported.content + b"x")
+    assert not is_exported_as_told(file.parent)
+    file.unlink()
+    assert not is_exported_as_told(file.parent)
+    keep(registry, version, exported)
+    told.write_text("{")
+    assert not is_exported_as_told(file.parent)
+    told.unlink()
+    assert not is_exported_as_told(file.parent)
 
 
 def test_an_export_that_disagrees_is_refused_with_the_greatest_difference_and_the_row(

@@ -184,7 +184,11 @@ class _Player:
         wear = measure_wear(served[-REMEMBERED - 1 :], pending=now - known + 1)
         if wear is not None:
             wear = replace(wear, futile=futile_retrainings(gains[-MOST_DOUBLINGS:], self.rule.price * wear.usual))
-        too_few = {"labelled": len(served[-1].errors), "needed": still_needed(served[-REMEMBERED - 1 :])} if wear is None else {}
+        too_few = (
+            {"labelled": len(served[-1].errors), "needed": still_needed(served[-REMEMBERED - 1 :])}
+            if wear is None
+            else {}
+        )
         return replace(evidence, wear=wear, retired=better_retired(retired), **too_few)
 
 

@@ -187,7 +187,7 @@ def test_the_project_page_tells_champion_decisions_and_versions(page: Page) -> N
     text = page.inner_text("main")
     assert "Champion" in text
     assert "serves from 2021-0" in text
-    assert "more than 1.25 times" in text
+    assert "a retraining costs 1" in text
     assert page.locator("img, svg").count() > 0
 
 

@@ -28,6 +28,8 @@ CARRIED, TIMES = 0.3, 1.5
 GROUPS = 3
 # Groups of fewer rows say nothing.
 LEAST_ROWS = 5
+# So much of an error's message is told, in characters.
+LONGEST = 200
 
 
 @dataclass(frozen=True)
@@ -105,17 +107,24 @@ def explain(
             carriers = carriers_of(name, rows, reference, [group for group in groups if group != name])
         except (pl.exceptions.PolarsError, ArithmeticError, LookupError, TypeError, ValueError) as error:
             # One column must not hide what the others do: it is told, and counts as harmful.
-            found.append(Cause(name, None, None, note=f"{type(error).__name__}: {error}"))
+            found.append(Cause(name, None, None, note=_told(error)))
             continue
         effect, note = _effect(moved, typical)
         found.append(Cause(name, moved, effect, cost, tuple(carriers), "" if cost is None else metric, note))
     return sorted(found, key=lambda cause: -math.inf if cause.effect is None else -cause.effect)
 
 
+def _told(error: Exception) -> str:
+    """An error in one line that fits a table."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}"
+
+
 def _effect(moved: float, typical: float | None) -> tuple[float | None, str]:
     """A movement as a share of a typical error, and why it is unknown; what moves nothing is harmless anyway."""
     if not moved:
         return 0.0, ""
+    if not math.isfinite(moved):
+        return None, "predictions are not finite"
     if typical:
         return moved / typical, ""
     return None, "the champion's typical error is " + ("unknown" if typical is None else "0")

@@ -85,3 +85,12 @@ def test_what_is_unknown_is_harmful_and_what_nobody_has_asked_is_neither() -> No
     frame = why.causes_frame({start: causes}, harm=0.2)
 
     assert dict(frame.select("column_name", "harmful").iter_rows()) == {"a": True, "b": None, "c": False}
+
+
+def test_the_summary_names_the_error_that_a_cost_is_of_and_says_what_is_unknown(shared: Market) -> None:
+    causes = [Cause("town", None, None, note="ValueError: no"), Cause("area", 9.0, 0.5, -2.0, metric="mae")]
+
+    told = why.told_why(shared.project, causes)
+
+    assert "| town | unknown: ValueError: no |  | unknown |" in told
+    assert "| area | 50% of a typical error | -2 MAE | all rows alike |" in told

@@ -178,13 +178,14 @@ def test_a_column_that_cannot_be_explained_is_told_and_hides_no_other() -> None:
 
     def unable(asked: pl.DataFrame) -> Any:
         if not asked["age"].equals(rows["age"]):
-            raise ValueError("this model knows no such age")
+            raise ValueError("this model knows\nno such age" + " at all" * 100)
         return predict(asked)
 
     age, area = explain(rows, reference, ["area", "age"], predict=unable, typical=50.0)
 
     assert (age.column, age.moved, age.effect, age.cost) == ("age", None, None, None)
-    assert age.note == "ValueError: this model knows no such age"
+    assert age.note.startswith("ValueError: this model knows no such age at all")
+    assert len(age.note) < 250
     assert area.effect is not None
     assert area.effect > 1
 
@@ -200,6 +201,14 @@ def test_without_a_typical_error_an_effect_is_unknown_but_what_moves_nothing_is_
     assert (area.column, area.effect, area.note) == ("area", None, f"the champion's typical error is {note}")
     assert area.moved == pytest.approx(500, rel=0.1)
     assert (age.effect, age.note) == (0.0, "")
+
+
+def test_predictions_that_are_no_numbers_have_no_effect_that_could_be_harmless() -> None:
+    reference, rows = houses(200), houses(200, seed=1).with_columns(pl.col("area") + 50)
+
+    (area,) = explain(rows, reference, ["area"], predict=lambda asked: predict(asked) * np.nan, typical=50.0)
+
+    assert (area.effect, area.note) == (None, "predictions are not finite")
 
 
 def test_the_cost_in_rmse_is_a_difference_of_roots() -> None:

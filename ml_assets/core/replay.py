@@ -185,7 +185,7 @@ class _Player:
         wear = measure_wear(served, pending=now - known + 1)
         evidence = replace(evidence, retired=better_retired(retired))
         if wear is None:
-            return replace(evidence, labelled=len(served[-1].errors), needed=still_needed(served))
+            return replace(evidence, too_few=(len(served[-1].errors), still_needed(served)))
         futile = futile_retrainings(gains[-MOST_DOUBLINGS:], self.rule.price * wear.usual)
         return replace(evidence, wear=replace(wear, futile=futile))
 

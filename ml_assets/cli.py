@@ -166,9 +166,9 @@ def catch_up(
 def refresh(project: Project_, partition: OnlyKey = "") -> None:
     """Run a project's refresh job: one partition, from the source to the decision."""
     from ml_assets.assets.common import register_blocks  # noqa: PLC0415
-    from ml_assets.history import check_range, downstream  # noqa: PLC0415
+    from ml_assets.history import check_range  # noqa: PLC0415
     from ml_assets.lake.resource import shared_lake  # noqa: PLC0415
-    from ml_assets.registry.ledger import Ledger  # noqa: PLC0415
+    from ml_assets.refreshed import lines_of  # noqa: PLC0415
     from ml_assets.runs import load_definitions, open_instance, run_job  # noqa: PLC0415
 
     declared = _project(project)
@@ -180,11 +180,8 @@ def refresh(project: Project_, partition: OnlyKey = "") -> None:
     instance = open_instance()
     register_blocks(instance, declared, [partition])
     run = run_job(instance, load_definitions(declared), f"{project}_refresh", partition=partition)
-    found = downstream(shared_lake().lake, declared, [partition])[partition]
-    counts = ", ".join(f"{count:,.0f} {name.removesuffix(' rows')}" for name, count in found.items() if " " in name)
-    _say(f"{project}, {partition}: run {run}: {counts}")
-    (decision,) = [one for one in Ledger(shared_lake().lake).entries(project, "decision") if one.run_id == run]
-    _say(f"{decision.action}: {decision.reason}")
+    for line in lines_of(shared_lake().lake, declared, partition, run):
+        _say(line)
 
 
 @app.command()

@@ -103,8 +103,7 @@ def diff_versions(project: Project, registry: Registry, first: int, second: int)
         record = as_stored(registry.version(project.name, number))
         record.pop("reference")
         evaluation = registry.evaluation(project.name, number)
-        record["test"] = evaluation["metrics"]["test"] if evaluation else {}
-        return dict(leaves(record))
+        return dict(leaves({"test": evaluation["metrics"]["test"] if evaluation else {}, **record}))
 
     one, other = flat(first), flat(second)
     names = dict.fromkeys([*one, *other])

@@ -324,7 +324,7 @@ def _figure(value: Any) -> str:
 def _lines(value: Any, full: bool) -> tuple[str, ...]:  # noqa: FBT001 - handed on from the option
     """A value of a record as lines of a cell: a text by its hash and a list by its first entries, or as a whole."""
     if isinstance(value, str) and "\n" in value:
-        lines = tuple(value.splitlines())
+        lines = tuple(value.expandtabs(4).splitlines())
         told = f"{len(lines)} lines, SHA-256 {hashlib.sha256(value.encode()).hexdigest()}; the text with --full"
         return lines if full else (told,)
     if isinstance(value, list) and any(isinstance(one, dict) for one in value):

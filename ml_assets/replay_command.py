@@ -15,7 +15,7 @@ def replay(
     policy: Annotated[
         list[str] | None, typer.Option(help="Play only this policy; may be repeated. All where it is left out.")
     ] = None,
-    price: Annotated[float, typer.Option(help="Price of a retraining instead of the declared one.")] = 0.0,
+    price: Annotated[float, typer.Option(help="Price of a retraining.", show_default="the declared one")] = 0.0,
     label_delay: Annotated[int, typer.Option(help="By how many partitions labels come late.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:

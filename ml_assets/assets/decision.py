@@ -276,5 +276,5 @@ def _with_wear(
     futile = next((number for number, kind in enumerate(reversed(verdicts)) if kind == "promoted"), len(verdicts))
     wear = measure_wear(tenures, pending=pending)
     if wear is None:
-        return replace(evidence, labelled=len(served), needed=still_needed(tenures))
+        return replace(evidence, too_few=(len(served), still_needed(tenures)))
     return replace(evidence, wear=replace(wear, futile=futile))

@@ -90,11 +90,14 @@ def replay_project(project: Project, lake: Lake, config: ReplayConfig, say: Call
     )
     wanted = [name for name in PLAYED if not config.policies or name in config.policies]
     if history.alarms is None:
+        why = (
+            "some partitions have no profile, so nobody knows where drift would have alarmed. "
+            f"Remedy: materialize `profile` for all of them, with `ml-assets backfill {project.name}`"
+        )
         if config.policies == ["drift"]:
-            raise ReplayError(
-                f"{project.name}: some partitions have no profile, so nobody knows where drift would have alarmed. "
-                f"Remedy: materialize `profile` for all of them, with `ml-assets backfill {project.name}`"
-            )
+            raise ReplayError(f"{project.name}: {why}")
+        if "drift" in wanted:
+            say(f"the policy drift is not played: {why}")
         wanted = [name for name in wanted if name != "drift"]
     price = config.price or project.retraining.price
     rules: dict[str, Rule] = {name: replace(project.retraining.rule(name), price=price) for name in wanted}

@@ -303,6 +303,12 @@ def read_recorded(project: Project, lake: Lake) -> Recorded:
     with lake.reader() as cursor:
         kinds = current_kinds(cursor, project)
         rows = read(cursor, project.table("features"))
+    missing = [name for name in kinds if name not in rows.columns]
+    if missing:
+        raise ReplayError(
+            f"{project.name}: {project.features_path} returns {missing[0]!r}, which no row in the lake has. "
+            f"Remedy: `ml-assets backfill {project.name}`"
+        )
     lots_by = lots_of(project).get("by") or None
     rows = rows.select(list(dict.fromkeys([*LINEAGE, *kinds, project.target, *([lots_by] if lots_by else [])])))
     label = pl.col(project.target)

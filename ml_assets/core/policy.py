@@ -59,8 +59,8 @@ class Evidence:
         drift_alarm: whether the drift calls for action, not just for being told.
         served: partitions that the champion has served, this one included.
         wear: what keeping the champion has cost, or None where too little is known.
-        labelled: where it is not known, the labelled partitions that the champion has served.
-        needed: where it is not known, how many more of them are needed.
+        too_few: where that was asked and is not known, how many labelled partitions the champion has served and how
+            many more are needed.
         retired: a retired version that is better on the newest partitions by more than noise, or None.
     """
 
@@ -77,8 +77,7 @@ class Evidence:
     wear: Wear | None = None
     retired: int | None = None
     rests_on: str = ""
-    labelled: int = 0
-    needed: int = 0
+    too_few: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -153,11 +152,12 @@ def _performance(evidence: Evidence, rule: Rule) -> Decision:
 def _worth_it(evidence: Evidence, rule: Rule) -> Decision:
     wear = evidence.wear
     if wear is None:
-        served = f"{evidence.labelled} labelled partition{'s' * (evidence.labelled != 1)}"
+        labelled, needed = evidence.too_few or (0, 0)
+        served = f"{labelled} labelled partition{'s' * (labelled != 1)}"
         return Decision(
             "hold",
             f"too few labelled partitions to tell an error that grows from noise: version {evidence.champion} has "
-            f"served {served}, and {evidence.needed} more {'is' if evidence.needed == 1 else 'are'} needed",
+            f"served {served}, and {needed} more {'is' if needed == 1 else 'are'} needed",
         )
     if evidence.retired is not None:
         return Decision(

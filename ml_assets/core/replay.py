@@ -181,15 +181,13 @@ class _Player:
         fit, span = tenures[-1].fit, spans[-1]
         others = {one.fit for one in tenures} - {fit}
         retired = {other: (errors[fit, span] - errors[other, span]).tolist() for other in sorted(others)}
-        wear = measure_wear(served[-REMEMBERED - 1 :], pending=now - known + 1)
-        if wear is not None:
-            wear = replace(wear, futile=futile_retrainings(gains[-MOST_DOUBLINGS:], self.rule.price * wear.usual))
-        too_few = (
-            {"labelled": len(served[-1].errors), "needed": still_needed(served[-REMEMBERED - 1 :])}
-            if wear is None
-            else {}
-        )
-        return replace(evidence, wear=wear, retired=better_retired(retired), **too_few)
+        served = served[-REMEMBERED - 1 :]
+        wear = measure_wear(served, pending=now - known + 1)
+        evidence = replace(evidence, retired=better_retired(retired))
+        if wear is None:
+            return replace(evidence, too_few=(len(served[-1].errors), still_needed(served)))
+        futile = futile_retrainings(gains[-MOST_DOUBLINGS:], self.rule.price * wear.usual)
+        return replace(evidence, wear=replace(wear, futile=futile))
 
 
 def best_courses(history: History, most: int) -> list[Course]:

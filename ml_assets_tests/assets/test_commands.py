@@ -6,7 +6,7 @@ import csv
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from small_market import COLUMNS, NAME, Market, open_market, sales
+from small_market import COLUMNS, JUDGING, NAME, PREPARING, Market, open_market, sales
 from typer.testing import CliRunner
 
 from ml_assets import cli, projects
@@ -52,3 +52,31 @@ def test_a_project_with_time_is_asked_which_partition(tmp_path: Path, monkeypatc
     done = ask(open_market(tmp_path), monkeypatch, "refresh", NAME)
     assert done.exit_code == 1
     assert "which partition of flats? Name one by its key, such as 2024-01" in str(done.exception)
+
+
+def test_a_refresh_tells_of_bad_rows_of_what_has_moved_and_of_what_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    market = open_market(tmp_path, retraining={"policy": "periodic", "every": 1, "cooldown": 0})
+    months = [f"2024-{month:02}" for month in range(1, 10)]
+    for month in months[:-1]:
+        market.write(month, sales(month))
+    market.materialize(PREPARING, months[0], months[-2])
+    market.retrain(through="2024-03")
+    market.materialize(JUDGING, months[0], months[-2])
+    moved = [{**row, "area": str(2 * int(row["area"]))} for row in sales(months[-1])]
+    market.write(months[-1], [*moved[:-1], {**moved[-1], "area": "wide"}])
+
+    done = ask(market, monkeypatch, "refresh", NAME, months[-1])
+    assert done.exception is None, done.exception
+    told = done.output
+    assert "  60 rows: 59 validated, 1 in quarantine; why: `ml-assets quarantine show flats`\n" in told
+    assert "  in quarantine: area__cast 1\n" in told
+    (alarm,) = [line for line in told.splitlines() if line.startswith("  drift in area: ")]
+    assert "of a typical error, which is harmful; " in alarm
+    assert "\nretrain: " in told
+    assert told.endswith(
+        "  the daemon of `ml-assets up` trains a challenger; where it does not run: `ml-assets retrain flats`\n"
+    )
+    told = ask(market, monkeypatch, "refresh", NAME, months[-1]).output
+    assert told.endswith("  recorded only, for the partition was decided before: nothing starts\n")

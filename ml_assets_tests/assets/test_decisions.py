@@ -76,6 +76,7 @@ def test_the_evidence_is_the_tables_of_that_partition(story: Story) -> None:
         "wear": None,
         "retired": None,
         "rests_on": "",
+        "too_few": None,
     }
 
 

@@ -73,6 +73,8 @@ def test_a_feature_that_no_row_has_is_told_before_anything_is_read(filled: Marke
         transaction.cursor.execute(f"DROP TABLE {changed.project.table('features_code').path}")
     with pytest.raises(RunFailed, match=r"returns 'rooms', which no row in the lake has.*ml-assets backfill"):
         changed.rerun("training_set")
+    with pytest.raises(RunFailed, match=r"returns 'rooms', which no row in the lake has.*ml-assets backfill"):
+        changed.rerun("replay")
 
 
 def test_comments_spaces_and_a_struck_column_need_no_backfill(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from ml_assets.assets import replaying
 from ml_assets.assets.replaying import ReplayError, history_of
 from ml_assets.core.evaluation import row_losses
 from ml_assets.core.training import predict, train
+from ml_assets.lake.connection import Commit
 from ml_assets.lake.resource import shared_lake
 from ml_assets.registry.replays import folder_of_fits, read_replay
 
@@ -156,11 +157,11 @@ def test_the_asset_tells_what_each_policy_would_have_come_to(market: Market) -> 
 
     assert kept is not None
     assert told["recommended"] == kept["recommended"]
-    assert [one["policy"] for one in kept["policies"]] == ["never", "periodic", "performance", "worth_it"]
+    assert [one["policy"] for one in kept["policies"]] == ["never", "periodic", "drift", "performance", "worth_it"]
     assert "| worth&#95;it |" in told["policies"]
     assert told["picture_over_time"].startswith("![The error over time")
     assert (market.folder / "home" / "reports" / NAME / "replay" / "frontier.png").is_file()
-    assert kept["policies"][0]["error"] > kept["policies"][3]["error"]
+    assert kept["policies"][0]["error"] > kept["policies"][4]["error"]
 
 
 def ask(market: Market, monkeypatch: pytest.MonkeyPatch, *words: str) -> Any:
@@ -196,13 +197,17 @@ def test_a_policy_that_is_none_is_refused(market: Market, monkeypatch: pytest.Mo
 def test_drift_is_replayed_from_profiles_and_without_them_says_what_to_do(
     market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = ask(market, monkeypatch, "--policy", "drift", "--json")
-    if done.exception:
-        assert "have no profile" in str(done.exception)
-        with market.settings():
-            market.materialize(("profile",), "2024-01", "2024-12")
-        done = ask(market, monkeypatch, "--policy", "drift", "--json")
-    assert [one["policy"] for one in json.loads(done.stdout)["policies"]] == ["never", "drift"]
+    found = json.loads(ask(market, monkeypatch, "--policy", "drift", "--json").stdout)
+    assert [one["policy"] for one in found["policies"]] == ["never", "drift"]
+
+    with market.lake.transaction(Commit(NAME, "test")) as transaction:
+        sql = f"DELETE FROM {market.project.table('profile').path} WHERE _partition = ?"
+        transaction.cursor.execute(sql, [market.project.start_of("2024-12")])
+    assert "some partitions have no profile" in str(ask(market, monkeypatch, "--policy", "drift").exception)
+    done = ask(market, monkeypatch)
+    assert "the policy drift is not played: some partitions have no profile" in done.stderr
+    assert "drift" not in done.stdout
+    market.materialize(("profile",), "2024-12")
 
 
 def test_fits_are_kept_beside_the_versions(market: Market) -> None:

@@ -145,7 +145,7 @@ def test_worth_it_gives_its_figures() -> None:
         "beyond the usual MAPE of 0.1, version 3 has cost the errors of 1.5 ordinary partitions and will cost 0.2 "
         "until the next decision; a retraining costs 4, the last 2 not having earned it"
     )
-    assert decided_by("worth_it", wear=None, labelled=1, needed=3).reason == (
+    assert decided_by("worth_it", wear=None, too_few=(1, 3)).reason == (
         "too few labelled partitions to tell an error that grows from noise: version 3 has served 1 labelled "
         "partition, and 3 more are needed"
     )

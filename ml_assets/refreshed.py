@@ -49,7 +49,9 @@ def lines_of(lake: Lake, project: Project, partition: str, run: str) -> Iterator
 def _alarm(project: Project, column: str, cause: Moved | None) -> str:
     if cause is None:
         return f"drift in {column}: not explained"
-    does = f"moves predictions by {cause.effect:.0%} of a typical error{', which is harmful' * cause.harmful}"
+    harmful = ", which is harmful" if cause.harmful else ""
+    known = "by an unknown amount" if cause.effect is None else f"by {cause.effect:.0%} of a typical error"
+    does = f"moves predictions {known}{harmful}"
     told = f"drift in {column}: {'it is the target' if column == project.target else does}"
     if not cause.carriers:
         return f"{told}; all rows alike"

@@ -191,7 +191,7 @@ def test_a_large_partition_is_judged_at_once_where_its_rows_may_look_at_each_oth
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean: str, schema: str | None
 ) -> None:
     monkeypatch.setattr(validated, "LARGE", 10)
-    monkeypatch.setattr(validated, "slices_of", None)
+    monkeypatch.setattr(validated, "pieces_of", None)
     more = {"schema": schema} if schema else {}
     market = open_market(tmp_path, clean=clean, **more)
     market.write(MONTHS[0], sales(MONTHS[0]))

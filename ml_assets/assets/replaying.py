@@ -21,7 +21,7 @@ from ml_assets.assets.rows import content_hash, sides
 from ml_assets.assets.training_set import lots_of, split_of
 from ml_assets.core.evaluation import row_losses
 from ml_assets.core.replay import History
-from ml_assets.core.tasks import as_actual, classes_of
+from ml_assets.core.tasks import as_actual, classes_of, has_label
 from ml_assets.core.training import Recipe, as_inputs, learnable, packages, pinned, predict_inputs, threads_worth
 from ml_assets.lake.tables import LINEAGE, PARTITION, read
 from ml_assets.project import digest
@@ -298,7 +298,6 @@ def _evenly(places: Places, most: int) -> Places:
 def read_recorded(project: Project, lake: Lake) -> Recorded:
     """Read a project's features once, those rows that have a label."""
     import numpy as np  # noqa: PLC0415
-    import polars as pl
 
     with lake.reader() as cursor:
         kinds = current_kinds(cursor, project)
@@ -311,8 +310,7 @@ def read_recorded(project: Project, lake: Lake) -> Recorded:
         )
     lots_by = lots_of(project).get("by") or None
     rows = rows.select(list(dict.fromkeys([*LINEAGE, *kinds, project.target, *([lots_by] if lots_by else [])])))
-    label = pl.col(project.target)
-    rows = rows.filter(label.cast(pl.Float64).is_finite() if project.task == "regression" else label.is_not_null())
+    rows = rows.filter(has_label(rows[project.target], project.task))
     counted = rows.group_by(PARTITION, maintain_order=True).len()
     edges = np.cumsum([0, *counted["len"]])
     return Recorded(project, recipe_of(project, kinds, ()), rows, tuple(counted[PARTITION]), edges)

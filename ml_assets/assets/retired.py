@@ -9,8 +9,8 @@ import duckdb
 from ml_assets.assets.common import registry
 from ml_assets.assets.features import current_kinds
 from ml_assets.assets.promotion import from_now_on, newest_predicted
-from ml_assets.core.evaluation import row_losses
-from ml_assets.core.tasks import as_actual
+from ml_assets.core.evaluation import compared_by, row_losses
+from ml_assets.core.tasks import as_actual, has_label
 from ml_assets.core.training import unfit
 from ml_assets.core.wear import TRIED, better_retired
 from ml_assets.lake.connection import Lake
@@ -63,17 +63,15 @@ def find_better(
 
 def _error(project: Project, cursor: duckdb.DuckDBPyConnection, number: int, start: datetime) -> float | None:
     """The watched error of a version on the labelled rows of a partition."""
-    import polars as pl
-
     version = registry().version(project.name, number)
     rows = read(cursor, project.table("features"), Window(start, project.step(start, 1)))
-    labelled = rows[project.target].is_not_null()
-    if project.task == "regression":
-        labelled &= rows[project.target].cast(pl.Float64, strict=False).is_finite().fill_null(value=False)
-    rows = rows.filter(labelled)
+    rows = rows.filter(has_label(rows[project.target], project.task))
     if not rows.height:
         return None
     actual = as_actual(rows[project.target], project.task, version.classes)
+    if compared_by(project.watched, actual) != project.watched:
+        # MAPE where something is zero: undefined, as in `performance`.
+        return None
     mean = float(row_losses(project.watched, actual, registry().predict(version, rows)).mean())
     return float(mean**0.5) if project.watched == "rmse" else mean
 

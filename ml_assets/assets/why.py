@@ -13,7 +13,7 @@ from ml_assets.core.causes import Carrier, Cause, explain
 from ml_assets.core.drift import Statistic
 from ml_assets.core.evaluation import compared_by, row_losses
 from ml_assets.core.showing import markdown_table
-from ml_assets.core.tasks import as_actual, title_of
+from ml_assets.core.tasks import as_actual, has_label, title_of
 from ml_assets.lake.connection import columns_of
 from ml_assets.lake.sql import Window
 from ml_assets.lake.tables import window_of
@@ -121,12 +121,9 @@ def _watched_losses(
 ) -> "tuple[str, Callable[[NDArray[np.float64]], NDArray[np.float64]] | None]":
     """The watched error, or what stands in for it on some rows, and predictions → losses; None without labels."""
     import numpy as np  # noqa: PLC0415
-    import polars as pl
 
     labels = rows[project.target]
-    labelled = labels.is_not_null()
-    if project.task == "regression":
-        labelled &= labels.cast(pl.Float64, strict=False).is_finite().fill_null(value=False)
+    labelled = has_label(labels, project.task)
     if not labelled.any():
         return project.watched, None
     mask, actual = labelled.to_numpy(), as_actual(labels.filter(labelled), project.task, version.classes)

@@ -23,6 +23,7 @@ from ml_assets.core.evaluation import row_losses
 from ml_assets.core.replay import History
 from ml_assets.core.tasks import as_actual, classes_of, has_label
 from ml_assets.core.training import Recipe, as_inputs, learnable, packages, pinned, predict_inputs, threads_worth
+from ml_assets.lake.connection import table_exists
 from ml_assets.lake.tables import LINEAGE, PARTITION, read
 from ml_assets.project import digest
 from ml_assets.registry.models import TrainingSet
@@ -296,10 +297,19 @@ def _evenly(places: Places, most: int) -> Places:
 
 
 def read_recorded(project: Project, lake: Lake) -> Recorded:
-    """Read a project's features once, those rows that have a label."""
+    """Read a project's features once, those rows that have a label.
+
+    Raises:
+        ReplayError: if nothing has been materialized.
+    """
     import numpy as np  # noqa: PLC0415
 
     with lake.reader() as cursor:
+        if not table_exists(cursor, project.table("features")):
+            raise ReplayError(
+                f"{project.name}: nothing has been materialized, so there is no history to replay. "
+                f"Remedy: `ml-assets backfill {project.name}`"
+            )
         kinds = current_kinds(cursor, project)
         rows = read(cursor, project.table("features"))
     missing = [name for name in kinds if name not in rows.columns]

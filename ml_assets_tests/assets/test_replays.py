@@ -210,6 +210,12 @@ def test_drift_is_replayed_from_profiles_and_without_them_says_what_to_do(
     market.materialize(("profile",), "2024-12")
 
 
+def test_without_any_history_it_says_what_to_do(tmp_path: Path) -> None:
+    nothing = open_market(tmp_path)
+    with pytest.raises(ReplayError, match=r"nothing has been materialized.*ml-assets backfill flats"):
+        history(nothing, tmp_path / "fits")
+
+
 def test_fits_are_kept_beside_the_versions(market: Market) -> None:
     with market.settings():
         assert folder_of_fits(NAME) == market.folder / "home" / "registry" / NAME / "replays"

@@ -165,7 +165,8 @@ def rebuild(lake: Lake, registry: Registry, version: Version, today: Project | N
         )  # fmt: skip
         trained = train(recipe, learnt, version.target, threads=version.threads or None)
         artefact = as_bytes(trained.pipeline)
-        model = _model(registry, version, learnt, trained, stored=stored, artefact=artefact)
+        said = learnt[trained.said]
+        model = _model(registry, version, said, trained, stored=stored, artefact=artefact)
     return Rebuilt(version, (*before, training_set, model), notes, artefact, wrong)
 
 

@@ -135,7 +135,7 @@ def measured_at_last(
 
 
 def prediction_reference(predicted: Any) -> dict[str, Any]:
-    """The profile of a version's predictions on its own training rows: what later predictions are held against."""
+    """The profile of a version's predictions on training rows of its own: what later predictions are held against."""
     import polars as pl
 
     bins = choose_bins(pl.DataFrame({"prediction": predicted}), {"prediction": "number"})[0]

@@ -144,7 +144,7 @@ def _told_of(champion: int | None, scorers: Mapping[int, Version]) -> dict[str, 
 
 
 def prediction_bins(version: Version) -> ColumnBins:
-    """How a version's predictions are counted: in bins of its predictions on its own training rows."""
+    """How a version's predictions are counted: in bins of its predictions for training rows of its own."""
     return ColumnBins(PREDICTION, "number", tuple(version.reference["edges"]))
 
 

@@ -132,7 +132,8 @@ class Version:
         hashes: SHA-256 of the declaration, the SQL, the schema, the lock file, and the git commit where there is one.
         packages: versions of the libraries that the artefact depends on.
         artefact: SHA-256 of the model file.
-        reference: profile of the predictions on its training rows: `edges`, and `bins` with rows per bin.
+        reference: profile of its predictions for training rows (some, drawn by the seed, where they are many): `edges`,
+            and `bins` with rows per bin.
         task: what it was trained for.
         classes: labels as text, in the order of its probabilities: for `binary` the negative one, then the positive
             one; empty for a regression.
@@ -144,7 +145,7 @@ class Version:
             `declaration`, the rest as JSON values. Empty in records from before they were kept, like the next.
         threads: in how many it was trained and predicts; 0 where nobody noted it.
         environment: Python, machine and linear algebra that it was trained on.
-        predictions: SHA-256 over its predictions for the rows that it learnt from.
+        predictions: SHA-256 over the same predictions.
     """
 
     project: str

@@ -50,9 +50,9 @@ def python(*arguments: str, env: Mapping[str, str] | None = None, whole_tree: bo
     with workspace() as home:
         (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
         quiet = {"DAGSTER_HOME": str(home), "DO_NOT_TRACK": "1"}
-        return timed_process(
-            [sys.executable, *arguments], {**os.environ, **quiet, **(env or {})}, whole_tree=whole_tree
-        )
+        # Both sides with bytecode, as installed packages have it: else the platform's modules alone are compiled anew.
+        around = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return timed_process([sys.executable, *arguments], {**around, **quiet, **(env or {})}, whole_tree=whole_tree)
 
 
 def data_folder() -> Path:

@@ -1,8 +1,14 @@
 """The code location: the declared projects, and what all projects share."""
+# ruff: noqa: E402 - Dagster's objects are frozen before ours are imported.
 
 from __future__ import annotations
 
+import gc
+
 import dagster as dg
+
+# What is imported stays: without this each full collection looks through all of Dagster again, 60 ms each time.
+gc.freeze()
 
 from ml_assets.automation.alerts import build_failure_sensor
 from ml_assets.automation.schedules import build_upkeep

@@ -11,8 +11,10 @@ import polars as pl
 import pytest
 import skops.io
 
+from ml_assets.core import training
 from ml_assets.core.training import (
     DENSE_WORDS,
+    Recipe,
     TrainingError,
     Words,
     as_inputs,
@@ -21,6 +23,7 @@ from ml_assets.core.training import (
     fit,
     packages,
     predict,
+    train,
 )
 
 if TYPE_CHECKING:
@@ -264,6 +267,21 @@ def test_the_same_rows_and_seed_make_the_same_model(tmp_path: Path, estimator: s
     assert first[1] == again[1] != []
     assert first[0] == again[0] != []
     assert first != other
+
+
+def test_a_model_says_what_it_predicts_for_some_of_its_rows_where_they_are_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training, "SAID_ROWS", 30)
+    rows, recipe = flats(200), Recipe(BOOSTING, {"max_iter": 5}, KINDS, seed=7)
+
+    many, again, few = train(recipe, rows, "price"), train(recipe, rows, "price"), train(recipe, rows[:20], "price")
+
+    assert len(many.said) == 30
+    assert many.said.tolist() == sorted(set(many.said.tolist()))
+    assert many.predicted.tolist() == predict(many.pipeline, rows[many.said], KINDS).tolist()
+    assert (again.said.tolist(), again.digest) == (many.said.tolist(), many.digest)
+    assert few.said.tolist() == list(range(20))
 
 
 # What a pipeline takes

@@ -4,6 +4,7 @@ Errors are JSON here, with a message for people: never a page, never a stack tra
 """
 
 # Annotations are values here: FastAPI's classes are imported inside the function.
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -35,6 +36,8 @@ JSON = "application/json"
 LARGEST = {JSON: 16 * 2**20, ARROW: 512 * 2**20, PARQUET: 512 * 2**20}
 # Bytes of a body that is read in the loop itself.
 SMALL = 16 * 2**10
+# Seconds that a body may take to come.
+PATIENCE = 60.0
 # Told of a request whose sender has gone, as proxies do.
 GONE = 499
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
@@ -231,11 +234,16 @@ async def _body(request: "Request", most: int) -> bytes:
     size = int(told) if told.isascii() and told.isdigit() else 0
     if size <= most:
         size = 0
-        async for part in request.stream():
-            size += len(part)
-            if size > most:
-                break
-            parts.append(part)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                async for part in request.stream():
+                    size += len(part)
+                    if size > most:
+                        break
+                    parts.append(part)
+        except TimeoutError:
+            words = f"the body has not come within {PATIENCE:.0f} s. Remedy: a faster line, or several requests"
+            raise RefusedRequestError(408, words) from None
     if size > most:
         raise RefusedRequestError(413, f"the body is larger than {most // 2**20} MiB. Remedy: several requests")
     return b"".join(parts)

@@ -141,6 +141,7 @@ class Features:
             for name in project.references:
                 self._load(name, cursor.execute(f"FROM {project.table(name).path} ORDER BY _source, _row").pl())
             self.inputs = inputs_of(project, self._names, schema, references)
+            self._read = [name for name in self.inputs.asked if name in self.inputs.needed]
             self.fingerprint = fingerprint(cursor, project, row_wise=self.inputs.row_wise)
             newest = cursor.execute(f"SELECT max({PARTITION}) FROM {table.path}").fetchall()[0][0]
             if newest is None:
@@ -267,7 +268,7 @@ class Features:
 
     def _run(self, rows: Sequence[Row], places: Sequence[int], history: str | None) -> list[tuple[Any, ...]]:
         cursor, statement = self._prepared(history)
-        asked = [[row.get(name) for row in rows] for name in self.inputs.asked]
+        asked = [[row.get(name) for row in rows] for name in self._read]
         partitions = [self._partition_of(row) for row in rows]
         try:
             return cursor.execute(statement, [*asked, *self._template.values(), partitions, list(places)]).fetchall()
@@ -285,15 +286,15 @@ class Features:
 
     def _statement(self, history: str | None) -> str:
         values: dict[str, str] = {}
-        for name in self.inputs.asked:
+        for name in self._read:
             values[name] = f"unnest(${len(values) + 1}::{self._types[name]}[])"
         for name in self._template:
             values[name] = f"${len(values) + 1}::{self._types[name]}"
         values[PARTITION] = f"unnest(${len(values) + 1}::TIMESTAMP[])"
         values["_row"] = f"unnest(${len(values) + 1}::BIGINT[])"
         values["_source"] = f"'{SOURCE}'"
-        # In the order of the table: a star returns them so.
-        listed = ", ".join(f"{values[name]} AS {quoted(name)}" for name in self._types if name in values)
+        # In the order of the table: a star returns them so. What no feature reads need not be handed over.
+        listed = ", ".join(f"{values.get(name, f'NULL::{kind}')} AS {quoted(name)}" for name, kind in self._types.items())
         rows = f"SELECT {listed}"
         if history is not None:
             rows = f"FROM {quoted(history)} UNION ALL BY NAME {rows}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ml_assets import replay_command, version_commands
+from ml_assets import replay_command, serve_command, version_commands
 from ml_assets.alert_commands import alerts
 from ml_assets.model_commands import approve, audit_app, decide, decisions, decline, models_app
 
@@ -42,6 +42,7 @@ app.command()(decide)
 app.command()(alerts)
 app.command()(version_commands.rebuild)
 app.command()(replay_command.replay)
+app.command()(serve_command.serve)
 for command in (version_commands.export, version_commands.log, version_commands.card):
     models_app.command()(command)
 

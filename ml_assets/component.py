@@ -38,6 +38,7 @@ from ml_assets.declared.monitoring import Monitoring
 from ml_assets.declared.promotion import Promotion
 from ml_assets.declared.retraining import Retraining
 from ml_assets.declared.rows import Partitions, Validation
+from ml_assets.declared.serving import Serving
 from ml_assets.declared.sources import Reference, Source
 from ml_assets.declared.tracking import Tracking
 from ml_assets.lake.resource import shared_lake
@@ -87,6 +88,7 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
     retraining: Retraining = Field(default=Retraining(), description="When a model is trained again.")
     alerts: Alerts = Field(default=Alerts(), description="Of what people are told at once.")
     tracking: Tracking = Field(default=Tracking(), description="Where versions are told of, beside the registry.")
+    serving: Serving = Field(default=Serving(), description="How predictions are served.")
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The project's assets, checks, jobs, schedule and sensor."""
@@ -142,6 +144,7 @@ class ModelProject(dg.Component, dg.Model, dg.Resolvable):
             evaluation=self.evaluation,
             leakage=self.leakage,
             promotion=self.promotion,
+            serving=self.serving,
         )
 
 

@@ -19,6 +19,7 @@ from ml_assets.core.tasks import METRICS, Task, watched_metrics
 from ml_assets.declared.alerts import Alerts
 from ml_assets.declared.evaluation import Evaluation
 from ml_assets.declared.promotion import Promotion
+from ml_assets.declared.serving import Serving
 from ml_assets.declared.tracking import Tracking
 from ml_assets.lake.sql import Table, Window
 from ml_assets.sources.functions import FunctionReader
@@ -42,7 +43,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 TABLES = frozenset({
     "raw", "validated", "validated_code", "quarantine", "features", "features_code", "profile", "bins", "exploration",
     "training_set", "model", "evaluation", "champion", "predictions", "prediction_profile", "drift", "causes",
-    "performance", "label_looks", "decision", "partitioning", "replay",
+    "performance", "label_looks", "decision", "partitioning", "replay", "requests", "skew",
 })  # fmt: skip
 
 
@@ -68,6 +69,7 @@ class Project:
         references: tables that features.sql may read beside `validated`, by name.
         tracking: where versions are told of.
         alerts: of what people are told at once.
+        serving: how predictions are served, and what of the requests is kept.
         leakage: what is not known at prediction, and which findings of the leakage gate are let pass.
     """
 
@@ -95,6 +97,7 @@ class Project:
     evaluation: Evaluation = field(default_factory=Evaluation)
     promotion: Promotion = field(default_factory=Promotion)
     alerts: Alerts = field(default_factory=Alerts)
+    serving: Serving = field(default_factory=Serving)
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together.

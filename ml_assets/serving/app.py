@@ -18,6 +18,7 @@ from ml_assets.serving.cards import build_card_pages
 from ml_assets.serving.drift_reports import build_drift_reports, keep_ready
 from ml_assets.serving.exploration import build_exploration_pages
 from ml_assets.serving.pages import build_pages
+from ml_assets.serving.predicting.api import build_predicting
 from ml_assets.serving.site import FOLDER, build_site
 from ml_assets.serving.versions import build_version_pages
 
@@ -72,6 +73,7 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
     app.include_router(build_exploration_pages(site))
     app.include_router(build_card_pages(site))
     app.include_router(build_version_pages(site))
+    app.include_router(build_predicting(site))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
 
     @app.get("/healthz")

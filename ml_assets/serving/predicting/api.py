@@ -1,0 +1,249 @@
+"""`POST /predict/{project}`: rows in, predictions out; and what watches over it: `/readyz` and `/metrics`.
+
+Errors are JSON here, with a message for people: never a page, never a stack trace.
+"""
+
+# Annotations are values here: FastAPI's classes are imported inside the function.
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
+
+from ml_assets.core.statement import SqlError, nearest
+from ml_assets.lake.connection import LakeError
+from ml_assets.registry.models import RegistryError
+from ml_assets.serving.predicting.bulk import ARROW, PARQUET, read_body, written
+from ml_assets.serving.predicting.champions import Champions
+from ml_assets.serving.predicting.document import document
+from ml_assets.serving.predicting.features import CannotServeError
+from ml_assets.serving.predicting.metrics import Metrics
+from ml_assets.serving.predicting.request import MalformedError, RefusedError
+from ml_assets.serving.predicting.served import TOGETHER, Served
+from ml_assets.serving.site import Site
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+JSON = "application/json"
+# Bytes of a body: of JSON, and of the other kinds.
+LARGEST = {JSON: 16 * 2**20, ARROW: 512 * 2**20, PARQUET: 512 * 2**20}
+# Bytes of a body that is read in the loop itself.
+SMALL = 16 * 2**10
+# Seconds that a body may take to come.
+PATIENCE = 60.0
+# Told of a request whose sender has gone, as proxies do.
+GONE = 499
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
+NOT_POST = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+
+
+class RefusedRequestError(Exception):
+    """A request that gets an answer with this code and these words."""
+
+    def __init__(self, code: int, words: str, **more: Any) -> None:
+        super().__init__(words)
+        self.code, self.content = code, {"error": words, **more}
+
+
+def build_predicting(site: Site) -> "APIRouter":
+    """The router of the predictions. The versions are loaded when the application starts."""
+    from fastapi import APIRouter
+    from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
+
+    desk = Desk(site)
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        desk.champions.start()
+        yield
+        await run_in_threadpool(desk.champions.stop)
+
+    router = APIRouter(lifespan=lifespan)
+    router.add_route("/predict/{project}", desk.predict, ["POST"])
+    router.add_route("/predict/{project}", desk.only_post, NOT_POST)
+    router.add_route("/predict/{project}/openapi.json", desk.openapi, ["GET"])
+    router.add_route("/readyz", desk.readyz, ["GET"])
+    router.add_route("/metrics", desk.metrics_page, ["GET"])
+    return router
+
+
+class Desk:
+    """Answers requests.
+
+    Attributes:
+        champions: what is served.
+        metrics: what is counted.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self.metrics = Metrics()
+        self.champions = Champions(site.projects, site.lake, site.registry, self.metrics)
+
+    async def predict(self, request: "Request") -> "Response":
+        """`POST /predict/{project}`."""
+        started, name, code = time.perf_counter(), request.path_params["project"], GONE
+        try:
+            response = await self._answered(request, name)
+            code = response.status_code
+        except RefusedRequestError as refused:
+            code, response = refused.code, json_of(refused.content, refused.code)
+        except Exception:
+            code = 500
+            raise
+        finally:
+            known = name if name in self._site.projects else "unknown"
+            self.metrics.requests.labels(known, code).inc()
+            self.metrics.seconds.labels(known).observe(time.perf_counter() - started)
+        return response
+
+    async def openapi(self, request: "Request") -> "Response":
+        """`GET /predict/{project}/openapi.json`."""
+        try:
+            return json_of(document(await self._served(request, request.path_params["project"])))
+        except RefusedRequestError as refused:
+            return json_of(refused.content, refused.code)
+
+    async def only_post(self, _: "Request") -> "Response":
+        """Any other method."""
+        return json_of({"error": "rows are sent by POST"}, 405, {"Allow": "POST"})
+
+    async def readyz(self, _: "Request") -> "Response":
+        """`GET /readyz`: 200 where every project that has a champion serves a version."""
+        ready = self.champions.is_ready
+        return json_of({"ready": ready, "projects": self.champions.state()}, 200 if ready else 503)
+
+    async def metrics_page(self, _: "Request") -> "Response":
+        """`GET /metrics`."""
+        from starlette.responses import Response  # noqa: PLC0415
+
+        return Response(self.metrics.page(), media_type="text/plain; version=0.0.4")
+
+    async def _answered(self, request: "Request", name: str) -> "Response":
+        from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
+
+        kind = (request.headers.get("content-type") or JSON).partition(";")[0].strip().lower()
+        if kind not in LARGEST:
+            raise RefusedRequestError(415, f"{kind[:60]} is not read here: expected {', '.join(LARGEST)}")
+        explain = _flag(request, "explain")
+        served = await self._served(request, name)
+        body = await _body(request, LARGEST[kind])
+        try:
+            if kind == JSON:
+                return await self._json(served, body, explain=explain)
+            if explain:
+                raise RefusedRequestError(400, "explain: only the prediction of a JSON request is explained")
+            return await run_in_threadpool(self._bulk, served, kind, body)
+        except MalformedError as error:
+            raise RefusedRequestError(400, str(error)) from error
+        except RefusedError as error:
+            mistakes = [asdict(one) for one in error.mistakes]
+            raise RefusedRequestError(422, str(error), mistakes=mistakes, more=error.more) from error
+
+    async def _json(self, served: Served, body: bytes, *, explain: bool) -> "Response":
+        from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
+
+        most = served.project.serving.max_rows
+        # A large body is read beside the loop, which others wait for.
+        read = served.contract.read
+        rows, is_one = read(body, most) if len(body) < SMALL else await run_in_threadpool(read, body, most)
+        if explain and not is_one:
+            raise RefusedRequestError(400, "explain: one row at a time is explained. Remedy: send it as an object")
+        if served.demands_more:
+            await run_in_threadpool(served.refuse, rows)
+        if len(rows) <= TOGETHER:
+            answers = await served.batcher.ask(rows)
+        else:
+            answers = await run_in_threadpool(served.answer, rows)
+        if explain:
+            answers[0]["explanation"] = await run_in_threadpool(served.explain, rows[0])
+        name, number = served.project.name, served.number
+        self.metrics.rows.labels(name, number).inc(len(rows))
+        told = {"project": name, "version": number, "engine": served.scorer.engine, "predictions": answers}
+        return json_of(told)
+
+    def _bulk(self, served: Served, kind: str, body: bytes) -> "Response":
+        from starlette.responses import Response  # noqa: PLC0415
+
+        rows = served.judge.refuse(read_body(kind, body))
+        answers = served.answer_frame(rows)
+        name, number = served.project.name, served.number
+        self.metrics.rows.labels(name, number).inc(answers.height)
+        told = {"X-Project": name, "X-Version": str(number), "X-Engine": served.scorer.engine}
+        return Response(written(kind, answers), media_type=kind, headers=told)
+
+    async def _served(self, request: "Request", name: str) -> Served:
+        """The version that a request is for."""
+        from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
+
+        projects = self._site.projects
+        if name not in projects:
+            raise RefusedRequestError(404, f"there is no project {name[:60]!r}; {nearest(name[:60], list(projects))}")
+        if not self.champions.has_looked:
+            await run_in_threadpool(self.champions.look)
+        if "version" in request.query_params:
+            return await run_in_threadpool(self._pinned, name, request.query_params["version"])
+        served = self.champions.current(name)
+        if served is not None:
+            return served
+        state = self.champions.state().get(name)
+        if state is None:
+            raise RefusedRequestError(404, f"{name} has no champion yet. Remedy: `ml-assets retrain {name}`")
+        why = state.get("failed", {}).get("reason", "it is being loaded")
+        raise RefusedRequestError(503, f"the champion of {name}, version {state['champion']}, cannot answer: {why}")
+
+    def _pinned(self, name: str, text: str) -> Served:
+        """The version whose number stands in the address."""
+        if not VERSION.fullmatch(text):
+            raise RefusedRequestError(422, f"version: {text[:60]!r} is no version: expected a number from 1")
+        number, there = int(text), self._site.registry.numbers(name)
+        if number not in there:
+            told = ", ".join(map(str, there)) or "none"
+            raise RefusedRequestError(404, f"{name} has no version {number}. It has: {told}")
+        try:
+            return self.champions.pinned(self._site.projects[name], number)
+        except (CannotServeError, LakeError, RegistryError, SqlError) as error:
+            raise RefusedRequestError(409, f"version {number} of {name} cannot answer: {error}") from error
+
+
+def json_of(content: Any, code: int = 200, headers: Mapping[str, str] | None = None) -> "Response":
+    """An answer in JSON."""
+    from starlette.responses import Response  # noqa: PLC0415
+
+    return Response(to_json(content), code, media_type=JSON, headers=dict(headers or {}))
+
+
+def _flag(request: "Request", name: str) -> bool:
+    text = request.query_params.get(name, "false")
+    if text not in {"true", "false"}:
+        raise RefusedRequestError(422, f"{name}: {text[:60]!r} is neither true nor false")
+    return text == "true"
+
+
+async def _body(request: "Request", most: int) -> bytes:
+    """The body, refused as soon as it is known to be too large."""
+    told = request.headers.get("content-length", "0")
+    parts: list[bytes] = []
+    size = int(told) if told.isascii() and told.isdigit() else 0
+    if size <= most:
+        size = 0
+        try:
+            async with asyncio.timeout(PATIENCE):
+                async for part in request.stream():
+                    size += len(part)
+                    if size > most:
+                        break
+                    parts.append(part)
+        except TimeoutError:
+            words = f"the body has not come within {PATIENCE:.0f} s. Remedy: a faster line, or several requests"
+            raise RefusedRequestError(408, words) from None
+    if size > most:
+        raise RefusedRequestError(413, f"the body is larger than {most // 2**20} MiB. Remedy: several requests")
+    return b"".join(parts)

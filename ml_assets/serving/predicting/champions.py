@@ -1,0 +1,207 @@
+"""The versions that are served: each project's champion, as the ledger has it, and a few others that were asked for.
+
+A promotion or rollback is an entry of the ledger. It is looked for once in half a second, by the time of the
+catalogue's last write; a new champion is loaded and tried on real rows beside the old one and then takes its place at
+once. Requests that are being answered keep the version that they began with. What cannot be loaded leaves the old one
+serving, and is told.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ml_assets.registry.ledger import current_champion, newest_id, read_entries
+from ml_assets.serving.predicting.features import fingerprint
+from ml_assets.serving.predicting.served import Served
+from ml_assets.serving.queries import reading
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ml_assets.lake.connection import Lake
+    from ml_assets.project import Project
+    from ml_assets.registry.models import Registry
+    from ml_assets.serving.predicting.metrics import Metrics
+
+LOG = logging.getLogger(__name__)
+SECONDS = 0.5
+# A version that could not be loaded is tried again after so many seconds: its file may have been restored.
+AGAIN = 10.0
+PINNED = 4
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A version that could not be loaded, why, and when (monotonic seconds)."""
+
+    version: int
+    reason: str
+    at: float
+
+
+class Champions:
+    """What is served. Its thread is the only one that changes it, but for pinned versions.
+
+    Args:
+        projects: by name.
+        lake, registry: where versions and rows are.
+        metrics: counts what happens.
+    """
+
+    def __init__(self, projects: Mapping[str, Project], lake: Lake, registry: Registry, metrics: Metrics) -> None:
+        self._projects, self._lake, self._registry, self._metrics = projects, lake, registry, metrics
+        self._served: dict[str, Served] = {}
+        self._wanted: dict[str, int] = {}
+        self._failures: dict[str, Failure] = {}
+        self._pinned: OrderedDict[tuple[str, int], Served] = OrderedDict()
+        self._pinning, self._looking = threading.Lock(), threading.Lock()
+        self._stamp: Any = None
+        self._ledger = -1
+        self._looked = False
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Follow the ledger in a thread, from now on. To start twice does nothing."""
+        with self._pinning:
+            if self._thread is None:
+                self._stop.clear()
+                self._thread = threading.Thread(target=self._follow, name="champions", daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following; whatever is being loaded is finished first."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def current(self, project: str) -> Served | None:
+        """The champion of a project, loaded; None while there is none."""
+        return self._served.get(project)
+
+    def pinned(self, project: Project, number: int) -> Served:
+        """A version that was asked for by its number; loaded where it is not kept. It may take a second.
+
+        Raises:
+            CannotServeError, RegistryError, LakeError, SqlError: why it cannot be served.
+        """
+        champion = self._served.get(project.name)
+        if champion is not None and champion.number == number:
+            return champion
+        key = (project.name, number)
+        with self._pinning:
+            if key not in self._pinned:
+                with self._lake.reader() as cursor:
+                    entries = read_entries(cursor, project.name)
+                self._pinned[key] = Served(project, self._lake, self._registry, number, entries)
+                if len(self._pinned) > PINNED:
+                    self._pinned.popitem(last=False)
+            self._pinned.move_to_end(key)
+            return self._pinned[key]
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """Of each project that has a champion: the version and engine that serve, and what could not be loaded."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, wanted in self._wanted.items():
+            served, failure = self._served.get(name), self._failures.get(name)
+            found[name] = {"champion": wanted, "serves": served.number if served else None}
+            if served:
+                found[name] |= {"engine": served.scorer.engine}
+                found[name] |= {"why_not_onnx": served.scorer.why} if served.scorer.why else {}
+            if failure:
+                found[name] |= {"failed": {"version": failure.version, "reason": failure.reason}}
+        return found
+
+    @property
+    def has_looked(self) -> bool:
+        """Whether the ledger has been read."""
+        return self._looked
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the ledger has been read, and every project that has a champion serves a version."""
+        return self._looked and self._wanted.keys() <= self._served.keys()
+
+    def look(self) -> None:
+        """Do now what the thread does every half second: read what the ledger says, and load what is new."""
+        with self._looking:
+            self._look()
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.look()
+            except Exception:
+                # The lake may be away for a moment: what serves goes on serving.
+                LOG.exception("the ledger could not be read")
+                self._metrics.failed_looks.inc()
+            self._stop.wait(SECONDS)
+
+    def _look(self) -> None:
+        stamp = self._stamp_now()
+        now = time.monotonic()
+        due = [name for name, failure in self._failures.items() if now - failure.at > AGAIN]
+        if stamp == self._stamp and not due:
+            return
+        with reading(self._lake) as cursor:
+            if cursor is None:
+                self._looked = True
+                return
+            newest = newest_id(cursor)
+            if newest != self._ledger or due:
+                entries = {name: read_entries(cursor, name) for name in self._projects}
+                self._entries = entries
+                champions = {name: current_champion(of) for name, of in entries.items()}
+                self._wanted = {name: number for name, number in champions.items() if number is not None}
+            others = {
+                name: fingerprint(cursor, self._projects[name], row_wise=served.features.inputs.row_wise)
+                for name, served in self._served.items()
+            }
+        for name, number in self._wanted.items():
+            served = self._served.get(name)
+            failure = self._failures.get(name)
+            if served is not None and served.number == number and others.get(name) == served.features.fingerprint:
+                self._failures.pop(name, None)
+                continue
+            if failure is not None and failure.version == number and name not in due and newest == self._ledger:
+                continue
+            self._load(name, number)
+        self._stamp, self._ledger, self._looked = stamp, newest, True
+
+    def _load(self, name: str, number: int) -> None:
+        before, started = self._served.get(name), time.perf_counter()
+        try:
+            loaded = Served(self._projects[name], self._lake, self._registry, number, self._entries[name])
+        except Exception as error:
+            LOG.exception("%s: version %d cannot be served", name, number)
+            self._failures[name] = Failure(number, f"{type(error).__name__}: {error}", time.monotonic())
+            self._metrics.failed_loads.labels(name).inc()
+            return
+        self._served[name] = loaded
+        self._failures.pop(name, None)
+        with self._pinning:
+            # Of another snapshot, maybe.
+            self._pinned.pop((name, number), None)
+        self._metrics.champion.labels(name).set(number)
+        if before is not None and before.number != number:
+            self._metrics.swaps.labels(name).inc()
+        LOG.info("%s: version %d serves by %s, loaded in %.2f s", name, number, loaded.scorer.engine,
+                 time.perf_counter() - started)  # fmt: skip
+
+    def _stamp_now(self) -> tuple[Any, ...]:
+        """Size and time of the catalogue's files: others after every commit."""
+        found: list[Any] = []
+        for suffix in ("", "-wal"):
+            try:
+                state = self._lake.catalogue.with_name(self._lake.catalogue.name + suffix).stat()
+            except FileNotFoundError:
+                found.append(None)
+            else:
+                found.append((state.st_mtime_ns, state.st_size, state.st_ino))
+        return tuple(found)

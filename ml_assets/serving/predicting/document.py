@@ -1,0 +1,125 @@
+"""The OpenAPI document of a project's predictions, made from its schema."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ml_assets.serving.predicting.bulk import ARROW, PARQUET
+
+if TYPE_CHECKING:
+    from ml_assets.serving.predicting.served import Served
+
+MISTAKE = {
+    "type": "object",
+    "properties": {
+        "row": {"type": "integer", "description": "Place of the row, from 0."},
+        "field": {"type": "string"},
+        "value": {"type": "string", "description": "What stood there, cut short."},
+        "message": {"type": "string"},
+    },
+    "required": ["row", "field", "value", "message"],
+}
+ERROR = {
+    "type": "object",
+    "properties": {
+        "error": {"type": "string", "description": "What is wrong, and what was expected."},
+        "mistakes": {"type": "array", "items": MISTAKE},
+        "more": {"type": "integer", "description": "Mistakes that are not listed."},
+    },
+    "required": ["error"],
+}
+REFUSALS = {
+    "400": "The body cannot be read.",
+    "404": "There is no such project or version.",
+    "413": "The body is too large.",
+    "415": "Neither JSON, Arrow nor Parquet.",
+    "422": "A value is not as the schema wants it: field, value and limit of each.",
+    "429": "Too many requests.",
+    "503": "The champion is being loaded, or cannot be.",
+}
+
+
+def document(served: Served) -> dict[str, Any]:
+    """The document: OpenAPI 3.1."""
+    project, contract = served.project, served.contract
+    row = contract.row.json_schema(ref_template="#/components/schemas/{model}")
+    most = project.serving.max_rows
+    listed = {"type": "array", "items": {"$ref": "#/components/schemas/Row"}, "minItems": 1, "maxItems": most}
+    many = {
+        "type": "object",
+        "properties": {"rows": listed},
+        "required": ["rows"],
+        "additionalProperties": False,
+    }  # fmt: skip
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+    example = row.get("examples", [None])[0]
+    asked: dict[str, Any] = {"anyOf": [{"$ref": "#/components/schemas/Row"}, {"$ref": "#/components/schemas/Rows"}]}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": f"Predictions of {project.name}", "description": project.description,
+            "version": str(served.number),
+        },
+        "paths": {
+            f"/predict/{project.name}": {
+                "post": {
+                    "operationId": "predict",
+                    "summary": f"Predict {project.target}",
+                    "parameters": [
+                        {"name": "version", "in": "query", "required": False,
+                         "description": "A version of the project; the champion where it is left out.",
+                         "schema": {"type": "integer", "minimum": 1}},
+                        {"name": "explain", "in": "query", "required": False,
+                         "description": "Whether the answer tells what moved the prediction; of one row.",
+                         "schema": {"type": "boolean"}},
+                    ],
+                    "requestBody": {
+                        "required": True,
+                        "content": {
+                            "application/json": {"schema": asked} | ({"example": example} if example else {}),
+                            ARROW: binary,
+                            PARQUET: binary,
+                        },
+                    },
+                    "responses": {
+                        "200": {
+                            "description": "A prediction for each row, in their order.",
+                            "content": {
+                                "application/json": {"schema": {"$ref": "#/components/schemas/Answer"}},
+                                ARROW: binary,
+                                PARQUET: binary,
+                            },
+                        },
+                        **{code: {"description": words, **error} for code, words in REFUSALS.items()},
+                    },
+                }
+            }
+        },
+        "components": {"schemas": {"Row": row, "Rows": many, "Error": ERROR, "Answer": _answer(served)}},
+    }  # fmt: skip
+
+
+def _answer(served: Served) -> dict[str, Any]:
+    version = served.scorer.version
+    one: dict[str, Any] = {
+        "type": "object",
+        "properties": {"prediction": {"type": "number"}},
+        "required": ["prediction"],
+    }
+    if version.task != "regression":
+        label = {"type": "string", "enum": list(version.classes)}
+        shares = {name: {"type": "number"} for name in version.classes}
+        one["properties"] |= {"label": label, "probabilities": {"type": "object", "properties": shares}}
+        one["required"] += ["label", "probabilities"]
+    one["properties"]["explanation"] = {"type": "object"}
+    return {
+        "type": "object",
+        "properties": {
+            "project": {"const": served.project.name},
+            "version": {"type": "integer"},
+            "engine": {"enum": ["onnx", "scikit-learn"]},
+            "predictions": {"type": "array", "items": one},
+        },
+        "required": ["project", "version", "engine", "predictions"],
+    }

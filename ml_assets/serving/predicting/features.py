@@ -1,0 +1,362 @@
+"""Features of requests' rows, by the statement that made those the version has learnt from, in DuckDB.
+
+The statement sees rows of requests as rows of `validated`. What is not known of them (the target, and what is declared
+unknown) stands there as in a row that the statement lets through, so that a filter on it drops none; that no feature
+reads it, the lineage of the statement shows. A statement that looks at other rows too sees each row of a request,
+alone, beside those of its partition that the lake holds: as in training, where it ran over one partition after another.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from ml_assets.checking import trace_project
+from ml_assets.core.lineage import column_lineage, required_columns
+from ml_assets.core.partitioning import in_utc, placed
+from ml_assets.core.statement import check_select, is_row_wise
+from ml_assets.lake.connection import DUCKDB_SETTINGS, columns_of
+from ml_assets.lake.sql import Window, quoted
+from ml_assets.lake.tables import LINEAGE, PARTITION, described, read, run_select
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import polars as pl
+
+    from ml_assets.lake.connection import Lake
+    from ml_assets.project import Project
+
+    Row = Mapping[str, Any]
+
+# Rows of the lake among which one is looked for that the statement lets through, and that a version is tried on.
+TRIED = 200
+# Partitions whose rows are kept for statements that look at them.
+KEPT = 8
+# From here on rows are handed over as a frame: below, as lists of values.
+MANY = 512
+SOURCE = "a request"
+
+
+class CannotServeError(Exception):
+    """A project's predictions cannot be served; the message says why, and the way out."""
+
+
+class UnusableRowError(Exception):
+    """A row of a request of which the statement makes no features; the message says why."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a statement needs of a request.
+
+    Attributes:
+        asked: columns of the schema that a request may give, in order.
+        needed: those that it must give, for the statement reads them.
+        hidden: columns that are not known when a prediction is asked for.
+        row_wise: whether a row's features hang on no other row.
+    """
+
+    asked: tuple[str, ...]
+    needed: frozenset[str]
+    hidden: frozenset[str]
+    row_wise: bool
+
+
+def inputs_of(
+    project: Project, features: Sequence[str], schema: Sequence[str], references: Mapping[str, Any]
+) -> Inputs:
+    """What a project's features.sql needs of a request.
+
+    Args:
+        project: the project, with the statement.
+        features: what the version needs of it.
+        schema: the schema's columns.
+        references: reference table → its columns.
+
+    Raises:
+        CannotServeError: if a feature is computed from what is not known when a prediction is asked for.
+    """
+    where = project.features_path
+    validated = [*schema, *(name for name in LINEAGE if name not in schema)]
+    known = {"validated": validated, **references}
+    check_select(project.features_sql, where=where, allowed=list(known))
+    traced = trace_project(project, schema)
+    # What an earlier row's value was is known by now.
+    own = column_lineage(project.features_sql, known, where=where, without={"earlier"})
+    hidden = set(traced.hidden)
+    for feature in features:
+        secret = sorted(ref.column for ref in own.get(feature, ()) if ref.table == "validated" and ref.column in hidden)
+        if secret and traced.accused.get(feature) not in project.leakage.reasons:
+            raise CannotServeError(
+                f"{where}: the feature {feature} is computed from {', '.join(secret)}, not known when a prediction is "
+                "asked for. Remedy: compute it from what is known, or waive the finding with a reason (docs/leakage.md)"
+            )
+        # The reason says that it is known.
+        hidden -= set(secret)
+    every = column_lineage(project.features_sql, known, where=where)
+    read_by = {ref.column for feature in features for ref in every.get(feature, ()) if ref.table == "validated"}
+    others = {name: list(columns) for name, columns in references.items()}
+    mentioned = required_columns(project.features_sql, "validated", validated, others=others, where=where)
+    row_wise = is_row_wise(project.features_sql, table="validated", where=where, kept=LINEAGE)
+    time = {project.partitions.time} - {""}
+    needed = (mentioned | read_by | (set() if row_wise else time)) - hidden
+    asked = tuple(name for name in schema if name not in hidden)
+    return Inputs(asked, frozenset(needed & set(asked)), frozenset(hidden & set(schema)), row_wise)
+
+
+class Features:
+    """The statement of one version, over rows of requests.
+
+    Safe for threads: each has a cursor of its own.
+
+    Args:
+        project: the project; its features.sql is the version's.
+        lake: holds `validated` and the reference tables.
+        kinds: the features that the version needs, with their kinds.
+        schema: the schema's columns.
+
+    Raises:
+        CannotServeError: if no row of the lake comes through the statement, or a feature is computed from what is not
+            known.
+        LakeError: if a table is missing.
+        SqlError: if the statement is none that is taken.
+    """
+
+    def __init__(self, project: Project, lake: Lake, kinds: Mapping[str, str], schema: Sequence[str]) -> None:
+        self._project, self._lake, self._names = project, lake, list(kinds)
+        self._local = threading.local()
+        self._instance = duckdb.connect(":memory:", config={**DUCKDB_SETTINGS, "threads": "1"})
+        self._histories: dict[datetime, str] = {}
+        self._made, self._lock = 0, threading.Lock()
+        table = project.table("validated")
+        with lake.reader() as cursor:
+            described(cursor, table)
+            self._types = columns_of(cursor, table)
+            references = {name: described(cursor, project.table(name)) for name in project.references}
+            for name in project.references:
+                self._load(name, cursor.execute(f"FROM {project.table(name).path} ORDER BY _source, _row").pl())
+            self.inputs = inputs_of(project, self._names, schema, references)
+            self._read = [name for name in self.inputs.asked if name in self.inputs.needed]
+            self.fingerprint = fingerprint(cursor, project, row_wise=self.inputs.row_wise)
+            newest = cursor.execute(f"SELECT max({PARTITION}) FROM {table.path}").fetchall()[0][0]
+            if newest is None:
+                raise CannotServeError(f"the lake holds no row of {table}. Remedy: `ml-assets backfill {project.name}`")
+            self._newest: datetime = newest
+            self._template, self.samples = self._tried(cursor, newest)
+        self.kinds = dict(kinds)
+
+    @property
+    def example(self) -> dict[str, Any]:
+        """What a request may give of a real row."""
+        return self.samples[0]
+
+    def close(self) -> None:
+        """Let go of the memory; who still asks gets an error."""
+        self._instance.close()
+
+    def of(self, rows: Sequence[Row]) -> tuple[dict[str, list[Any]], list[int]]:
+        """The features of some rows.
+
+        Args:
+            rows: as a contract has read them.
+
+        Returns:
+            Feature → values; and the places of the rows that they belong to, ascending. A row that the statement drops
+            has none.
+
+        Raises:
+            UnusableRowError: if the statement fails, or returns a row more than once.
+        """
+        if self.inputs.row_wise:
+            found = self._run(rows, range(len(rows)), None)
+        else:
+            # Each alone: no row of a request is seen by another.
+            with self._lock:
+                found = [
+                    one
+                    for place, row in enumerate(rows)
+                    for one in self._run([row], [place], self._history(self._partition_of(row)))
+                ]
+        found.sort(key=lambda one: one[0])
+        places = [one[0] for one in found]
+        if len(set(places)) < len(places):
+            raise UnusableRowError(f"{self._project.features_path} returns a row more than once")
+        columns = zip(*(one[1:] for one in found), strict=True) if found else ([] for _ in self._names)
+        return {name: list(values) for name, values in zip(self._names, columns, strict=True)}, places
+
+    def of_frame(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The features of many rows that hang on no other: `_row`, the place of each, and the features, in order.
+
+        Args:
+            rows: asked columns in the types of `validated`; others are null.
+
+        Raises:
+            UnusableRowError: if the statement fails.
+        """
+        import polars as pl
+
+        given = set(rows.columns)
+        rows = rows.with_columns(
+            pl.lit(None).alias(name) for name in self.inputs.asked if name not in rows.columns
+        ).with_row_index("_row")
+        time, calendar = self._project.partitions.time, self._project.calendar
+        partitions: Any = pl.lit(self._newest)
+        if time and time in given:
+            partitions = placed(in_utc(rows[time], calendar.timezone), calendar)
+        rows = rows.with_columns(pl.lit(SOURCE).alias("_source"), partitions.alias(PARTITION))
+        cursor = self._instance.cursor()
+        cursor.register("_rows", rows)
+        listed = ", ".join(
+            f"{f'${hidden[name]}' if name in hidden else quoted(name)}::{kind} AS {quoted(name)}"
+            for hidden in [{name: place + 1 for place, name in enumerate(self._template)}]
+            for name, kind in self._types.items()
+            if name in hidden or name in rows.columns
+        )
+        try:
+            found = run_select(
+                cursor, self._project.features_sql, {"validated": f"SELECT {listed} FROM _rows"},
+                list(self._template.values()) or None,
+            )  # fmt: skip
+        except duckdb.Error as error:
+            raise UnusableRowError(self._said(error)) from error
+        finally:
+            cursor.close()
+        found = found.select("_row", *self._names).sort("_row")
+        if found["_row"].is_duplicated().any():
+            raise UnusableRowError(f"{self._project.features_path} returns a row more than once")
+        return found
+
+    def _load(self, name: str, rows: pl.DataFrame) -> None:
+        cursor = self._instance.cursor()
+        cursor.register("_incoming", rows)
+        cursor.execute(f"CREATE TABLE {quoted(name)} AS FROM _incoming")
+        cursor.close()
+
+    def _tried(
+        self, cursor: duckdb.DuckDBPyConnection, newest: datetime
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """What stands in hidden columns, and some real rows as requests: of the newest partition, if it has any."""
+        project, table = self._project, self._project.table("validated")
+        first = project.start_of(project.first)
+        for window in (Window(newest, project.step(newest, 1)), Window(first, project.step(newest, 1))):
+            some = (
+                f"FROM {table.path} WHERE {window.condition()} ORDER BY {', '.join(map(quoted, LINEAGE))} LIMIT {TRIED}"
+            )
+            rows = cursor.execute(some).pl()
+            own = self._instance.cursor()
+            own.register("_rows", rows)
+            passed = run_select(own, project.features_sql, {"validated": "FROM _rows"})
+            own.close()
+            self.schema = {name: kind for name, kind in passed.schema.items() if name in self._names}
+            if wrong := next((name for name in self._names if name not in self.schema), ""):
+                raise CannotServeError(f"{project.features_path} returns no feature {wrong}, which the version needs")
+            real = rows.join(passed.select(LINEAGE), on=list(LINEAGE), how="semi", maintain_order="left").rows(
+                named=True
+            )
+            if real:
+                asked = [{name: row[name] for name in self.inputs.asked} for row in real]
+                return {name: real[0][name] for name in sorted(self.inputs.hidden)}, asked
+        raise CannotServeError(
+            f"{project.features_path} lets none of the rows of {table} through that were tried. Remedy: materialize "
+            "newer partitions, or correct its filters"
+        )
+
+    def _run(self, rows: Sequence[Row], places: Sequence[int], history: str | None) -> list[tuple[Any, ...]]:
+        cursor, statement = self._prepared(history)
+        asked = [[row.get(name) for row in rows] for name in self._read]
+        partitions = [self._partition_of(row) for row in rows]
+        try:
+            return cursor.execute(statement, [*asked, *self._template.values(), partitions, list(places)]).fetchall()
+        except duckdb.Error as error:
+            raise UnusableRowError(self._said(error)) from error
+
+    def _prepared(self, history: str | None) -> tuple[duckdb.DuckDBPyConnection, Any]:
+        """This thread's cursor, and the statement parsed once for it."""
+        local = self._local
+        if not hasattr(local, "cursor"):
+            local.cursor, local.statements = self._instance.cursor(), {}
+        if history not in local.statements:
+            (local.statements[history],) = local.cursor.extract_statements(self._statement(history))
+        return local.cursor, local.statements[history]
+
+    def _statement(self, history: str | None) -> str:
+        values: dict[str, str] = {}
+        for name in self._read:
+            values[name] = f"unnest(${len(values) + 1}::{self._types[name]}[])"
+        for name in self._template:
+            values[name] = f"${len(values) + 1}::{self._types[name]}"
+        values[PARTITION] = f"unnest(${len(values) + 1}::TIMESTAMP[])"
+        values["_row"] = f"unnest(${len(values) + 1}::BIGINT[])"
+        values["_source"] = f"'{SOURCE}'"
+        # In the order of the table: a star returns them so. What no feature reads need not be handed over.
+        listed = ", ".join(f"{values.get(name, f'NULL::{kind}')} AS {quoted(name)}" for name, kind in self._types.items())
+        rows = f"SELECT {listed}"
+        if history is not None:
+            rows = f"FROM {quoted(history)} UNION ALL BY NAME {rows}"
+        wanted = ", ".join(map(quoted, self._names))
+        return (
+            f"WITH validated AS ({rows}) SELECT _row, {wanted} FROM (\n{self._project.features_sql}\n) "
+            f"WHERE _source = '{SOURCE}'"
+        )
+
+    def _partition_of(self, row: Row) -> datetime:
+        """The start of the partition that a row would stand in; the newest where partitions have no time."""
+        project, moment = self._project, row.get(self._project.partitions.time)
+        if moment is None:
+            return self._newest
+        if not isinstance(moment, datetime):
+            moment = datetime(moment.year, moment.month, moment.day)  # noqa: DTZ001 - local
+        try:
+            start = project.calendar.holding(_in_utc(moment, project))
+        except OverflowError:
+            raise UnusableRowError(f"{project.partitions.time}: {moment:%Y-%m-%d} lies outside the calendar") from None
+        return max(start, project.start_of(project.first))
+
+    def _history(self, start: datetime) -> str:
+        """The name of the table that holds the rows of a partition, as the lake has them."""
+        if start not in self._histories:
+            window = Window(start, self._project.step(start, 1))
+            with self._lake.reader() as cursor:
+                rows = read(cursor, self._project.table("validated"), window)
+            if len(self._histories) >= KEPT:
+                oldest = self._histories.pop(next(iter(self._histories)))
+                self._instance.execute(f"DROP TABLE {quoted(oldest)}")
+                # Its parsed statement goes with it.
+                self._local.statements.pop(oldest, None)
+            self._made += 1
+            self._histories[start] = f"history {self._made}"
+            self._load(self._histories[start], rows)
+        return self._histories[start]
+
+    def _said(self, error: duckdb.Error) -> str:
+        return f"{self._project.features_path} cannot be computed: {str(error).splitlines()[0][:300]}"
+
+
+def _in_utc(moment: datetime, project: Project) -> datetime:
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=project.calendar.zone)
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def fingerprint(cursor: duckdb.DuckDBPyConnection, project: Project, *, row_wise: bool) -> tuple[Any, ...]:
+    """What tells whether the tables that a statement reads beside a request's rows are other ones now: their files."""
+    names = [*project.references, *([] if row_wise else ["validated"])]
+    return tuple(
+        tuple(
+            cursor.execute(
+                "SELECT data_file, delete_file FROM ducklake_list_files('lake', ?, schema => ?) ORDER BY ALL",
+                [name, project.name],
+            ).fetchall()
+        )
+        for name in names
+    )
+
+
+def of_version(project: Project, features_sql: str) -> Project:
+    """A project with the statement that a version has learnt by."""
+    return replace(project, features_sql=features_sql) if features_sql else project

@@ -1,0 +1,102 @@
+"""One loaded version: from its ONNX file where that was shown to say the same, else from its scikit-learn pipeline."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Literal
+
+from ml_assets.registry.export import ONNX, fed, fed_values, is_installed, open_session, parity, run_session
+from ml_assets.registry.models import RegistryError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import polars as pl
+
+    from ml_assets.core.tasks import Values
+    from ml_assets.registry.ledger import Entry
+    from ml_assets.registry.models import Registry, Version
+
+
+class Scorer:
+    """A version that can be asked.
+
+    Attributes:
+        version: its record.
+        engine: what answers.
+        why: why it is not ONNX; "" where it is.
+
+    Args:
+        registry: loads it.
+        version: the version.
+        entries: the project's ledger: what the version's folder must hold.
+
+    Raises:
+        RegistryError: if its files are not those that were registered, or cannot be trusted.
+    """
+
+    def __init__(self, registry: Registry, version: Version, entries: Sequence[Entry]) -> None:
+        refuse_changed(registry, version, entries)
+        self.version, self._registry = version, registry
+        self.engine: Literal["onnx", "scikit-learn"] = "scikit-learn"
+        self.why, content = exported(registry, version)
+        if content is not None:
+            self._session = open_session(content, threads=1)
+            self.engine = "onnx"
+        else:
+            registry.load(version)
+
+    def predict(self, columns: Mapping[str, Sequence[Any]], schema: Mapping[str, pl.DataType]) -> Values:
+        """Predictions for a few rows, in the shape of `Registry.predict`.
+
+        Args:
+            columns: feature → values, shape (n,).
+            schema: feature → its type.
+        """
+        if self.engine == "onnx":
+            return run_session(self._session, self.version, fed_values(columns, self.version.features))
+        import polars as pl
+
+        frame = pl.DataFrame(dict(columns), schema={name: schema[name] for name in columns}, strict=False)
+        return self._registry.predict(self.version, frame)
+
+    def predict_frame(self, rows: pl.DataFrame) -> Values:
+        """Predictions for many rows of features, in the shape of `Registry.predict`."""
+        if self.engine == "onnx":
+            return run_session(self._session, self.version, fed(rows, self.version.features))
+        return self._registry.predict(self.version, rows)
+
+
+def exported(registry: Registry, version: Version) -> tuple[str, bytes | None]:
+    """Why a version is not served from ONNX, or "" and the file that agrees with it."""
+    if not is_installed():
+        return "onnxruntime is not installed: pip install 'ml-assets[onnx]'", None
+    try:
+        told = parity(registry, version)
+        if told is None:
+            return f"it has no ONNX file: ml-assets models export {version.project}@{version.number} says why", None
+        # Read once: what is hashed and loaded are the same bytes.
+        content = registry.path(version, ONNX).read_bytes()
+    except (OSError, ValueError) as error:
+        return f"its ONNX file, or the note beside it, cannot be read: {error}", None
+    if hashlib.sha256(content).hexdigest() != told.get("sha256"):
+        return "its ONNX file is not the one that was exported: it was changed", None
+    return "", content
+
+
+def refuse_changed(registry: Registry, version: Version, entries: Sequence[Entry]) -> None:
+    """Refuse a version whose files are not those that the ledger has heard of.
+
+    Raises:
+        RegistryError: naming the file.
+    """
+    registry.check(version)
+    told: dict[str, Any] = next(
+        (one.facts for one in entries if (one.kind, one.version) == ("registered", version.number)), {}
+    )
+    found = {"artefact": version.artefact, "record": registry.record_hash(version.project, version.number)}
+    if any(told.get(name, value) != value for name, value in found.items()):
+        raise RegistryError(
+            f"{version.project} version {version.number}: its version.json is not the one that the ledger names: it "
+            "was changed. Remedy: restore the folder from a backup; `ml-assets audit verify` tells what else differs"
+        )

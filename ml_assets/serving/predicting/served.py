@@ -1,0 +1,253 @@
+"""A version that is served: rows as a request gives them in, predictions out."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ml_assets.core.shapley import shapley
+from ml_assets.core.tasks import as_number
+from ml_assets.lake.tables import window_of
+from ml_assets.serving.predicting.batching import Batcher
+from ml_assets.serving.predicting.bulk import Judge
+from ml_assets.serving.predicting.features import CannotServeError, Features, UnusableRowError, of_version
+from ml_assets.serving.predicting.request import Contract, Mistake, RefusedError, outline_of
+from ml_assets.serving.predicting.scorer import Scorer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import polars as pl
+
+    from ml_assets.core.tasks import Values
+    from ml_assets.lake.connection import Lake
+    from ml_assets.project import Project
+    from ml_assets.registry.ledger import Entry
+    from ml_assets.registry.models import Registry
+
+# Rows of a request that are answered together with other requests; more are worked on by themselves.
+TOGETHER = 256
+# Training rows that a prediction is explained against.
+BACKGROUND = 100
+HALF = 0.5
+DROPPED = "{path} drops this row: a filter does not let it through, so there is no prediction for it"
+
+
+class Served:
+    """A version, all that it needs to answer, and its statement.
+
+    Attributes:
+        project: as declared.
+        scorer: predicts.
+        features: makes features of rows.
+        contract: what rows must be.
+        batcher: answers requests of few rows.
+
+    Raises:
+        CannotServeError, RegistryError, LakeError, SqlError: why it cannot be served.
+    """
+
+    def __init__(self, project: Project, lake: Lake, registry: Registry, number: int, entries: Sequence[Entry]) -> None:
+        version = registry.version(project.name, number)
+        self.project, self._lake, self._registry = project, lake, registry
+        self.scorer = Scorer(registry, version, entries)
+        outline = outline_of(project.schema)
+        declared = of_version(project, version.sources.get("features_sql", ""))
+        schema = [column.name for column in outline.columns]
+        self.features = Features(declared, lake, version.features, schema)
+        inputs = self.features.inputs
+        self.demands_more = outline.demands_more
+        self.contract = Contract(
+            [column for column in outline.columns if column.name in inputs.asked],
+            inputs.needed,
+            unknown=project.serving.unknown_fields,
+            timezone=project.partitions.timezone,
+            example=self.features.example,
+        )
+        self.batcher: Batcher[Sequence[Mapping[str, Any]], list[dict[str, Any]]] = Batcher(self.answer_all)
+        self._try()
+
+    @property
+    def number(self) -> int:
+        """The version's."""
+        return self.scorer.version.number
+
+    def answer_all(self, requests: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[dict[str, Any]] | Exception]:
+        """The answers to some requests, each of some rows; or what is wrong with one."""
+        try:
+            found = self._answers([row for rows in requests for row in rows])
+        except (UnusableRowError, RefusedError):
+            # One of them is at fault: the others are answered all the same.
+            return [self._alone(rows) for rows in requests]
+        answers = iter(found)
+        return [[next(answers) for _ in rows] for rows in requests]
+
+    def answer(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The answers to one request's rows.
+
+        Raises:
+            RefusedError: if the statement makes no features of one, naming it.
+        """
+        try:
+            return self._answers(rows)
+        except UnusableRowError as error:
+            wrong = [
+                Mistake(place, "", "", said) for place, row in enumerate(rows) if (said := self._wrong_with(row))
+            ] or [Mistake(0, "", "", str(error))]
+            raise RefusedError(wrong) from error
+
+    def answer_frame(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The answers to many rows: `prediction`, of a classification `label` too, and `probabilities` of many classes.
+
+        Args:
+            rows: asked columns, judged and cast.
+
+        Raises:
+            RefusedError: if the statement drops a row, or fails.
+        """
+        import polars as pl
+
+        if not self.features.inputs.row_wise:
+            answers = pl.DataFrame(self.answer(rows.rows(named=True)))
+            return answers.drop("probabilities", strict=False)
+        try:
+            features = self.features.of_frame(rows)
+        except UnusableRowError as error:
+            raise RefusedError([Mistake(0, "", "", str(error))]) from error
+        if features.height < rows.height:
+            there = set(features["_row"])
+            dropped = [place for place in range(rows.height) if place not in there]
+            raise self._dropped(dropped)
+        predicted = self.scorer.predict_frame(features)
+        version = self.scorer.version
+        made: dict[str, Any] = {"prediction": as_number(predicted)}
+        if version.task == "binary":
+            classes = pl.Series(version.classes, dtype=pl.String)
+            made["label"] = classes.gather((predicted > HALF).astype(int))
+        elif version.task == "multiclass":
+            made["label"] = pl.Series(version.classes, dtype=pl.String).gather(predicted.argmax(axis=1))
+        return pl.DataFrame(made)
+
+    def explain(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What moved a row's prediction, and, of a regression, where it lies with a chance of 90 %.
+
+        Raises:
+            RefusedError: if the statement makes no features of it.
+        """
+        columns, places = self.features.of([row])
+        if not places:
+            raise self._dropped([0])
+        features, version = {name: values[0] for name, values in columns.items()}, self.scorer.version
+        own = self.scorer.predict(columns, self.features.schema)
+
+        def predict(columns: dict[str, list[Any]]) -> Values:
+            said = self.scorer.predict(columns, self.features.schema)
+            # Of many classes, the probability of the one that it says.
+            return said[:, own[0].argmax()] if version.task == "multiclass" else said
+
+        base, found = shapley(predict, features, self.background)
+        told: dict[str, Any] = {
+            "base": base,
+            "contributions": [
+                {"feature": one.feature, "value": _plain(features[one.feature]), "contribution": one.value,
+                 "error": one.error}
+                for one in found
+            ],
+        }  # fmt: skip
+        evaluation = self._registry.evaluation(version.project, version.number) or {}
+        below = evaluation.get("residuals", {}).get("quantiles") if version.task == "regression" else None
+        if below:
+            # Prediction less actual value, of the rows held out: 5, 25, 50, 75 and 95 % of them lie below.
+            told["interval"] = {"share": 0.9, "low": float(own[0]) - below[-1], "high": float(own[0]) - below[0]}
+        return told
+
+    def refuse(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Hold rows against what the schema demands beyond the limits of its columns.
+
+        Raises:
+            RefusedError: naming the rows that do not pass.
+        """
+        import polars as pl
+
+        given = [name for name in self.contract.columns if all(name in row for row in rows)]
+        kinds = {name: self.judge.types[name] for name in given}
+        self.judge.refuse(pl.DataFrame([[row[name] for name in given] for row in rows], kinds, orient="row"))
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Judges rows that come as frames; pandera is imported for it."""
+        return Judge(self.project, self.contract)
+
+    @cached_property
+    def background(self) -> list[dict[str, Any]]:
+        """Some rows that the version has learnt from, as features."""
+        version, project = self.scorer.version, self.project
+        chosen = version.training_set
+        window = project.window(min(chosen.train), max(chosen.train))
+        names = ", ".join(f'"{name}"' for name in version.features)
+        with self._lake.reader() as cursor:
+            some = window_of(project.table("features"), window, chosen.snapshot)
+            sql = f"SELECT {names} FROM ({some}) USING SAMPLE {BACKGROUND} ROWS (reservoir, {version.seed})"
+            return cursor.execute(sql).pl().rows(named=True)
+
+    def _answers(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        columns, places = self.features.of(rows)
+        if len(places) < len(rows):
+            there = set(places)
+            raise self._dropped([place for place in range(len(rows)) if place not in there])
+        return self._told(self.scorer.predict(columns, self.features.schema))
+
+    def _told(self, predicted: Values) -> list[dict[str, Any]]:
+        version = self.scorer.version
+        if version.task == "regression":
+            return [{"prediction": value} for value in predicted.tolist()]
+        if version.task == "binary":
+            no, yes = version.classes
+            return [
+                {
+                    "prediction": value,
+                    "label": yes if value > HALF else no,
+                    "probabilities": {no: 1 - value, yes: value},
+                }
+                for value in predicted.tolist()
+            ]
+        return [
+            {"prediction": max(values), "label": version.classes[values.index(max(values))],
+             "probabilities": dict(zip(version.classes, values, strict=True))}
+            for values in predicted.tolist()
+        ]  # fmt: skip
+
+    def _alone(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | Exception:
+        try:
+            return self.answer(rows)
+        except RefusedError as error:
+            return error
+
+    def _wrong_with(self, row: Mapping[str, Any]) -> str:
+        try:
+            return "" if self.features.of([row])[1] else self._drop_message
+        except UnusableRowError as error:
+            return str(error)
+
+    @property
+    def _drop_message(self) -> str:
+        return DROPPED.format(path=self.project.features_path)
+
+    def _dropped(self, places: Sequence[int]) -> RefusedError:
+        told = [Mistake(place, "", "", self._drop_message) for place in places[:20]]
+        return RefusedError(told, max(len(places) - len(told), 0))
+
+    def _try(self) -> None:
+        """Answer real rows before anybody asks: what is loaded late is loaded, and a broken version never serves."""
+        rows = self.features.samples[:20]
+        for answers in (self._answers(rows[:1]), self._answers(rows)):
+            if not all(math.isfinite(one["prediction"]) for one in answers):
+                raise CannotServeError(
+                    f"version {self.number} of {self.project.name} predicts no numbers for real rows. "
+                    "Remedy: train again"
+                )
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

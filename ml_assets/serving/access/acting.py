@@ -5,9 +5,8 @@ of it afterwards (the ONNX file, the cards) may take seconds: a request that wou
 """
 
 # Annotations are values here: FastAPI reads those of a route, and its classes are imported inside the function.
-import asyncio
 import secrets
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from ml_assets.registry.models import RegistryError
@@ -85,7 +84,7 @@ class Acts:
             answer=fields.get("answer", ""),
         )
         name, begun = self._doing.begin(project, act)
-        await asyncio.wait([asyncio.wrap_future(begun)], timeout=WAIT_SECONDS)
+        await run_in_threadpool(wait, [begun], WAIT_SECONDS)
         return await run_in_threadpool(self.show, project, name)
 
     def show(self, project: str, name: str) -> "AnyResponse":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,13 @@ class Server:
         for name, value in answer.cookies.items():
             self.cookies[name] = value
         return answer
+
+    def act(self, path: str, **fields: str) -> httpx.Response:
+        """Open the page of an act, and send its form, as a browser does."""
+        token = re.search(r'name="form_token" value="([0-9a-f]{64})"', self.page(path).text)
+        data = {"form_token": token[1] if token else "", **fields}
+        headers = {"origin": self.base, "sec-fetch-site": "same-origin"}
+        return self.page(path.partition("?")[0], method="POST", data=data, headers=headers)
 
     async def _ask(self, method: str, path: str, headers: dict[str, str], options: dict[str, Any]) -> httpx.Response:
         import httpx

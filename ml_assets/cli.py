@@ -11,6 +11,7 @@ import typer
 
 from ml_assets import replay_command, serve_command, version_commands
 from ml_assets.alert_commands import alerts
+from ml_assets.key_commands import keys_app
 from ml_assets.model_commands import approve, audit_app, decide, decisions, decline, models_app
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that did not pass:
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(models_app, name="models")
 app.add_typer(audit_app, name="audit")
+app.add_typer(keys_app, name="keys")
 app.command()(approve)
 app.command()(decline)
 app.command()(decisions)

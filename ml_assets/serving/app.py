@@ -1,19 +1,23 @@
 """The web application: routers put together behind what protects all of them.
 
-It answers only under its own names, so that a page elsewhere cannot reach it by pointing a name of its own at this
-machine (DNS rebinding); pages run no script and load nothing from elsewhere; and an error says nothing of the inside.
+The gate lets through what whoever asks may do, and only under our own names; pages run no script and load nothing from
+elsewhere; and an error says nothing of the inside.
 """
 
 # Annotations are values here: FastAPI's classes are imported inside the function.
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
-from ml_assets import settings
 from ml_assets.project import Project
 from ml_assets.projects import load_projects
+from ml_assets.serving.access.acting import build_acts
+from ml_assets.serving.access.gate import Gate
+from ml_assets.serving.access.settings import demands_keys, limits
+from ml_assets.serving.access.shield import HEADERS, own_names
+from ml_assets.serving.access.signing_in import build_signing_in
+from ml_assets.serving.access.store import home_store
 from ml_assets.serving.cards import build_card_pages
 from ml_assets.serving.drift_reports import build_drift_reports, keep_ready
 from ml_assets.serving.exploration import build_exploration_pages
@@ -22,21 +26,9 @@ from ml_assets.serving.predicting.api import build_predicting
 from ml_assets.serving.site import FOLDER, build_site
 from ml_assets.serving.versions import build_version_pages
 
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; frame-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    # Pages change with every run; the browser may keep them, but must ask.
-    "Cache-Control": "no-cache",
-}
 MESSAGES = {
     404: ("Not found", "There is no such page."),
-    405: ("Not allowed", "These pages can only be read."),
+    405: ("Not allowed", "This address does not do that."),
     500: ("Something went wrong", "What it was stands in the server's log: `logs/reports.log` under the home folder."),
 }
 
@@ -54,8 +46,9 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
     from fastapi.responses import PlainTextResponse, Response
     from fastapi.staticfiles import StaticFiles
     from starlette.exceptions import HTTPException  # noqa: PLC0415
-    from starlette.middleware.trustedhost import TrustedHostMiddleware  # noqa: PLC0415
 
+    store = home_store()
+    demanded = demands_keys(store)
     site = build_site(load_projects() if projects is None else projects)
 
     @asynccontextmanager
@@ -74,6 +67,8 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
     app.include_router(build_card_pages(site))
     app.include_router(build_version_pages(site))
     app.include_router(build_predicting(site))
+    app.include_router(build_signing_in(site, store))
+    app.include_router(build_acts(site))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
 
     @app.get("/healthz")
@@ -94,20 +89,5 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
         response.headers.update(HEADERS)
         return response
 
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=own_names(), www_redirect=False)
-
-    @app.middleware("http")
-    async def protect(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
-        for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
-
+    app.add_middleware(Gate, store=store, names=own_names(), page=site.error, limits=limits(), demands_keys=demanded)
     return app
-
-
-def own_names() -> list[str]:
-    """The hosts under which the application answers: this machine's own, and that of `ML_ASSETS_URL`."""
-    host = urlsplit(settings.reports_url()).hostname or ""
-    configured = f"[{host}]" if ":" in host else host
-    return sorted({*LOOPBACK, configured} - {""})

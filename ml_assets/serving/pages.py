@@ -38,10 +38,16 @@ def build_pages(site: Site) -> "APIRouter":
     @router.get("/")
     def home() -> HTMLResponse:
         with reading(site.lake) as cursor:
-            states = [read_state(cursor, site.registry, project) for project in site.projects.values()]
-        undelivered = [*outbox().deliveries("doubt", limit=SHOWN), *outbox().deliveries("failed", limit=SHOWN)]
+            states = [read_state(cursor, site.registry, project) for project in site.shown()]
+        undelivered = [
+            one
+            for state in ("doubt", "failed")
+            for one in outbox().deliveries(state, limit=SHOWN)
+            if site.is_shown(one.message.project)
+        ]
+        alerts = [one for one in _alerts() if any(map(site.is_shown, one.projects))]
         return site.page(
-            "home.html", warnings=[state.warning for state in states], states=states, alerts=_alerts(),
+            "home.html", warnings=[state.warning for state in states], states=states, alerts=alerts,
             deliveries=undelivered,
         )  # fmt: skip
 

@@ -10,6 +10,7 @@ from ml_assets.core.tasks import BY_NAME, title_of
 from ml_assets.lake.connection import Lake
 from ml_assets.lake.origin import origin_warning
 from ml_assets.registry.models import Registry, home_registry
+from ml_assets.serving.access.caller import CURRENT
 from ml_assets.serving.queries import reading
 from ml_assets.serving.reports import Reports
 
@@ -56,9 +57,17 @@ class Site:
         from fastapi import HTTPException
 
         if name not in self.projects:
-            there = ", ".join(self.projects) or "none"
+            there = ", ".join(one.name for one in self.shown()) or "none"
             raise HTTPException(404, f"There is no project {name!r}. Declared are: {there}.")
         return self.projects[name]
+
+    def shown(self) -> "list[Project]":
+        """The projects that whoever asks may look at: no page names another."""
+        return [one for one in self.projects.values() if self.is_shown(one.name)]
+
+    def is_shown(self, name: str) -> bool:
+        """Whether whoever asks may look at a project, declared or not."""
+        return CURRENT.get().may("look", name)
 
     def start_of(self, project: "Project", key: str) -> datetime:
         """The start of a partition whose key is written as the project writes it: nothing else gets near a path or SQL.
@@ -87,13 +96,13 @@ class Site:
         from starlette.responses import HTMLResponse  # noqa: PLC0415
 
         said = list(dict.fromkeys(warning for warning in warnings if warning))
-        text = self.templates.get_template(template).render(projects=self.projects.values(), warnings=said, **values)
+        text = self.templates.get_template(template).render(projects=self.shown(), warnings=said, **values)
         return HTMLResponse(text, status)
 
     def error(self, status: int, title: str, message: str) -> "HTMLResponse":
         """A page that says what is wrong and what there is instead."""
         with reading(self.lake) as cursor:
-            warnings = [origin_warning(cursor, name) for name in self.projects] if cursor else []
+            warnings = [origin_warning(cursor, one.name) for one in self.shown()] if cursor else []
         return self.page("error.html", warnings=warnings, status=status, title=title, message=message)
 
 
@@ -114,6 +123,7 @@ def _templates() -> "Environment":
         lstrip_blocks=True,
     )
     templates.globals["shown_metrics"] = SHOWN
+    templates.globals["who"] = CURRENT.get
     templates.filters |= {"metric": show_metric, "figure": show_figure, "moment": show_moment, "metric_name": title_of}
     return templates
 

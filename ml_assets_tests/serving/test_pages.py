@@ -19,6 +19,8 @@ from ml_assets.lake.connection import Commit, Lake
 from ml_assets.registry.alerts import Alert
 from ml_assets.registry.models import Registry
 from ml_assets.serving import pages
+from ml_assets.serving.access.keys import make_key
+from ml_assets.serving.access.store import home_store
 from ml_assets.serving.chart import draw, series_of
 from ml_assets.serving.queries import State, read_state
 
@@ -342,17 +344,19 @@ def test_an_error_says_nothing_of_the_inside(client: Browser, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_pages_can_only_be_read(client: Browser, method: str) -> None:
-    assert client.request(method, "/projects/houses").status_code == 405
+def test_without_a_key_pages_can_only_be_read(client: Browser, method: str) -> None:
+    assert client.request(method, "/projects/houses").status_code == 403
 
 
-def test_only_its_own_names_are_answered(client: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_its_own_names_are_answered(client: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for host in ("127.0.0.1:3001", "localhost", "[::1]:3001"):
         assert client.get("/healthz", headers={"host": host}).status_code == 200
     for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:3001"):
         response = client.get("/", headers={"host": host})
         assert response.status_code == 400
         assert "houses" not in response.text
+    monkeypatch.setenv("ML_ASSETS_HOME", str(tmp_path))
+    make_key(home_store(), "Ann", projects=["*"], scopes=["look"], expires=None)
     monkeypatch.setenv("ML_ASSETS_URL", "https://models.example.org/ml")
     assert Browser().get("/healthz", headers={"host": "models.example.org"}).status_code == 200
 

@@ -1,0 +1,297 @@
+"""The gate: plain ASGI, before every route. It finds out who asks, and lets through what the table lets them.
+
+What it lets through carries who asks in `request.state.caller`. Keys and sessions are looked up at every request, some
+microseconds each, so that one which is revoked opens nothing from that moment on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from ml_assets.serving.access import record
+from ml_assets.serving.access.caller import ANYBODY_HERE, CURRENT, NOBODY, Caller
+from ml_assets.serving.access.keys import find_key, note_use, was_made
+from ml_assets.serving.access.limits import Buckets, Limits, neighbourhood, patient, too_large
+from ml_assets.serving.access.sessions import find_session, form_token
+from ml_assets.serving.access.settings import is_loopback
+from ml_assets.serving.access.shield import name_in, shielded
+from ml_assets.serving.access.table import READING, Demand, demand_of
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Mapping
+
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from ml_assets.serving.access.keys import Key
+    from ml_assets.serving.access.store import Store
+
+# A browser keeps a cookie of the second name only if it came by https, from this very host, for all of it.
+COOKIE, SECURE_COOKIE = "ml_assets_session", "__Host-ml_assets_session"
+READ = frozenset({b"host", b"authorization", b"cookie", b"accept", b"origin", b"sec-fetch-site", b"content-length"})
+# What a proxy leaves: then whoever asks is not on this machine, though the connection is.
+FORWARDED = frozenset(
+    {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
+)
+LONGEST_TOKEN = 200
+CHALLENGE = 'Bearer realm="ml-assets"'
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the headers of a request say; of one that stands twice, `twice` names it."""
+
+    values: Mapping[bytes, str]
+    is_forwarded: bool
+    has_body: bool
+    twice: str = ""
+
+    @classmethod
+    def of(cls, scope: Scope) -> Asked:
+        """Read the headers once."""
+        values: dict[bytes, str] = {}
+        is_forwarded = has_body = False
+        twice = ""
+        for name, value in scope["headers"]:
+            if name in READ:
+                if name in values:
+                    twice = name.decode()
+                values[name] = value.decode("latin-1")
+            elif name in FORWARDED:
+                is_forwarded = True
+            has_body = has_body or name in {b"content-length", b"transfer-encoding"}
+        return cls(values, is_forwarded, has_body, twice)
+
+    def get(self, name: bytes) -> str:
+        """A header's value, "" where there is none."""
+        return self.values.get(name, "")
+
+    @property
+    def wants_page(self) -> bool:
+        """Whether a person looks, rather than a program."""
+        return "text/html" in self.get(b"accept")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request goes no further."""
+
+    status: int
+    title: str
+    message: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Gate:
+    """The middleware.
+
+    Args:
+        app: what is behind it.
+        store: keys, sessions and the record.
+        names: the hosts under which it answers.
+        page: renders a refusal for a person: status, title, message.
+        limits: what it bears.
+        demands_keys: whether a key must be shown although none has ever been made.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        store: Store,
+        names: frozenset[str],
+        page: Callable[[int, str, str], Response],
+        limits: Limits,
+        demands_keys: bool,
+    ) -> None:
+        self._app, self._store, self._names, self._page, self._limits = app, store, names, page, limits
+        self._demands_keys = demands_keys
+        self._keys = Buckets(limits.key_rate, 2 * limits.key_rate)
+        self._addresses = Buckets(limits.address_rate, 10 * limits.address_rate)
+        self._opened: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or refuse it."""
+        if scope["type"] == "websocket":  # there is none here
+            await send({"type": "websocket.close", "code": 1008, "reason": "there is no WebSocket here"})
+            return
+        if scope["type"] == "lifespan":
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self.close()
+            return
+        send, asked = shielded(send), Asked.of(scope)
+        caller, refusal = self._judge(scope, asked)
+        CURRENT.set(caller)
+        scope.setdefault("state", {})["caller"] = caller
+        if isinstance(refusal, Refusal):
+            await self._refuse(refusal, asked, scope, receive, send)
+            return
+        if asked.has_body:
+            receive = patient(receive, self._limits.bytes_of(refusal.body))
+        await self._app(scope, receive, send)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
+
+    def _judge(self, scope: Scope, asked: Asked) -> tuple[Caller, Refusal | Demand]:
+        """Who asks, and what they demand; or why they are refused."""
+        if asked.twice:
+            return NOBODY, Refusal(400, "Refused", f"the header {asked.twice} stands there twice")
+        if name_in(asked.get(b"host")) not in self._names:
+            told = "this server does not answer under that name. Remedy: its own, or set ML_ASSETS_URL to it"
+            return NOBODY, Refusal(400, "Refused", told)
+        caller = self._identify(scope, asked)
+        if wait := self._wait(scope, caller):
+            told = f"too many requests. Remedy: wait {wait:.1f} s"
+            return caller, Refusal(429, "Too many requests", told, {"Retry-After": str(int(wait) + 1)})
+        method, demand = scope["method"], demand_of(scope["method"], scope["path"])
+        refusal = self._refusal(demand, caller, asked)
+        if refusal is None and method not in READING and b"authorization" not in asked.values:
+            refusal = _foreign(asked)
+        if demand is not None and refusal is None:
+            most, length = self._limits.bytes_of(demand.body), asked.get(b"content-length")
+            if length.isdecimal() and int(length) > most:
+                return caller, Refusal(413, "Too large", too_large(most), {"Connection": "close"})
+            return caller, demand
+        refusal = refusal or Refusal(404, "Not found", "There is no such page.")
+        if demand is not None and demand.scope == "decide":
+            self._note(caller, scope, refusal)
+        return caller, refusal
+
+    def _identify(self, scope: Scope, asked: Asked) -> Caller:
+        """Who asks."""
+        database = self._database()
+        if not self._demands_keys:
+            with self._lock:
+                self._demands_keys = database is not None and was_made(database)
+        if database is None or not self._demands_keys:
+            return NOBODY if self._demands_keys or not _is_here(scope, asked) else ANYBODY_HERE
+        now, key, token = time.time(), None, ""
+        with self._lock:
+            if b"authorization" in asked.values:
+                kind, _, shown = asked.get(b"authorization").partition(" ")
+                if kind.lower() == "bearer" and len(shown) < LONGEST_TOKEN:
+                    key = find_key(database, shown.strip(), now)
+            elif token := session_token(asked.get(b"cookie")):
+                key = find_session(database, token, now)
+        if key is None:
+            return NOBODY
+        self._note_use(key)
+        return key.caller(form_token(token) if token else "")
+
+    def _wait(self, scope: Scope, caller: Caller) -> float:
+        """How long a caller has to wait, in seconds."""
+        if caller is ANYBODY_HERE:
+            return 0.0
+        if caller.key:
+            return self._keys.take(caller.key)
+        return self._addresses.take(address_of(scope))
+
+    def _refusal(self, demand: Demand | None, caller: Caller, asked: Asked) -> Refusal | None:
+        """Why somebody may not; None where they may."""
+        if demand is not None and demand.is_met(caller):
+            return None
+        if not caller.name:
+            return _unknown(asked)
+        if demand is None:
+            return Refusal(404, "Not found", "There is no such page.")
+        return Refusal(403, "Not allowed", _missing(demand, caller))
+
+    def _database(self) -> sqlite3.Connection | None:
+        """The open file; None until something has been written to it."""
+        if self._opened is None:
+            with self._lock:
+                self._opened = self._opened or self._store.open()
+        return self._opened
+
+    def _note_use(self, key: Key) -> None:
+        today = datetime.now(UTC).date().isoformat()
+        if key.used != today:
+            note_use(self._store, key, today)
+
+    def _note(self, caller: Caller, scope: Scope, refusal: Refusal) -> None:
+        """Write down that an act was refused."""
+        detail = (
+            f"{scope['method']} {scope['path'][:200]} from {address_of(scope)}: {refusal.status}, {refusal.message}"
+        )
+        with self._store.writing() as database:
+            record.append(database, "act refused", who=caller.name, key=caller.key, detail=detail)
+
+    async def _refuse(self, refusal: Refusal, asked: Asked, scope: Scope, receive: Receive, send: Send) -> None:
+        from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
+        from starlette.responses import JSONResponse  # noqa: PLC0415
+
+        if asked.wants_page and refusal.status in {401, 403, 404}:
+            response = await run_in_threadpool(self._page, refusal.status, refusal.title, refusal.message)
+            if refusal.status == 401:  # noqa: PLR2004
+                response.status_code = 303
+                response.headers["Location"] = f"/sign-in?next={quote(_address(scope), safe='')}"
+        else:
+            response = JSONResponse({"detail": refusal.message}, refusal.status)
+        response.headers.update(refusal.headers)
+        await response(scope, receive, send)
+
+
+def session_token(cookies: str) -> str:
+    """The session's token in a Cookie header, "" where there is none; the one that only https can have set counts."""
+    found = dict(one.strip().partition("=")[::2] for one in cookies.split(";"))
+    return found.get(SECURE_COOKIE) or found.get(COOKIE, "")
+
+
+def address_of(scope: Scope) -> str:
+    """The address that asks, as it is counted."""
+    client = scope.get("client")
+    return neighbourhood(client[0]) if client else ""
+
+
+def _is_here(scope: Scope, asked: Asked) -> bool:
+    """Whether somebody on this machine asks this machine, with nothing in between."""
+    ends = (scope.get("client"), scope.get("server"))
+    return not asked.is_forwarded and all(end is not None and is_loopback(end[0]) for end in ends)
+
+
+def _foreign(asked: Asked) -> Refusal | None:
+    """Why a request that changes something is not taken from where it comes from: another site's page has sent it."""
+    site, origin = asked.get(b"sec-fetch-site"), asked.get(b"origin")
+    if site in {"", "same-origin", "none"} and (not origin or urlsplit(origin).netloc == asked.get(b"host")):
+        return None
+    return Refusal(403, "Not allowed", "this request was sent by a page of another site. Remedy: send it from ours")
+
+
+def _unknown(asked: Asked) -> Refusal:
+    if b"authorization" in asked.values:
+        told = "this key opens nothing: it is none, it was revoked, or it has expired. Remedy: ask for another"
+        return Refusal(401, "Not known", told, {"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'})
+    told = "show a key. Remedy: `Authorization: Bearer mla_…`, or sign in at /sign-in; `ml-assets keys add` makes one"
+    return Refusal(401, "Sign in", told, {"WWW-Authenticate": CHALLENGE})
+
+
+def _missing(demand: Demand, caller: Caller) -> str:
+    """Which scope is missing."""
+    where = "every project" if demand.where == "every" else demand.project or "a project"
+    if caller is ANYBODY_HERE:
+        return (
+            f"nobody may {demand.scope} in {where} while no key has been made. Remedy: `ml-assets keys add NAME "
+            f"--project '{demand.project or '*'}' --scope {demand.scope}`, then sign in with it"
+        )
+    return f"this needs the scope {demand.scope} in {where}, which key {caller.key} of {caller.name} has not"
+
+
+def _address(scope: Scope) -> str:
+    """Path and query as they were asked for."""
+    query: str = scope.get("query_string", b"").decode("latin-1")
+    path = quote(scope["path"], safe="/:@!$&'()*+,;=~-._")
+    return f"{path}?{query}" if query else path

@@ -1,0 +1,107 @@
+"""Signing in to the pages with a key, signing out, and what a proxy asks before it lets somebody at Dagster's UI."""
+
+# Annotations are values here: FastAPI reads those of a route, and its classes are imported inside the function.
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ml_assets import settings
+from ml_assets.serving.access import record, sessions
+from ml_assets.serving.access.forms import local_path, read_form, read_own_form
+from ml_assets.serving.access.gate import COOKIE, SECURE_COOKIE, address_of, session_token
+from ml_assets.serving.access.keys import find_key
+from ml_assets.serving.access.limits import Buckets
+from ml_assets.serving.access.store import Store
+from ml_assets.serving.site import Site
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+    from starlette.requests import Request as AnyRequest
+    from starlette.responses import HTMLResponse
+
+    from ml_assets.serving.access.keys import Key
+
+# Tries of an address: ten at once, then one in ten seconds.
+TRIES_PER_SECOND, TRIES_AT_ONCE = 0.1, 10.0
+REFUSED = "This key opens nothing: it is none, it was revoked, or it has expired."
+
+
+def build_signing_in(site: Site, store: Store) -> "APIRouter":
+    """The router of sign-in, sign-out and the questions of a proxy."""
+    from fastapi import APIRouter, Request
+    from fastapi.concurrency import run_in_threadpool
+    from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+    router = APIRouter(include_in_schema=False)
+    tries = Buckets(TRIES_PER_SECOND, TRIES_AT_ONCE)
+
+    @router.get("/sign-in")
+    def form(next: str = "/") -> HTMLResponse:  # noqa: A002 - the name in the address
+        return site.page("sign_in.html", warnings=[], next=local_path(next), wrong="")
+
+    @router.post("/sign-in")
+    async def sign_in(request: Request) -> Response:
+        fields = await read_form(request)
+        onward, wait = local_path(fields.get("next", "/")), tries.take(address_of(request.scope))
+        if wait:
+            told = f"Too many tries. Wait {wait:.0f} s."
+            response = await run_in_threadpool(_form_again, site, onward, told, 429)
+            response.headers["Retry-After"] = str(int(wait) + 1)
+            return response
+        before = session_token(request.headers.get("cookie", ""))
+        token = await run_in_threadpool(_begin, store, fields.get("key", "").strip(), before, address_of(request.scope))
+        if not token:
+            return await run_in_threadpool(_form_again, site, onward, REFUSED, 401)
+        answer = RedirectResponse(onward, 303)
+        is_secure = _is_https(request)
+        answer.set_cookie(
+            SECURE_COOKIE if is_secure else COOKIE, token, max_age=sessions.SECONDS, httponly=True, secure=is_secure,
+            samesite="strict", path="/",
+        )  # fmt: skip
+        return answer
+
+    @router.get("/sign-out")
+    def ask_out() -> HTMLResponse:
+        return site.page("sign_out.html", warnings=[])
+
+    @router.post("/sign-out")
+    async def sign_out(request: Request) -> Response:
+        await read_own_form(request)
+        token = session_token(request.headers.get("cookie", ""))
+        await run_in_threadpool(sessions.end, store, token, request.state.caller)
+        answer = RedirectResponse("/sign-in", 303)
+        for name in (COOKIE, SECURE_COOKIE):
+            answer.delete_cookie(name, httponly=True, secure=name == SECURE_COOKIE, samesite="strict", path="/")
+        return answer
+
+    @router.get("/auth/dagster")
+    @router.get("/auth/dagster/decide")
+    def let_in() -> Response:
+        # The gate has answered already; a proxy reads the status alone.
+        return Response(status_code=204)
+
+    return router
+
+
+def _begin(store: Store, text: str, before: str, address: str) -> str:
+    """Begin a session; "" where the key opens nothing."""
+    key = _find(store, text)
+    if key is not None:
+        return sessions.begin(store, key, time.time(), before)
+    with store.writing() as database:
+        record.append(database, "sign-in refused", who="", detail=f"from {address}")
+    return ""
+
+
+def _find(store: Store, text: str) -> "Key | None":
+    with store.reading() as database:
+        return find_key(database, text, time.time()) if database else None
+
+
+def _form_again(site: Site, onward: str, wrong: str, status: int) -> "HTMLResponse":
+    return site.page("sign_in.html", warnings=[], status=status, next=onward, wrong=wrong)
+
+
+def _is_https(request: "AnyRequest") -> bool:
+    """Whether the browser came by https: as the proxy says, or as the address says that people use."""
+    return request.url.scheme == "https" or urlsplit(settings.reports_url()).scheme == "https"

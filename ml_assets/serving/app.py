@@ -17,7 +17,10 @@ from ml_assets.projects import load_projects
 from ml_assets.serving.cards import build_card_pages
 from ml_assets.serving.drift_reports import build_drift_reports, keep_ready
 from ml_assets.serving.exploration import build_exploration_pages
+from ml_assets.serving.ledgers import build_ledger_pages
 from ml_assets.serving.pages import build_pages
+from ml_assets.serving.partitions import build_partition_pages
+from ml_assets.serving.replays import build_replay_pages
 from ml_assets.serving.site import FOLDER, build_site
 from ml_assets.serving.versions import build_version_pages
 
@@ -25,7 +28,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; img-src 'self'; frame-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -69,9 +72,12 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
     app = FastAPI(title="ml-assets", lifespan=lifespan, openapi_url=None)
     app.include_router(build_drift_reports(site))
     app.include_router(build_pages(site))
+    app.include_router(build_partition_pages(site))
     app.include_router(build_exploration_pages(site))
     app.include_router(build_card_pages(site))
     app.include_router(build_version_pages(site))
+    app.include_router(build_ledger_pages(site))
+    app.include_router(build_replay_pages(site))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
 
     @app.get("/healthz")

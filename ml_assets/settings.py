@@ -48,6 +48,11 @@ def reports_url() -> str:
     return os.environ.get("ML_ASSETS_URL", "http://127.0.0.1:3001").rstrip("/")
 
 
+def dagster_url() -> str:
+    """The address of Dagster's UI, without a trailing slash: the pages link to it."""
+    return os.environ.get("ML_ASSETS_DAGSTER_URL", "http://127.0.0.1:3000").rstrip("/")
+
+
 def project_root() -> Path:
     """The folder that holds `sql/`: that of a team's own package, the repository's root, or where the wheel puts it."""
     return own_root() or shipped_root()

@@ -149,7 +149,8 @@ def commands(ports: Ports, workspace: Sequence[str]) -> Mapping[str, Sequence[st
 def environment(home: Path, ports: Ports) -> dict[str, str]:
     """Write Dagster's instance, and say which variables the programs need to work on it and on the same home.
 
-    `ML_ASSETS_URL` stays as it is where somebody has set it: behind a proxy only they know the address.
+    `ML_ASSETS_URL` and `ML_ASSETS_DAGSTER_URL` stay as they are where somebody has set them: behind a proxy only they
+    know the addresses.
 
     Args:
         home: The platform's folder, absolute.
@@ -164,6 +165,7 @@ def environment(home: Path, ports: Ports) -> dict[str, str]:
         **({} if root is None else {"ML_ASSETS_ROOT": str(root)}),
         "ML_ASSETS_HOME": str(home),
         "ML_ASSETS_URL": os.environ.get("ML_ASSETS_URL", ports.reports_url),
+        "ML_ASSETS_DAGSTER_URL": os.environ.get("ML_ASSETS_DAGSTER_URL", ports.dagster_url),
     }
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from ml_assets.registry.export import ONNX, is_exported_as_told
-from ml_assets.registry.ledger import VERDICTS, heads_file, read_all, seal
+from ml_assets.registry.ledger import VERDICTS, heads_file, newest_id, read_all, read_new, seal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,18 +50,50 @@ def verify(lake: Lake, registry: Registry, head: str = "") -> Audit:
     Raises:
         ValueError: if the head is none.
     """
+    heads = _read_heads(lake)
     with lake.reader() as cursor:
         entries = read_all(cursor)
     noted = [_read_head(head)] if head else []
     findings = [
         *_chain(entries),
-        *_heads(lake, entries),
+        *_heads(lake, heads, entries),
         *(_missing(number, sealed, entries, "the head that was noted") for number, sealed in noted),
         *_versions(registry, entries),
     ]
     newest = f"{entries[-1].id}:{entries[-1].hash}" if entries else ""
     checked = len({(one.project, one.version) for one in entries if one.kind == "registered"})
     return Audit(len(entries), checked, newest, tuple(filter(None, findings)))
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Whether the newest entries of the ledger follow one on another.
+
+    Attributes:
+        entries: of the ledger, of all projects.
+        checked: how many of them were held against each other: the newest.
+        findings: what is not as it was written; none where all is.
+    """
+
+    entries: int
+    checked: int
+    findings: tuple[str, ...]
+
+
+def verify_newest(lake: Lake, most: int) -> Chain:
+    """Hold the newest entries against each other and against the heads kept beside the lake: fast enough for a page.
+
+    Args:
+        lake: holds the ledger.
+        most: so many entries are looked at.
+    """
+    heads = _read_heads(lake)
+    with lake.reader() as cursor:
+        newest = newest_id(cursor)
+        after = max(0, newest - most)
+        entries = read_new(cursor, after)
+    findings = [*_chain(entries, after), *_heads(lake, heads, entries, after)]
+    return Chain(newest, len(entries), tuple(filter(None, findings)))
 
 
 def _read_head(head: str) -> tuple[int, str]:
@@ -71,10 +103,10 @@ def _read_head(head: str) -> tuple[int, str]:
     return int(number), sealed
 
 
-def _chain(entries: Sequence[Entry]) -> list[str]:
-    """What is wrong with the chain: each finding names the entry where it shows."""
-    findings, previous = [], ""
-    for expected, entry in enumerate(entries, 1):
+def _chain(entries: Sequence[Entry], after: int = 0) -> list[str]:
+    """What is wrong with the chain, from the entry after one: each finding names the entry where it shows."""
+    findings, previous = [], entries[0].previous if entries and after else ""
+    for expected, entry in enumerate(entries, after + 1):
         if entry.id != expected:
             findings.append(f"entry {entry.id} stands where entry {expected} should: entries were removed or inserted")
             break  # all that follow are shifted
@@ -91,28 +123,36 @@ def _named(entry: Entry) -> str:
     return f"{entry.kind} of {entry.project}{version}, {entry.at}"
 
 
-def _heads(lake: Lake, entries: Sequence[Entry]) -> list[str]:
-    """What the heads say that were kept outside of the lake."""
+def _read_heads(lake: Lake) -> str | None:
+    """The heads kept outside of the lake. To be read before the ledger: entries written in between have none yet."""
     file = heads_file(lake)
-    if not file.is_file():
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
+
+
+def _heads(lake: Lake, heads: str | None, entries: Sequence[Entry], after: int = 0) -> list[str]:
+    """What the heads say that were kept outside of the lake, of the entries after one."""
+    file = heads_file(lake)
+    if heads is None:
         missing = f"{file} is missing: without the heads kept there, entries cut off the end are not noticed"
         return [missing] if entries else []
     findings = []
-    for line, text in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for line, text in enumerate(heads.splitlines(), 1):
         try:
             number, sealed = _read_head(text)
         except ValueError:
             findings.append(f"{file}, line {line}: this is no head: it was edited, or the machine failed while writing")
             continue
-        findings.append(_missing(number, sealed, entries, f"{file}, line {line}"))
+        if number > after:
+            findings.append(_missing(number, sealed, entries, f"{file}, line {line}", after))
     return findings
 
 
-def _missing(number: int, sealed: str, entries: Sequence[Entry], where: str) -> str:
+def _missing(number: int, sealed: str, entries: Sequence[Entry], where: str, after: int = 0) -> str:
     """What is wrong with an entry that a head names; "" where nothing is."""
-    if not 0 < number <= len(entries):
-        return f"entry {number} is gone: the ledger ends at entry {len(entries)}, and {where} names entry {number}"
-    if entries[number - 1].hash != sealed:
+    if not after < number <= after + len(entries):
+        last = after + len(entries)
+        return f"entry {number} is gone: the ledger ends at entry {last}, and {where} names entry {number}"
+    if entries[number - after - 1].hash != sealed:
         return f"entry {number} is another than {where} names: the ledger was written anew from there or before"
     return ""
 

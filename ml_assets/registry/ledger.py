@@ -189,6 +189,35 @@ def read_new(cursor: duckdb.DuckDBPyConnection, after: int, project: str = "") -
     return [Entry(*row) for row in cursor.execute(sql, [after, project]).fetchall()]
 
 
+def read_page(
+    cursor: duckdb.DuckDBPyConnection,
+    projects: Sequence[str] | None,
+    kind: str,
+    ends: tuple[str, str],
+    *,
+    before: int,
+    limit: int,
+) -> list[Entry]:
+    """Some entries, newest first.
+
+    Args:
+        cursor: inside a read transaction.
+        projects: of these projects; None for all.
+        kind: what happened; "" for all.
+        ends: ISO 8601, UTC: entries since the first and before the second; "" where there is no such end.
+        before: only entries with a lower number; 0 for all.
+        limit: at most so many.
+    """
+    if not table_exists(cursor, LEDGER):
+        return []
+    sql = (
+        f"SELECT {_LISTED} FROM {LEDGER.path} WHERE ($1 IS NULL OR list_contains($1, project)) AND $2 IN ('', kind) AND \"at\" >= $3 "
+        "AND ($4 = '' OR \"at\" < $4) AND ($5 = 0 OR id < $5) ORDER BY id DESC LIMIT $6"
+    )
+    found = cursor.execute(sql, [None if projects is None else list(projects), kind, *ends, before, limit]).fetchall()
+    return [Entry(*row) for row in found]
+
+
 def newest_id(cursor: duckdb.DuckDBPyConnection) -> int:
     """The number of the ledger's newest entry; 0 where it has none."""
     if not table_exists(cursor, LEDGER):

@@ -41,6 +41,14 @@ def read_replay(project: str) -> dict[str, Any] | None:
     return dict(json.loads(text))
 
 
+def read_picture(project: str, name: str) -> bytes | None:
+    """A picture of a project's newest replay, by a name that the caller knows to be one; None where there is none."""
+    try:
+        return (settings.home() / "reports" / project / "replay" / f"{name}.png").read_bytes()
+    except FileNotFoundError:
+        return None
+
+
 def folder_of_fits(project: str) -> Path:
     """Where the losses of fits are kept, so that none is made twice."""
     return settings.home() / "registry" / project / "replays"

@@ -21,8 +21,11 @@ from ml_assets.serving.access.store import home_store
 from ml_assets.serving.cards import build_card_pages
 from ml_assets.serving.drift_reports import build_drift_reports, keep_ready
 from ml_assets.serving.exploration import build_exploration_pages
+from ml_assets.serving.ledgers import build_ledger_pages
 from ml_assets.serving.pages import build_pages
+from ml_assets.serving.partitions import build_partition_pages
 from ml_assets.serving.predicting.api import build_predicting
+from ml_assets.serving.replays import build_replay_pages
 from ml_assets.serving.site import FOLDER, build_site
 from ml_assets.serving.versions import build_version_pages
 
@@ -63,9 +66,12 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
     app = FastAPI(title="ml-assets", lifespan=lifespan, openapi_url=None)
     app.include_router(build_drift_reports(site))
     app.include_router(build_pages(site))
+    app.include_router(build_partition_pages(site))
     app.include_router(build_exploration_pages(site))
     app.include_router(build_card_pages(site))
     app.include_router(build_version_pages(site))
+    app.include_router(build_ledger_pages(site))
+    app.include_router(build_replay_pages(site))
     app.include_router(build_predicting(site))
     app.include_router(build_signing_in(site, store))
     app.include_router(build_acts(site))

@@ -1,6 +1,7 @@
 """The report pages: a route for each, which checks its parameters against what is declared, reads, and renders."""
 
 # Annotations are values here: FastAPI reads those of a route, and its classes are imported inside the function.
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.lake.origin import origin_warning
@@ -10,9 +11,11 @@ from ml_assets.registry.models import RegistryError
 from ml_assets.registry.outbox import outbox
 from ml_assets.serving.chart import draw, series_of
 from ml_assets.serving.drift_reports import report_page
+from ml_assets.serving.glance import glance_of, spark_of
 from ml_assets.serving.queries import read_causes, read_state, read_statistics, reading
 from ml_assets.serving.reports import Subject, read_subject
 from ml_assets.serving.site import Site
+from ml_assets.serving.stories import events
 
 if TYPE_CHECKING:
     from fastapi import APIRouter, HTTPException
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
     from ml_assets.registry.alerts import Alert
     from ml_assets.serving.queries import State
 
+# Partitions, and events, that a page shows at first.
 SHOWN = 24
+EVENTS = 12
 # The chart has its style inside; it links to nothing and runs nothing.
 CHART_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'"
 
@@ -38,7 +43,8 @@ def build_pages(site: Site) -> "APIRouter":
     @router.get("/")
     def home() -> HTMLResponse:
         with reading(site.lake) as cursor:
-            states = [read_state(cursor, site.registry, project) for project in site.shown()]
+            states = [read_state(cursor, site.registry, project, SHOWN) for project in site.shown()]
+        now = datetime.now(UTC).replace(tzinfo=None)
         undelivered = [
             one
             for state in ("doubt", "failed")
@@ -47,18 +53,18 @@ def build_pages(site: Site) -> "APIRouter":
         ]
         alerts = [one for one in _alerts() if any(map(site.is_shown, one.projects))]
         return site.page(
-            "home.html", warnings=[state.warning for state in states], states=states, alerts=alerts,
-            deliveries=undelivered,
+            "home.html", warnings=[state.warning for state in states], alerts=alerts, deliveries=undelivered,
+            glances=[(state, glance_of(state, now), spark_of(state)) for state in states],
         )  # fmt: skip
 
     @router.get("/projects/{project}")
     def project_page(project: str) -> HTMLResponse:
         declared = site.project(project)
-        return _about(site, _state(site, declared), "project.html", shown=SHOWN, alerts=_alerts(declared))
-
-    @router.get("/projects/{project}/partitions")
-    def partitions(project: str) -> HTMLResponse:
-        return _about(site, _state(site, site.project(project)), "partitions.html")
+        state, now = _state(site, declared, SHOWN), datetime.now(UTC).replace(tzinfo=None)
+        return _about(
+            site, state, "project.html", shown=SHOWN, alerts=_alerts(declared), glance=glance_of(state, now),
+            happened=events(state.entries, EVENTS),
+        )  # fmt: skip
 
     @router.get("/projects/{project}/quarantine")
     def quarantine(project: str) -> HTMLResponse:
@@ -104,9 +110,9 @@ def build_pages(site: Site) -> "APIRouter":
     return router
 
 
-def _state(site: Site, project: "Project") -> "State":
+def _state(site: Site, project: "Project", newest: int | None = None) -> "State":
     with reading(site.lake) as cursor:
-        return read_state(cursor, site.registry, project)
+        return read_state(cursor, site.registry, project, newest)
 
 
 def _subject(site: Site, project: "Project", key: str) -> Subject:

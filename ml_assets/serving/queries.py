@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ml_assets.core.causes import Carrier
 from ml_assets.lake.connection import columns_of
 from ml_assets.lake.origin import origin_warning
+from ml_assets.lake.sql import Window
 from ml_assets.registry.asks import waiting_ask
 from ml_assets.registry.ledger import VERDICTS, Entry, read_entries, stages
 from ml_assets.registry.models import RegistryError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from ml_assets.lake.connection import Lake
+    from ml_assets.lake.sql import Table
     from ml_assets.project import Project
     from ml_assets.registry.models import Registry, Version
 
@@ -101,11 +103,15 @@ class State:
 
     Attributes:
         project: its declaration.
-        partitions: those that hold rows, oldest first.
+        partitions: those that hold rows, or the newest of them, oldest first.
         versions: its versions, oldest first.
         ask: the decision that waits for a person, or None.
         promotions: the entries by which versions came to serve, oldest first; one that served twice has two.
         warning: what must be said of where its rows came from; None where all are real.
+        entries: its ledger, oldest first.
+        many, last: how many partitions hold rows, and the key of the newest; "" where none does.
+        quarantined: rows in quarantine, of all partitions.
+        read_at: when the newest partition was read from the source, naive UTC; None where nobody noted it.
     """
 
     project: Project
@@ -114,6 +120,11 @@ class State:
     promotions: tuple[Entry, ...] = ()
     warning: str | None = None
     ask: Entry | None = None
+    entries: tuple[Entry, ...] = ()
+    many: int = 0
+    last: str = ""
+    quarantined: int = 0
+    read_at: datetime | None = None
 
     @property
     def newest(self) -> Partition | None:
@@ -183,15 +194,65 @@ def reading(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection | None]:
         yield cursor
 
 
-def read_state(cursor: duckdb.DuckDBPyConnection | None, registry: Registry, project: Project) -> State:
-    """A project's state; an empty one where nothing has been materialized."""
+def read_state(
+    cursor: duckdb.DuckDBPyConnection | None,
+    registry: Registry,
+    project: Project,
+    newest: int | None = None,
+    before: datetime | None = None,
+) -> State:
+    """A project's state; an empty one where nothing has been materialized.
+
+    Args:
+        cursor: a read transaction.
+        registry: holds its versions.
+        project: the project.
+        newest: at most so many partitions are read; all where it is None.
+        before: where given, the last of them is the last before this moment.
+    """
     if cursor is None:
         return State(project)
-    entries = read_entries(cursor, project.name)
-    partitions, versions = _partitions(cursor, project, entries), _versions(registry, project, entries)
-    promotions = tuple(entry for entry in entries if entry.kind == "promoted")
-    ask = waiting_ask(entries, project.retraining.ask_expires)
-    return State(project, partitions, versions, promotions, origin_warning(cursor, project.name), ask)
+    entries, present = read_entries(cursor, project.name), _tables(cursor, project)
+    many, last = _extent(cursor, project) if "raw" in present else (0, None)
+    partitions: tuple[Partition, ...] = ()
+    if last is not None:
+        end = min(before or project.step(last, 1), project.step(last, 1))
+        since = project.start_of(project.first) if newest is None else project.step(end, -newest)
+        partitions = _partitions(cursor, project, entries, present, Window(since, end))
+    return State(
+        project=project,
+        partitions=partitions,
+        versions=_versions(registry, project, entries),
+        promotions=tuple(entry for entry in entries if entry.kind == "promoted"),
+        warning=origin_warning(cursor, project.name),
+        ask=waiting_ask(entries, project.retraining.ask_expires),
+        entries=tuple(entries),
+        many=many,
+        last=project.key_of(last) if last is not None else "",
+        quarantined=_rows_of(cursor, project.table("quarantine")) if "quarantine" in present else 0,
+        read_at=_read_at(cursor, project, last),
+    )
+
+
+def _extent(cursor: duckdb.DuckDBPyConnection, project: Project) -> tuple[int, datetime | None]:
+    """How many partitions hold rows, and the start of the newest."""
+    sql = f"SELECT count(DISTINCT _partition), max(_partition) FROM {project.table('raw').path}"
+    ((many, last),) = cursor.execute(sql).fetchall()
+    return many, last
+
+
+def _rows_of(cursor: duckdb.DuckDBPyConnection, table: Table) -> int:
+    ((rows,),) = cursor.execute(f"SELECT count(*) FROM {table.path}").fetchall()
+    return int(rows)
+
+
+def _read_at(cursor: duckdb.DuckDBPyConnection, project: Project, start: datetime | None) -> datetime | None:
+    """When a partition was read from the source."""
+    raw = project.table("raw")
+    if start is None or "_ingested_at" not in columns_of(cursor, raw):
+        return None
+    row = cursor.execute(f"SELECT max(_ingested_at) FROM {raw.path} WHERE _partition = ?", [start]).fetchone()
+    return row[0] if row else None
 
 
 def read_statistics(
@@ -233,13 +294,19 @@ def _tables(cursor: duckdb.DuckDBPyConnection, project: Project) -> set[str]:
     return {name for (name,) in cursor.execute(sql, [project.name]).fetchall()}
 
 
-def _partitions(cursor: duckdb.DuckDBPyConnection, project: Project, entries: list[Entry]) -> tuple[Partition, ...]:
-    present = _tables(cursor, project)
+def _partitions(
+    cursor: duckdb.DuckDBPyConnection,
+    project: Project,
+    entries: list[Entry],
+    present: set[str],
+    window: Window,
+) -> tuple[Partition, ...]:
 
     def grouped(table: str, values: str, parameters: Any = None) -> dict[datetime, tuple[Any, ...]]:
         if table not in present:
             return {}
-        sql = f"SELECT _partition, {values} FROM {project.table(table).path} GROUP BY _partition ORDER BY _partition"
+        path = project.table(table).path
+        sql = f"SELECT _partition, {values} FROM {path} WHERE {window.condition()} GROUP BY ALL ORDER BY _partition"
         return {start: tuple(row) for start, *row in cursor.execute(sql, parameters).fetchall()}
 
     raw = grouped("raw", "count(*)")

@@ -2,17 +2,21 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from os.path import basename
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_assets import settings
-from ml_assets.core.tasks import BY_NAME, title_of
+from ml_assets.core.showing import visible
+from ml_assets.core.tasks import title_of
 from ml_assets.lake.connection import Lake
 from ml_assets.lake.origin import origin_warning
 from ml_assets.registry.models import Registry, home_registry
+from ml_assets.serving import words
 from ml_assets.serving.access.caller import CURRENT
 from ml_assets.serving.queries import reading
 from ml_assets.serving.reports import Reports
+from ml_assets.serving.stories import because, title_of_entry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +33,12 @@ SHOWN = {
     "binary": ("log_loss", "brier", "accuracy", "f1", "roc_auc"),
     "multiclass": ("log_loss", "accuracy", "f1_macro"),
 }
+# The pages of a project, in the order of its navigation: address under the project's, and title.
+SECTIONS = (
+    ("", "Overview"), ("/partitions", "Partitions"), ("/drift", "Drift"), ("/versions", "Versions"),
+    ("/quarantine", "Quarantine"), ("/exploration", "Exploration"), ("/replay", "Replay"), ("/ledger", "Ledger"),
+    ("/lineage", "Lineage"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -122,28 +132,13 @@ def _templates() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.globals["shown_metrics"] = SHOWN
-    templates.globals["who"] = CURRENT.get
-    templates.filters |= {"metric": show_metric, "figure": show_figure, "moment": show_moment, "metric_name": title_of}
+    templates.globals |= {
+        "shown_metrics": SHOWN, "project_sections": SECTIONS, "dagster": settings.dagster_url(), "who": CURRENT.get,
+    }  # fmt: skip
+    templates.filters |= {
+        "metric": words.metric, "fine": words.fine, "figure": words.figure, "moment": words.moment,
+        "counted": words.counted, "number": words.number, "cell": words.cell, "basename": basename,
+        "capitalize_first": words.capitalized,
+        "metric_name": title_of, "visible": visible, "told": title_of_entry, "because": because,
+    }  # fmt: skip
     return templates
-
-
-def show_metric(value: float | None, name: str) -> str:
-    """A metric for people: shares as a percentage, others as a figure."""
-    if value is None:
-        return "\N{EN DASH}"
-    return f"{value:.1%}" if name in BY_NAME and BY_NAME[name].is_share else show_figure(value)
-
-
-def show_figure(value: float | None) -> str:
-    """A number for people: four significant digits, thousands apart."""
-    if value is None:
-        return "\N{EN DASH}"
-    if isinstance(value, int) or abs(value) >= 1000:  # noqa: PLR2004 - from here on all four digits are whole
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
-
-
-def show_moment(text: str) -> str:
-    """An ISO moment in UTC, to the minute."""
-    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M} UTC"

@@ -83,7 +83,7 @@ def test_a_version_whose_folder_is_broken_is_shown_so_and_takes_no_page_down(
     assert [browser.get(path).status_code for path in [*PAGES, CHART]] == [200] * 7
     page = browser.get("/projects/houses").text
     assert f'<span class="tag bad">broken</span> {reason}' in page
-    assert "<strong>version 1</strong>, serves from 2024-04" in page
+    assert "version 1 , serves from 2024-04" in text_of(page)
     for path in ("versions/1", "versions/1/card", "versions/1/card.md"):
         answer = browser.get(f"/projects/houses/{path}")
         assert (answer.status_code, "Remedy" in answer.text) == (404, True), path
@@ -201,8 +201,8 @@ def test_a_long_history_is_cut_with_a_link_to_all_of_it(client: Browser, monkeyp
     monkeypatch.setattr(pages, "SHOWN", 2)
     page = client.get("/projects/houses").text
     assert "All 4 partitions" in page
-    assert "/drift/2024-01" not in page
-    assert "/drift/2024-01" in client.get("/projects/houses/partitions").text
+    assert "/partitions/2024-01" not in page
+    assert "/partitions/2024-01" in client.get("/projects/houses/partitions").text
 
 
 def test_the_quarantine_says_why_since_when_where_and_what_has_left_it(client: Browser) -> None:
@@ -322,12 +322,12 @@ def test_every_answer_carries_the_security_headers(client: Browser, path: str) -
     assert "http" not in policy
 
 
-def test_pages_hold_no_script_and_no_address_elsewhere(client: Browser) -> None:
+def test_pages_hold_no_script_and_no_address_elsewhere_but_dagsters(client: Browser) -> None:
     for path in PAGES:
         page = client.get(path).text
         assert "<script" not in page
         assert " style=" not in page
-        assert not re.findall(r'(?:src|href)="(?!/)(?!#)', page)
+        assert not re.findall(r'(?:src|href)="(?!/)(?!#)(?!http://127.0.0.1:3000/)', page)
 
 
 def test_an_error_says_nothing_of_the_inside(client: Browser, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,115 @@
+"""From a prediction back to its source file: every table that its row went through, and the origin of each column."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ml_assets.core.lineage import column_lineage
+from ml_assets.core.statement import SqlError
+from ml_assets.lake.connection import columns_of
+from ml_assets.lake.sql import Table
+from ml_assets.registry.models import RegistryError
+from ml_assets.serving.partition_queries import Place, row_in
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import duckdb
+
+    from ml_assets.project import Project
+    from ml_assets.registry.models import Registry, Version
+
+# The tables that a row goes through, the last first.
+TABLES = ("predictions", "features", "validated", "raw", "quarantine")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a feature comes from.
+
+    Attributes:
+        column: of `features`.
+        inputs: the columns that it is computed from, as `validated.name` or `reference.name`.
+        raw: the raw columns behind those of `validated`.
+    """
+
+    column: str
+    inputs: tuple[str, ...]
+    raw: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A prediction and all that it was made from.
+
+    Attributes:
+        source, row: its file, and its number in that.
+        predictions, features, validated, raw: the row in each table; None where a table does not hold it. A row that
+            stands in quarantine has neither of the first three.
+        quarantine: the row there, with its reasons; None where it passed.
+        version: the record of the version that predicted it; None where it was not scored, or its record is broken.
+        broken: why the record cannot be read; "" where it can.
+        origins: of the features.
+        facts: what was noted of the source when it was read, such as its SHA-256.
+    """
+
+    source: str
+    row: int
+    predictions: dict[str, Any] | None
+    features: dict[str, Any] | None
+    validated: dict[str, Any] | None
+    raw: dict[str, Any] | None
+    quarantine: dict[str, Any] | None
+    version: Version | None
+    broken: str
+    origins: tuple[Origin, ...]
+    facts: dict[str, str]
+
+
+def trace(cursor: duckdb.DuckDBPyConnection, registry: Registry, project: Project, place: Place) -> Trace | None:
+    """All that is known of a row; None where no table of the lake holds it."""
+    found = {name: row_in(cursor, project, name, place) for name in TABLES}
+    if not any(found.values()):
+        return None
+    version, broken = None, ""
+    if found["predictions"] is not None:
+        try:
+            version = registry.version(project.name, found["predictions"]["version"])
+        except RegistryError as error:
+            broken = str(error)
+    origins, _ = column_origins(cursor, project)
+    facts = source_facts(cursor, project, place.start)
+    return Trace(place.source, place.row, **found, version=version, broken=broken, origins=origins, facts=facts)
+
+
+def column_origins(cursor: duckdb.DuckDBPyConnection, project: Project) -> tuple[tuple[Origin, ...], str]:
+    """Where each column of `features` comes from, read off the SQL; and why that cannot be told, "" where it can."""
+    raw, validated = (columns_of(cursor, project.table(name)) for name in ("raw", "validated"))
+    if not validated:
+        return (), f"nothing has been validated yet: run ml-assets backfill {project.name}"
+    inputs = {"validated": list(validated)}
+    for name in project.references:
+        inputs[name] = list(columns_of(cursor, project.table(name)))
+    try:
+        cleaned = column_lineage(project.clean_sql, {"raw": list(raw)}, where=project.clean_path)
+        made = column_lineage(project.features_sql, inputs, where=project.features_path)
+    except SqlError as error:
+        return (), str(error)
+    found = []
+    for column, refs in made.items():
+        if column.startswith("_"):
+            continue
+        behind = {one.column for ref in refs if ref.table == "validated" for one in cleaned.get(ref.column, ())}
+        found.append(Origin(column, tuple(sorted(f"{ref.table}.{ref.column}" for ref in refs)), tuple(sorted(behind))))
+    return tuple(found), ""
+
+
+def source_facts(cursor: duckdb.DuckDBPyConnection, project: Project, start: datetime) -> dict[str, str]:
+    """What was noted of a partition's source when it was read; empty where that was before it was noted."""
+    table = Table(project.name, "raw_facts")
+    if not columns_of(cursor, table):
+        return {}
+    row = cursor.execute(f"SELECT facts FROM {table.path} WHERE _partition = ?", [start]).fetchone()
+    return dict(json.loads(row[0])) if row else {}

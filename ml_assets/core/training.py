@@ -15,8 +15,10 @@ from ml_assets.core.tasks import as_actual
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import numpy as np
     import pandas as pd
     import polars as pl
+    from numpy.typing import NDArray
     from sklearn.pipeline import Pipeline
 
     from ml_assets.core.tasks import Task, Values
@@ -95,7 +97,7 @@ class Trained:
 
     pipeline: Pipeline
     threads: int
-    said: Values
+    said: NDArray[np.int64]
     predicted: Values
 
     @property

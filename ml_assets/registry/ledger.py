@@ -211,8 +211,8 @@ def read_page(
     if not table_exists(cursor, LEDGER):
         return []
     sql = (
-        f"SELECT {_LISTED} FROM {LEDGER.path} WHERE ($1 IS NULL OR list_contains($1, project)) AND $2 IN ('', kind) AND \"at\" >= $3 "
-        "AND ($4 = '' OR \"at\" < $4) AND ($5 = 0 OR id < $5) ORDER BY id DESC LIMIT $6"
+        f"SELECT {_LISTED} FROM {LEDGER.path} WHERE ($1 IS NULL OR list_contains($1, project)) AND $2 IN ('', kind) "
+        "AND \"at\" >= $3 AND ($4 = '' OR \"at\" < $4) AND ($5 = 0 OR id < $5) ORDER BY id DESC LIMIT $6"
     )
     found = cursor.execute(sql, [None if projects is None else list(projects), kind, *ends, before, limit]).fetchall()
     return [Entry(*row) for row in found]

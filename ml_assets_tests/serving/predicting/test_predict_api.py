@@ -164,7 +164,7 @@ def test_it_says_that_it_is_ready_by_which_engine_and_counts_what_it_answers(ser
 def test_the_document_tells_types_limits_and_a_real_example(service: Service) -> None:
     told = service.get("/predict/flats/openapi.json").json()
     row = told["components"]["schemas"]["Row"]
-    assert row["required"] == ["month", "town", "area"]
+    assert row["required"] == ["town", "area"]
     assert "price" not in row["properties"]
     assert row["properties"]["area"] == {
         "description": "Floor area in square metres.", "maximum": 400.0, "minimum": 20.0, "title": "Area",

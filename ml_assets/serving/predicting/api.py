@@ -19,7 +19,7 @@ from ml_assets.lake.connection import LakeError
 from ml_assets.registry.models import RegistryError
 from ml_assets.serving.predicting.bulk import ARROW, PARQUET, read_body, written
 from ml_assets.serving.predicting.champions import Champions
-from ml_assets.serving.predicting.document import document
+from ml_assets.serving.predicting.document import EXPLAINED, document
 from ml_assets.serving.predicting.features import CannotServeError
 from ml_assets.serving.predicting.metrics import Metrics
 from ml_assets.serving.predicting.request import MalformedError, RefusedError
@@ -153,17 +153,15 @@ class Desk:
         most = served.project.serving.max_rows
         # A large body is read beside the loop, which others wait for.
         read = served.contract.read
-        rows, is_one = read(body, most) if len(body) < SMALL else await run_in_threadpool(read, body, most)
-        if explain and not is_one:
-            raise RefusedRequestError(400, "explain: one row at a time is explained. Remedy: send it as an object")
+        rows = read(body, most) if len(body) < SMALL else await run_in_threadpool(read, body, most)
         if served.demands_more:
             await run_in_threadpool(served.refuse, rows)
         if len(rows) <= TOGETHER:
             answers = await served.batcher.ask(rows)
         else:
             answers = await run_in_threadpool(served.answer, rows)
-        if explain:
-            answers[0]["explanation"] = await run_in_threadpool(served.explain, rows[0])
+        for row, answer in zip(rows[: EXPLAINED if explain else 0], answers, strict=False):
+            answer["explanation"] = await run_in_threadpool(served.explain, row)
         name, number = served.project.name, served.number
         self.metrics.rows.labels(name, number).inc(len(rows))
         told = {"project": name, "version": number, "engine": served.scorer.engine, "predictions": answers}

@@ -9,6 +9,8 @@ from ml_assets.serving.predicting.bulk import ARROW, PARQUET
 if TYPE_CHECKING:
     from ml_assets.serving.predicting.served import Served
 
+# Rows of a request whose predictions are explained, at most: each costs as much as hundreds of predictions.
+EXPLAINED = 10
 MISTAKE = {
     "type": "object",
     "properties": {
@@ -69,9 +71,9 @@ def document(served: Served) -> dict[str, Any]:
                     "parameters": [
                         {"name": "version", "in": "query", "required": False,
                          "description": "A version of the project; the champion where it is left out.",
-                         "schema": {"type": "integer", "minimum": 1}},
+                         "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999}},
                         {"name": "explain", "in": "query", "required": False,
-                         "description": "Whether the answer tells what moved the prediction; of one row.",
+                         "description": f"Whether the answer tells what moved the prediction; of the first {EXPLAINED} rows.",
                          "schema": {"type": "boolean"}},
                     ],
                     "requestBody": {

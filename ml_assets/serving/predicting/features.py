@@ -18,13 +18,13 @@ import duckdb
 from ml_assets.checking import trace_project
 from ml_assets.core.lineage import column_lineage, required_columns
 from ml_assets.core.partitioning import in_utc, placed
-from ml_assets.core.statement import check_select, is_row_wise
+from ml_assets.core.statement import check_select, is_row_wise, is_star, read_statement
 from ml_assets.lake.connection import DUCKDB_SETTINGS, columns_of
 from ml_assets.lake.sql import Window, quoted
 from ml_assets.lake.tables import LINEAGE, PARTITION, described, read, run_select
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import polars as pl
 
@@ -58,12 +58,14 @@ class Inputs:
         asked: columns of the schema that a request may give, in order.
         needed: those that it must give, for the statement reads them.
         hidden: columns that are not known when a prediction is asked for.
+        filled: those of them that the statement mentions, in a filter as a rule: they get the values of a real row.
         row_wise: whether a row's features hang on no other row.
     """
 
     asked: tuple[str, ...]
     needed: frozenset[str]
     hidden: frozenset[str]
+    filled: frozenset[str]
     row_wise: bool
 
 
@@ -101,12 +103,30 @@ def inputs_of(
     every = column_lineage(project.features_sql, known, where=where)
     read_by = {ref.column for feature in features for ref in every.get(feature, ()) if ref.table == "validated"}
     others = {name: list(columns) for name, columns in references.items()}
-    mentioned = required_columns(project.features_sql, "validated", validated, others=others, where=where)
+    used = only(project.features_sql, features, where)
+    read_by |= required_columns(used, "validated", validated, others=others, where=where)
     row_wise = is_row_wise(project.features_sql, table="validated", where=where, kept=LINEAGE)
-    time = {project.partitions.time} - {""}
-    needed = (mentioned | read_by | (set() if row_wise else time)) - hidden
+    if PARTITION in read_by or not row_wise:
+        # The time tells which partition a row stands in.
+        read_by |= {project.partitions.time}
     asked = tuple(name for name in schema if name not in hidden)
-    return Inputs(asked, frozenset(needed & set(asked)), frozenset(hidden & set(schema)), row_wise)
+    return Inputs(
+        asked, frozenset(read_by & set(asked)), frozenset(hidden & set(schema)), frozenset(hidden & read_by), row_wise
+    )
+
+
+def only(sql: str, wanted: Collection[str], where: str) -> str:
+    """A SELECT without the columns that it only passes on under their own name, and that are not wanted.
+
+    So a target or a time that no feature is made of need not be asked for.
+    """
+    from sqlglot import exp
+
+    tree = read_statement(sql, where).tree.copy()
+    if isinstance(tree, exp.Select) and not any(tree.args.get(name) for name in ("distinct", "group", "order")):
+        kept = [one for one in tree.expressions if one.key != "column" or is_star(one) or one.name in wanted]
+        tree.set("expressions", kept or tree.expressions)
+    return tree.sql("duckdb")
 
 
 class Features:
@@ -200,23 +220,18 @@ class Features:
         """
         import polars as pl
 
-        given = set(rows.columns)
-        rows = rows.with_columns(
-            pl.lit(None).alias(name) for name in self.inputs.asked if name not in rows.columns
-        ).with_row_index("_row")
         time, calendar = self._project.partitions.time, self._project.calendar
         partitions: Any = pl.lit(self._newest)
-        if time and time in given:
+        if time and time in rows.columns:
             partitions = placed(in_utc(rows[time], calendar.timezone), calendar)
-        rows = rows.with_columns(pl.lit(SOURCE).alias("_source"), partitions.alias(PARTITION))
+        rows = rows.with_row_index("_row").with_columns(pl.lit(SOURCE).alias("_source"), partitions.alias(PARTITION))
+        values = {name: quoted(name) for name in rows.columns}
+        values |= {name: f"${place}" for place, name in enumerate(self._template, 1)}
+        listed = ", ".join(
+            f"{values.get(name, 'NULL')}::{kind} AS {quoted(name)}" for name, kind in self._types.items()
+        )
         cursor = self._instance.cursor()
         cursor.register("_rows", rows)
-        listed = ", ".join(
-            f"{f'${hidden[name]}' if name in hidden else quoted(name)}::{kind} AS {quoted(name)}"
-            for hidden in [{name: place + 1 for place, name in enumerate(self._template)}]
-            for name, kind in self._types.items()
-            if name in hidden or name in rows.columns
-        )
         try:
             found = run_select(
                 cursor, self._project.features_sql, {"validated": f"SELECT {listed} FROM _rows"},
@@ -260,7 +275,7 @@ class Features:
             )
             if real:
                 asked = [{name: row[name] for name in self.inputs.asked} for row in real]
-                return {name: real[0][name] for name in sorted(self.inputs.hidden)}, asked
+                return {name: real[0][name] for name in sorted(self.inputs.filled)}, asked
         raise CannotServeError(
             f"{project.features_path} lets none of the rows of {table} through that were tried. Remedy: materialize "
             "newer partitions, or correct its filters"
@@ -294,7 +309,9 @@ class Features:
         values["_row"] = f"unnest(${len(values) + 1}::BIGINT[])"
         values["_source"] = f"'{SOURCE}'"
         # In the order of the table: a star returns them so. What no feature reads need not be handed over.
-        listed = ", ".join(f"{values.get(name, f'NULL::{kind}')} AS {quoted(name)}" for name, kind in self._types.items())
+        listed = ", ".join(
+            f"{values.get(name, f'NULL::{kind}')} AS {quoted(name)}" for name, kind in self._types.items()
+        )
         rows = f"SELECT {listed}"
         if history is not None:
             rows = f"FROM {quoted(history)} UNION ALL BY NAME {rows}"

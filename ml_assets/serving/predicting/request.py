@@ -160,8 +160,8 @@ class Contract:
         self._rows: TypeAdapter[list[dict[str, Any]]] = TypeAdapter(listed[row])
         self.row: TypeAdapter[dict[str, Any]] = TypeAdapter(row)
 
-    def read(self, body: bytes, most: int) -> tuple[list[dict[str, Any]], bool]:
-        """The rows of a JSON body, and whether it held but one: an object, or `{"rows": [objects]}`.
+    def read(self, body: bytes, most: int) -> list[dict[str, Any]]:
+        """The rows of a JSON body: one as an object, or `{"rows": [objects]}`.
 
         Raises:
             MalformedError: if it is no JSON, no object, or holds more than `most` rows.
@@ -175,7 +175,7 @@ class Contract:
             raise MalformedError('expected one row as an object, or {"rows": [ … ]}')
         if found.keys() != {"rows"} or "rows" in self.columns:
             try:
-                return [self.row.validate_json(body)], True
+                return [self.row.validate_json(body)]
             except ValidationError as error:
                 raise self._refused(error, 0) from error
         rows = found["rows"]
@@ -188,7 +188,7 @@ class Contract:
             )
         try:
             # JSON again: of Python values a strict model takes no text for a date.
-            return self._rows.validate_json(to_json(rows)), False
+            return self._rows.validate_json(to_json(rows))
         except ValidationError as error:
             raise self._refused(error, None) from error
 

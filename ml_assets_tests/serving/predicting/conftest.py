@@ -10,8 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "assets"))  # where the small market is
 
-from small_market import PREPARING, Market, open_market, sales  # noqa: E402
-from small_service import Service  # noqa: E402
+from small_market import PREPARING, Market, open_market, sales
+from small_service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -73,7 +73,7 @@ def test_while_champions_change_no_request_fails_and_each_answer_is_that_of_the_
 
     async def seen_newest(number: int) -> None:
         while not seen or seen[-1] != number:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # noqa: ASYNC110 - another task appends
 
     async def play() -> None:
         over = asyncio.Event()

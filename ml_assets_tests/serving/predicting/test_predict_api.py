@@ -87,7 +87,6 @@ def test_every_mistake_of_every_row_is_told(service: Service) -> None:
         ({"json": ROW, "params": {"version": "7"}}, 404, "flats has no version 7. It has: 1"),
         ({"json": ROW, "params": {"version": "../1"}}, 422, "version: '../1' is no version"),
         ({"json": ROW, "params": {"explain": "maybe"}}, 422, "explain: 'maybe' is neither true nor false"),
-        ({"json": {"rows": [ROW]}, "params": {"explain": "true"}}, 400, "explain: one row at a time"),
         ({"content": b"ARROW1", "headers": {"content-type": ARROW}}, 400, "the body is no Arrow stream"),
         ({"content": b"PAR1", "headers": {"content-type": PARQUET}}, 400, "the body is no Parquet file"),
         ({"content": b"x", "headers": {"content-length": "99999999999"}}, 413, "the body is larger than 16 MiB"),
@@ -164,7 +163,7 @@ def test_it_says_that_it_is_ready_by_which_engine_and_counts_what_it_answers(ser
 def test_the_document_tells_types_limits_and_a_real_example(service: Service) -> None:
     told = service.get("/predict/flats/openapi.json").json()
     row = told["components"]["schemas"]["Row"]
-    assert row["required"] == ["month", "town", "area"]
+    assert row["required"] == ["town", "area"]
     assert "price" not in row["properties"]
     assert row["properties"]["area"] == {
         "description": "Floor area in square metres.", "maximum": 400.0, "minimum": 20.0, "title": "Area",

@@ -168,8 +168,8 @@ def _run(home: Path, workspace: Sequence[str], ports: Ports, say: Callable[[str]
     if not ports.is_local:
         say(
             f"Warning: listening on {ports.host}. Dagster's UI has no access control: whoever reaches port "
-            f"{ports.dagster} can launch and delete runs. Put a proxy before it: docs/access.md. The report pages demand "
-            "keys; set ML_ASSETS_URL to the address under which others reach them."
+            f"{ports.dagster} can launch and delete runs. Put a proxy before it: docs/access.md. The report pages "
+            "demand keys; set ML_ASSETS_URL to the address under which others reach them."
         )
     env = environment(home, ports)
     with Supervisor(say=say) as supervisor:

@@ -1,7 +1,7 @@
 """uvicorn's HTTP, without endless patience: whoever sends half a request does not hold a connection for ever.
 
 uvicorn has a timeout for connections that are silent between two requests, and none for one that has begun a request
-and not finished its head; nor a limit on how long a head is. Bodies are watched in the gate (`limits.patient`), where
+and not finished its head; nor a limit on how long a head is. Bodies are watched in the door (`limits.patient`), where
 the application can still answer. `server.py` tells uvicorn of it.
 """
 

@@ -307,7 +307,7 @@ def test_a_session_ends_when_its_key_is_revoked_when_it_is_old_and_when_one_sign
     assert server.page("/").status_code == 200
     real = time.time
     with monkeypatch.context() as later:
-        later.setattr("ml_assets.serving.access.gate.time.time", lambda: real() + 12 * 3600 + 1)
+        later.setattr("ml_assets.serving.access.door.time.time", lambda: real() + 12 * 3600 + 1)
         assert server.page("/").status_code == 303
 
     server.cookies.clear()

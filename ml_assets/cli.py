@@ -222,7 +222,9 @@ def up(
     from ml_assets.automation.up import up as run  # noqa: PLC0415
     from ml_assets.projects import load_projects  # noqa: PLC0415
     from ml_assets.runs import fail_orphaned_runs, open_instance, sole_daemon, workspace  # noqa: PLC0415
+    from ml_assets.serving.access.server import check_start  # noqa: PLC0415
 
+    check_start(host)
     load_projects()  # a declaration that is wrong is told here, not in the logs of three programs
     home = settings.home()
     with sole_daemon(home) as is_ours:

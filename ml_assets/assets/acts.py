@@ -38,7 +38,8 @@ class Person:
     Attributes:
         by: the name they give; the login's where it is empty.
         why: in their words.
-        login: as the operating system knows the process: stands in the ledger beside the name, which anybody can claim.
+        login: as the operating system knows the process, or `key ID` of who acts from a page: stands in the ledger
+            beside the name, which anybody can claim.
     """
 
     by: str

@@ -136,12 +136,9 @@ def commands(ports: Ports, workspace: Sequence[str]) -> Mapping[str, Sequence[st
         DAEMON: [*python, "dagster._daemon", "run", *QUIET_DAEMON, *workspace],
         REPORTS: [
             *python,
-            "uvicorn",
-            "--factory",
-            "ml_assets.serving.app:create_app",
+            "ml_assets.serving.access.server",
             f"--host={ports.host}",
             f"--port={ports.reports}",
-            "--log-level=warning",
         ],
     }
 
@@ -173,8 +170,8 @@ def _run(home: Path, workspace: Sequence[str], ports: Ports, say: Callable[[str]
     if not ports.is_local:
         say(
             f"Warning: listening on {ports.host}. Dagster's UI has no access control: whoever reaches port "
-            f"{ports.dagster} can launch and delete runs. Set ML_ASSETS_URL to the address under which others reach "
-            "the report pages."
+            f"{ports.dagster} can launch and delete runs. Put a proxy before it: docs/access.md. The report pages "
+            "demand keys; set ML_ASSETS_URL to the address under which others reach them."
         )
     env = environment(home, ports)
     with Supervisor(say=say) as supervisor:

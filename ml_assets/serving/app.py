@@ -1,6 +1,6 @@
 """The web application: routers put together behind what protects all of them.
 
-The gate lets through what whoever asks may do, and only under our own names; pages run no script and load nothing from
+The door lets through what whoever asks may do, and only under our own names; pages run no script and load nothing from
 elsewhere; and an error says nothing of the inside.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from ml_assets.project import Project
 from ml_assets.projects import load_projects
 from ml_assets.serving.access.acting import build_acts
-from ml_assets.serving.access.gate import Gate
+from ml_assets.serving.access.door import Door
 from ml_assets.serving.access.settings import demands_keys, limits
 from ml_assets.serving.access.shield import HEADERS, own_names
 from ml_assets.serving.access.signing_in import build_signing_in
@@ -86,7 +86,9 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
         title, message = MESSAGES.get(error.status_code, ("Refused", error.detail))
         # A route says what there is instead; the router only repeats the status.
         said = error.detail if error.status_code == 404 and error.detail != "Not Found" else message  # noqa: PLR2004
-        return site.error(error.status_code, title, said)
+        response = site.error(error.status_code, title, said)
+        response.headers.update(error.headers or {})
+        return response
 
     @app.exception_handler(Exception)
     def failed(_: Request, __: Exception) -> Response:
@@ -95,5 +97,5 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
         response.headers.update(HEADERS)
         return response
 
-    app.add_middleware(Gate, store=store, names=own_names(), page=site.error, limits=limits(), demands_keys=demanded)
+    app.add_middleware(Door, store=store, names=own_names(), page=site.error, limits=limits(), demands_keys=demanded)
     return app

@@ -1,1 +1,1 @@
-"""Who may do what: keys, sessions, the gate before every route, and what a person does from a page."""
+"""Who may do what: keys, sessions, the door before every route, and what a person does from a page."""

@@ -1,4 +1,4 @@
-"""Who asks, and what they may: the one question that the gate, the pages and the templates put."""
+"""Who asks, and what they may: the one question that the door, the pages and the templates put."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,30 +81,35 @@ def patient(receive: Receive, most: int, clock: Callable[[], float] = time.monot
 
     Args:
         receive: of the server.
-        most: bytes.
-        clock: in seconds.
+        most: bytes. They are counted, since a head need not say how many come.
+        clock: in seconds. What counts is the time that is spent waiting here, not that for which the route works.
 
     Returns:
-        The same; it raises an HTTPException: 413 or 408. Headers say how long a body is only if they please.
+        The same; it raises an HTTPException: 413 or 408.
     """
     import asyncio  # noqa: PLC0415 - whoever asks for a limit need not have it
 
     from starlette.exceptions import HTTPException  # noqa: PLC0415
 
-    began, got, whole = clock(), 0, False
+    waited, got, whole = 0.0, 0, False
     close = {"Connection": "close"}
 
+    def slow() -> HTTPException:
+        return HTTPException(408, f"the body of this request comes too slowly: {got:,} bytes so far", headers=close)
+
     async def received() -> Message:
-        nonlocal got, whole
+        nonlocal waited, got, whole
         if whole:  # now it waits for the client to go away
             return await receive()
-        left = began + PAUSE_SECONDS + got / BYTES_PER_SECOND - clock()
+        began, left = clock(), PAUSE_SECONDS + got / BYTES_PER_SECOND - waited
+        if left <= 0:
+            raise slow()
         try:
             async with asyncio.timeout(min(PAUSE_SECONDS, left)):
-                message: dict[str, Any] = dict(await receive())
+                message = await receive()
         except TimeoutError:
-            told = f"the body of this request comes too slowly: {got:,} bytes so far"
-            raise HTTPException(408, told, headers=close) from None
+            raise slow() from None
+        waited += clock() - began
         got += len(message.get("body", b""))
         if got > most:
             raise HTTPException(413, too_large(most), headers=close)

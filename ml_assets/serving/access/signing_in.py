@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from ml_assets import settings
 from ml_assets.serving.access import record, sessions
+from ml_assets.serving.access.door import COOKIE, SECURE_COOKIE, address_of, session_token
 from ml_assets.serving.access.forms import local_path, read_form, read_own_form
-from ml_assets.serving.access.gate import COOKIE, SECURE_COOKIE, address_of, session_token
 from ml_assets.serving.access.keys import find_key
 from ml_assets.serving.access.limits import Buckets
 from ml_assets.serving.access.store import Store
@@ -77,7 +77,7 @@ def build_signing_in(site: Site, store: Store) -> "APIRouter":
     @router.get("/auth/dagster")
     @router.get("/auth/dagster/decide")
     def let_in() -> Response:
-        # The gate has answered already; a proxy reads the status alone.
+        # The door has answered already; a proxy reads the status alone.
         return Response(status_code=204)
 
     return router

@@ -260,10 +260,14 @@ def test_by_https_the_cookie_goes_by_https_alone(server: Server) -> None:
     assert server.page("/").status_code == 200
 
 
-@pytest.mark.parametrize("next_", [
-    "https://evil.example", "//evil.example", "///evil.example", "/\\evil.example", "\\\\evil.example", "javascript:alert(1)",
-    "/x\r\nSet-Cookie: a=b", "/\tx", "/%0d%0aSet-Cookie:a=b", "evil", "", "/\x00", "http:/x", "/é", "/ //evil.example",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "next_",
+    [
+        "https://evil.example", "//evil.example", "///evil.example", "/\\evil.example", "\\\\evil.example", "evil",
+        "javascript:alert(1)", "/x\r\nSet-Cookie: a=b", "/\tx", "/%0d%0aSet-Cookie:a=b", "", "/\x00", "http:/x", "/é",
+        "/ //evil.example",
+    ],
+)  # fmt: skip
 def test_after_signing_in_nobody_is_led_elsewhere(server: Server, next_: str) -> None:
     answer = server.sign_in(server.key("look"), next_)
     assert answer.status_code == 303
@@ -303,7 +307,7 @@ def test_a_session_ends_when_its_key_is_revoked_when_it_is_old_and_when_one_sign
     assert server.page("/").status_code == 200
     real = time.time
     with monkeypatch.context() as later:
-        later.setattr("ml_assets.serving.access.gate.time.time", lambda: real() + 12 * 3600 + 1)
+        later.setattr("ml_assets.serving.access.door.time.time", lambda: real() + 12 * 3600 + 1)
         assert server.page("/").status_code == 303
 
     server.cookies.clear()

@@ -1,4 +1,4 @@
-"""The gate: plain ASGI, before every route. It finds out who asks, and lets through what the table lets them.
+"""The door: plain ASGI, before every route. It finds out who asks, and lets through what the table lets them.
 
 What it lets through carries who asks in `request.state.caller`. Keys and sessions are looked up at every request, some
 microseconds each, so that one which is revoked opens nothing from that moment on.
@@ -88,7 +88,7 @@ class Refusal:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Gate:
+class Door:
     """The middleware.
 
     Args:
@@ -234,7 +234,8 @@ class Gate:
         from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
         from starlette.responses import JSONResponse  # noqa: PLC0415
 
-        if asked.wants_page and refusal.status in {401, 403, 404}:
+        # A proxy that asks for a person reads the status alone, whatever the person's browser wants.
+        if asked.wants_page and not scope["path"].startswith("/auth/") and refusal.status in {401, 403, 404}:
             response = await run_in_threadpool(self._page, refusal.status, refusal.title, refusal.message)
             if refusal.status == 401:  # noqa: PLR2004
                 response.status_code = 303

@@ -1,4 +1,4 @@
-"""Who gets through the gate, to what."""
+"""Who gets through the door, to what."""
 
 from __future__ import annotations
 

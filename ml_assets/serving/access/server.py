@@ -1,0 +1,77 @@
+"""Serving the application: where, with which limits, and not for others before there is a key.
+
+`ml-assets up` runs this module; `ml-assets serve` calls `run`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from ml_assets.serving.access.keys import AccessError
+from ml_assets.serving.access.settings import ACCESS, is_loopback, require_key
+from ml_assets.serving.access.store import home_store
+
+APP = "ml_assets.serving.app:create_app"
+# Seconds that a connection may be silent between two requests; connections at once, of whoever asks.
+KEEP_ALIVE_SECONDS, MOST_CONNECTIONS = 5, 1000
+
+
+def options() -> dict[str, Any]:
+    """What uvicorn is told wherever the application is served, beside address and number of processes."""
+    from ml_assets.serving.access.protocol import Impatient  # noqa: PLC0415 - imports uvicorn
+
+    return {
+        "factory": True, "http": Impatient, "ws": "none", "timeout_keep_alive": KEEP_ALIVE_SECONDS,
+        "limit_concurrency": MOST_CONNECTIONS, "server_header": False, "log_level": "warning",
+    }  # fmt: skip
+
+
+def check_start(host: str) -> None:
+    """Demand keys from here on where others can reach the server.
+
+    Args:
+        host: the address to listen on.
+
+    Raises:
+        AccessError: if they can, and no key opens anything.
+    """
+    if not is_loopback(host):
+        require_key(home_store())
+        # Read by the application, in this process and in those that it is served by.
+        os.environ[ACCESS] = "keys"
+
+
+def run(host: str, port: int, **more: Any) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        host: the address to listen on.
+        port: the port.
+        more: options of uvicorn's `run`: `workers`.
+
+    Raises:
+        AccessError: if others can reach it, and no key opens anything.
+    """
+    import uvicorn
+
+    check_start(host)
+    uvicorn.run(APP, host=host, port=port, **options(), **more)
+
+
+def main() -> None:
+    """`python -m ml_assets.serving.access.server`."""
+    parser = argparse.ArgumentParser(description="Serve the pages and the predictions.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=3001)
+    said = parser.parse_args()
+    try:
+        run(said.host, said.port)
+    except AccessError as error:
+        sys.exit(f"ml-assets: {error}")
+
+
+if __name__ == "__main__":
+    main()

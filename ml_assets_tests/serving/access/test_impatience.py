@@ -1,0 +1,142 @@
+"""Slow, endless and half-sent requests on real sockets: each is ended, and others are answered meanwhile."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import uvicorn
+
+from ml_assets.serving.access import limits
+from ml_assets.serving.access.protocol import Impatient
+from ml_assets.serving.access.server import options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from keyed_site import Server
+
+HEAD = b"Host: 127.0.0.1\r\nAuthorization: Bearer %s\r\n"
+
+
+class VeryImpatient(Impatient):
+    """The same, without the wait."""
+
+    head_seconds = 0.4
+
+
+@pytest.fixture
+def port(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The application on a port of this machine."""
+    monkeypatch.setattr(limits, "PAUSE_SECONDS", 0.4)
+    chosen = {**options(), "factory": False, "http": VeryImpatient, "timeout_keep_alive": 1, "log_level": "error"}
+    config = uvicorn.Config(server.app, port=0, loop="asyncio", **chosen)
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    while not running.started:
+        time.sleep(0.01)
+    yield running.servers[0].sockets[0].getsockname()[1]
+    running.should_exit = True
+    thread.join()
+
+
+def talk(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
+    """Send parts with a pause after each, and read until the server closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for part in parts:
+            try:
+                connection.sendall(part)
+            except (BrokenPipeError, ConnectionResetError):
+                break
+            time.sleep(pause)
+        got = b""
+        try:
+            while piece := connection.recv(65536):
+                got += piece
+        except ConnectionResetError:  # it had not read all that we sent
+            pass
+        return got
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (),
+        (b"GET / HT",),
+        (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n",),
+        (b"GET / HTTP/1.1\r\n", *[b"X-Slow: 1\r\n"] * 10),
+    ],
+)
+def test_half_a_head_is_not_waited_for(port: int, parts: tuple[bytes, ...]) -> None:
+    began = time.monotonic()
+    assert talk(port, *parts, pause=0.1).startswith(b"HTTP/1.1 408")
+    assert time.monotonic() - began < 3
+
+
+def test_half_a_second_request_is_not_waited_for_either(port: int) -> None:
+    got = talk(port, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"GET /hea", pause=0.1)
+    assert got.startswith(b"HTTP/1.1 200")
+    assert b"HTTP/1.1 408" in got
+
+
+def test_an_endless_head_is_cut_off(port: int) -> None:
+    assert b" 431 " in talk(port, b"GET / HTTP/1.1\r\nX-Long: ", *[b"A" * 16_384] * 20)
+
+
+def test_a_body_that_stops_is_not_waited_for(port: int, server: Server) -> None:
+    head = HEAD % server.key("decide").encode()
+    form = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\n"
+    got = talk(port, b"POST /projects/houses/rollback HTTP/1.1\r\n" + head + form, b"why=")
+    assert got.startswith(b"HTTP/1.1 408")
+    assert b"comes too slowly" in got
+
+
+def test_a_body_without_a_length_is_counted_and_cut_off(port: int, server: Server) -> None:
+    head = HEAD % server.key("decide").encode()
+    form = b"Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"4000\r\n" + b"A" * 0x4000 + b"\r\n"
+    got = talk(port, b"POST /projects/houses/rollback HTTP/1.1\r\n" + head + form, *[chunk] * 8)
+    assert got.startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize("kind", [b"Content-Length: 99999999999", b"Content-Length: 99999999\r\nExpect: 100-continue"])
+def test_a_body_that_says_it_is_too_large_is_refused_unread(port: int, server: Server, kind: bytes) -> None:
+    head = HEAD % server.key("decide").encode()
+    got = talk(port, b"POST /projects/houses/rollback HTTP/1.1\r\n" + head + kind + b"\r\n\r\n")
+    assert got.startswith(b"HTTP/1.1 413")
+    assert b"larger than the 65,536 bytes" in got
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -5\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_refused_without_a_word_of_the_inside(port: int, request_: bytes) -> None:
+    got = talk(port, request_)
+    assert b" 400 " in got
+    assert b"Traceback" not in got
+
+
+def test_others_are_answered_while_many_are_slow(port: int) -> None:
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
+    for one in slow:
+        one.sendall(b"GET / HTTP/1.1\r\n")
+    began = time.monotonic()
+    got = talk(port, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+    assert got.startswith(b"HTTP/1.1 200")
+    assert time.monotonic() - began < 1
+    for one in slow:
+        one.close()

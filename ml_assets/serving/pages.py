@@ -69,9 +69,9 @@ def build_pages(site: Site) -> "APIRouter":
         return _about(site, state, "quarantine.html", found=found)
 
     @router.get("/projects/{project}/performance.svg")
-    def performance(project: str) -> Response:
+    def performance(project: str, size: str = "") -> Response:
         state = _state(site, site.project(project))
-        svg = draw(series_of(state, state.warning))
+        svg = draw(series_of(state, state.warning), narrow=size == "phone")
         return Response(svg, media_type="image/svg+xml", headers={"Content-Security-Policy": CHART_POLICY})
 
     @router.get("/projects/{project}/drift")

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 # Columns of `performance` beside the value.
 LABELLED = ("standing", "labels", "estimate", "margin")
+# The component that is nearest to its alarm. What is as rare as can be told is no further than the float.
+SURPRISE = (
+    "max(ln(greatest(p_value, 1e-300)) / ln(alarm_below)) "
+    "FILTER (p_value IS NOT NULL AND alarm_below > 0 AND alarm_below < 1)"
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Partition:
         standing: `matured`, `provisional` or `estimated`: how the error stands; None where nobody noted it.
         labels: the share of its rows that has a label.
         estimate, margin: the watched error as it is to be expected without labels, and half its 95 % interval.
+        surprise: how near its drift comes to an alarm, as logarithms of p-values: above 1 a column alarms.
     """
 
     key: str
@@ -69,6 +75,7 @@ class Partition:
     labels: float | None = None
     estimate: float | None = None
     margin: float | None = None
+    surprise: float | None = None
 
     @property
     def asks_retraining(self) -> bool:
@@ -313,7 +320,7 @@ def _partitions(
     validated = grouped("validated", "count(*)")
     quarantine = grouped("quarantine", "count(*)")
     scored = grouped("predictions", "max(version), bool_and(in_sample), bool_and(hindsight)")
-    drifted = grouped("drift", "list_sort(list(DISTINCT column_name) FILTER (alarm))")
+    drifted = grouped("drift", f"list_sort(list(DISTINCT column_name) FILTER (alarm)), {SURPRISE}")
     # A table of before labels were looked at lacks their columns.
     noted = [name for name in LABELLED if name in columns_of(cursor, project.table("performance"))]
     watched = ", ".join(f"max({name}) FILTER (metric = $1)" for name in ("value", *noted))
@@ -339,6 +346,7 @@ def _partitions(
                 in_sample=in_sample,
                 hindsight=hindsight,
                 alarms=tuple(drift[0] or ()) if drift else None,
+                surprise=drift[1] if drift else None,
                 error=error,
                 decision=decisions.get(key),
                 **dict(zip(noted, more, strict=False)),

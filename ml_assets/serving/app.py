@@ -53,6 +53,8 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
         A FastAPI application on this home folder.
     """
     from fastapi import FastAPI, Request
+    from fastapi.exception_handlers import request_validation_exception_handler
+    from fastapi.exceptions import RequestValidationError
     from fastapi.responses import PlainTextResponse, Response
     from fastapi.staticfiles import StaticFiles
     from starlette.exceptions import HTTPException  # noqa: PLC0415
@@ -85,11 +87,19 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
         return PlainTextResponse("ok\n")
 
     @app.exception_handler(HTTPException)
-    def refused(_: Request, error: HTTPException) -> Response:
+    def refused(request: Request, error: HTTPException) -> Response:
         title, message = MESSAGES.get(error.status_code, ("Refused", error.detail))
         # A route says what there is instead; the router only repeats the status.
         said = error.detail if error.status_code == 404 and error.detail != "Not Found" else message  # noqa: PLR2004
-        return site.error(error.status_code, title, said)
+        return site.error(error.status_code, title, said, request.url.path)
+
+    @app.exception_handler(RequestValidationError)
+    async def misread(request: Request, error: RequestValidationError) -> Response:
+        if not request.url.path.startswith(("/projects/", "/ledger")):
+            return await request_validation_exception_handler(request, error)
+        first = error.errors()[0]
+        said = f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg'][:1].lower()}{first['msg'][1:]}."
+        return site.error(422, "Not understood", said, request.url.path)
 
     @app.exception_handler(Exception)
     def failed(_: Request, __: Exception) -> Response:

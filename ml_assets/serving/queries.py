@@ -15,11 +15,12 @@ from ml_assets.lake.connection import columns_of
 from ml_assets.lake.origin import origin_warning
 from ml_assets.lake.sql import Window
 from ml_assets.registry.asks import waiting_ask
-from ml_assets.registry.ledger import VERDICTS, Entry, read_entries, stages
+from ml_assets.registry.ledger import VERDICTS, Entry, stages
 from ml_assets.registry.models import RegistryError
+from ml_assets.serving.remembering import entries_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     import duckdb
@@ -219,7 +220,7 @@ def read_state(
     """
     if cursor is None:
         return State(project)
-    entries, present = read_entries(cursor, project.name), _tables(cursor, project)
+    entries, present = entries_of(cursor, registry.folder, project.name), _tables(cursor, project)
     many, last = _extent(cursor, project) if "raw" in present else (0, None)
     partitions: tuple[Partition, ...] = ()
     if last is not None:
@@ -233,7 +234,7 @@ def read_state(
         promotions=tuple(entry for entry in entries if entry.kind == "promoted"),
         warning=origin_warning(cursor, project.name),
         ask=waiting_ask(entries, project.retraining.ask_expires),
-        entries=tuple(entries),
+        entries=entries,
         many=many,
         last=project.key_of(last) if last is not None else "",
         quarantined=_rows_of(cursor, project.table("quarantine")) if "quarantine" in present else 0,
@@ -304,7 +305,7 @@ def _tables(cursor: duckdb.DuckDBPyConnection, project: Project) -> set[str]:
 def _partitions(
     cursor: duckdb.DuckDBPyConnection,
     project: Project,
-    entries: list[Entry],
+    entries: Sequence[Entry],
     present: set[str],
     window: Window,
 ) -> tuple[Partition, ...]:
@@ -322,7 +323,8 @@ def _partitions(
     scored = grouped("predictions", "max(version), bool_and(in_sample), bool_and(hindsight)")
     drifted = grouped("drift", f"list_sort(list(DISTINCT column_name) FILTER (alarm)), {SURPRISE}")
     # A table of before labels were looked at lacks their columns.
-    noted = [name for name in LABELLED if name in columns_of(cursor, project.table("performance"))]
+    measured = columns_of(cursor, project.table("performance"))
+    noted = [name for name in LABELLED if name in measured]
     watched = ", ".join(f"max({name}) FILTER (metric = $1)" for name in ("value", *noted))
     errors = grouped("performance", watched, [project.watched])
     decided = [entry for entry in entries if entry.kind == "decision"]
@@ -355,7 +357,7 @@ def _partitions(
     return tuple(found)
 
 
-def _versions(registry: Registry, project: Project, entries: list[Entry]) -> tuple[ModelVersion, ...]:
+def _versions(registry: Registry, project: Project, entries: Sequence[Entry]) -> tuple[ModelVersion, ...]:
     # The ledger says which there are: a folder without its entry was written a moment ago.
     verdicts = {entry.version: entry for entry in entries if entry.kind in VERDICTS}
     found = []

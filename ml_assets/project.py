@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 # What the platform keeps of a project, as assets or as tables of the lake.
 TABLES = frozenset({
-    "raw", "validated", "validated_code", "quarantine", "features", "features_code", "profile", "bins", "exploration",
+    "raw", "raw_sources", "validated", "validated_code", "quarantine", "features", "features_code", "profile", "bins",
+    "exploration",
     "training_set", "model", "evaluation", "champion", "predictions", "prediction_profile", "drift", "causes",
     "performance", "label_looks", "decision", "partitioning", "replay", "requests", "skew",
 })  # fmt: skip

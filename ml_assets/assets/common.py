@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import duckdb
 
-from ml_assets import settings
+from ml_assets.assets.addresses import PAGES, page_of
 from ml_assets.assets.partitioning import refuse_other_partitions
 from ml_assets.core.partitioning import FORMATS, ONLY
 from ml_assets.core.statement import check_select, is_row_wise, passed_on
@@ -118,7 +118,6 @@ def spec(
     kinds: Iterable[str],
     code: Sequence[str] = (),
     partitioned: bool = True,
-    page: str = "",
 ) -> dg.AssetSpec:
     """The spec of an asset.
 
@@ -130,10 +129,8 @@ def spec(
         kinds: what it is made with, as Dagster shows it.
         code: texts that define it: its code version is their hash.
         partitioned: whether it has the project's partitions.
-        page: its page under the project's, for the link.
     """
-    address = f"{settings.reports_url()}/projects/{project.name}{page}"
-    metadata: dict[str, Any] = {"page": dg.MetadataValue.url(address)}
+    metadata: dict[str, Any] = {"page": dg.MetadataValue.url(page_of(project, PAGES.get(name, "")))}
     if partitioned and name != "decision":  # decisions are entries of the ledger
         metadata["dagster/table_name"] = f"lake.{project.name}.{name}"
     return dg.AssetSpec(
@@ -350,6 +347,7 @@ def describe(
             {
                 "dagster/partition_row_count": counts.get(start, 0),
                 "snapshot": snapshot,
+                "page": dg.MetadataValue.url(page_of(project, f"/partitions/{partition}")),
                 **origin,
                 **(more or {}).get(partition, {}),
             },

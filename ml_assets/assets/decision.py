@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import duckdb
 
+from ml_assets.assets.addresses import page_of
 from ml_assets.assets.answers import expire
 from ml_assets.assets.common import (
     SINGLE_RUN,
@@ -82,6 +83,7 @@ def build_decision(project: Project) -> dg.AssetsDefinition:
                     "reason": entry.reason,
                     "standing": entry.standing,
                     "ledger_id": entry.id,
+                    "page": dg.MetadataValue.url(page_of(project, f"/partitions/{entry.partition}")),
                     # For people: the decision to act on, 0 where there is nothing to do. The sensor reads the ledger.
                     "acting_decision": acting.id if acting else 0,
                     "acting_partition": acting.partition if acting else "",

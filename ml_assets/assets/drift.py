@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import duckdb
 
-from ml_assets import settings
+from ml_assets.assets.addresses import page_of
 from ml_assets.assets.common import (
     SINGLE_RUN,
     Span,
@@ -45,7 +45,7 @@ HISTORY = 200
 
 def drift_page(project: Project, partition: str) -> str:
     """The address of a partition's drift report."""
-    return f"{settings.reports_url()}/projects/{project.name}/drift/{partition}"
+    return page_of(project, f"/drift/{partition}")
 
 
 def build_drift(project: Project) -> dg.AssetsDefinition:
@@ -57,7 +57,7 @@ def build_drift(project: Project) -> dg.AssetsDefinition:
             spec(
                 project, "drift", "Statistics of inputs, target and predictions against what the champion learnt from.",
                 deps=["profile", "predictions"], kinds=["duckdb", "evidently"],
-                code=[project.monitoring.model_dump_json()], page="/drift",
+                code=[project.monitoring.model_dump_json()],
             )
         ],
         backfill_policy=SINGLE_RUN,

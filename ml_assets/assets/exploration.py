@@ -50,7 +50,6 @@ def build_exploration(project: Project) -> dg.AssetsDefinition:
                 kinds=["duckdb"],
                 code=[project.target],
                 partitioned=False,
-                page="/exploration",
             )
         ],
     )

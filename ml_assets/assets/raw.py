@@ -10,9 +10,10 @@ from ml_assets.assets.common import SINGLE_RUN, Span, commit_of, describe, parti
 from ml_assets.assets.partitioning import note_partitions
 from ml_assets.assets.source import forget_staged, parts_of, source_frames
 from ml_assets.core.lineage import required_columns
+from ml_assets.lake.connection import Transaction
 from ml_assets.lake.origin import SIMULATED
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.tables import LINEAGE, Spool, replace_from
+from ml_assets.lake.tables import LINEAGE, Spool, replace_from, replace_rows
 from ml_assets.project import Project
 from ml_assets.sources.fill import read_origin
 from ml_assets.sources.month_files import ORIGIN_FILE
@@ -46,6 +47,7 @@ def build_raw(project: Project) -> dg.AssetsDefinition:
         with lake.lake.transaction(commit_of(context, project, "raw"), cursor) as transaction:
             replace_from(transaction, project.table("raw"), spool.name, span.window)
             note_partitions(project, transaction)
+            note_sources(project, transaction, span, reading)
             counts = partition_counts(transaction.cursor, project.table("raw"), span)
         forget_staged(project, span.starts)
         more: dict[str, dict[str, Any]] = {key: dict(reading.facts.get(key, {})) for key in span.keys}
@@ -97,3 +99,18 @@ def read_source(project: Project, span: Span, cursor: duckdb.DuckDBPyConnection,
         frame = pl.DataFrame(schema={**empty, "_row": pl.Int64, "_partition": pl.Datetime("us")})
         spool.add(frame.with_columns(own))
     return spool
+
+
+def note_sources(project: Project, transaction: Transaction, span: Span, reading: Reading) -> None:
+    """Keep the SHA-256 of what each source of a run's rows was, so that a row leads back to the very file it came from.
+
+    A source without one, such as what a function hands over bit by bit, is left out.
+    """
+    import polars as pl
+
+    sql = f"SELECT DISTINCT _partition, _source FROM {project.table('raw').path} WHERE {span.window.condition()}"
+    pairs = transaction.rows(f"{sql} ORDER BY ALL")
+    rows = [(start, source, reading.sha256_of(project.key_of(start), source)) for start, source in pairs]
+    schema: dict[str, Any] = {"_partition": pl.Datetime("us"), "_source": pl.String, "sha256": pl.String}
+    known = pl.DataFrame(rows, schema=schema, orient="row").drop_nulls()
+    replace_rows(transaction, project.table("raw_sources"), known, span.window)

@@ -164,7 +164,6 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
                 deps=["raw"],
                 kinds=["duckdb", "pandera"],
                 code=code,
-                page="/quarantine",
             ),
         ],
         check_specs=checks,

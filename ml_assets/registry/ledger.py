@@ -211,11 +211,19 @@ def read_page(
     if not table_exists(cursor, LEDGER):
         return []
     sql = (
-        f"SELECT {_LISTED} FROM {LEDGER.path} WHERE ($1 IS NULL OR list_contains($1, project)) AND $2 IN ('', kind) "
-        "AND \"at\" >= $3 AND ($4 = '' OR \"at\" < $4) AND ($5 = 0 OR id < $5) ORDER BY id DESC LIMIT $6"
+        f"SELECT {_LISTED} FROM {LEDGER.path} WHERE ($1 IS NULL OR list_contains($1, project)) "
+        "AND $2 IN ('', kind) AND \"at\" >= $3 AND ($4 = '' OR \"at\" < $4) AND id BETWEEN $5 AND $6 ORDER BY id DESC LIMIT $7"
     )
-    found = cursor.execute(sql, [None if projects is None else list(projects), kind, *ends, before, limit]).fetchall()
-    return [Entry(*row) for row in found]
+    chosen = None if projects is None else list(projects)
+    # By spans of numbers, each longer than the one before: only the files that hold them are read.
+    last, span = (before or newest_id(cursor) + 1) - 1, 8 * limit
+    found: list[Entry] = []
+    while last > 0 and len(found) < limit:
+        first = max(1, last - span + 1)
+        rows = cursor.execute(sql, [chosen, kind, *ends, first, last, limit - len(found)]).fetchall()
+        found += [Entry(*row) for row in rows]
+        last, span = first - 1, 4 * span
+    return found
 
 
 def newest_id(cursor: duckdb.DuckDBPyConnection) -> int:

@@ -24,9 +24,10 @@ from ml_assets.serving.exploration import build_exploration_pages
 from ml_assets.serving.ledgers import build_ledger_pages
 from ml_assets.serving.pages import build_pages
 from ml_assets.serving.partitions import build_partition_pages
-from ml_assets.serving.predicting.api import build_predicting
+from ml_assets.serving.predicting.api import Desk, build_predicting
 from ml_assets.serving.replays import build_replay_pages
 from ml_assets.serving.site import FOLDER, build_site
+from ml_assets.serving.trying import build_trying
 from ml_assets.serving.versions import build_version_pages
 
 MESSAGES = {
@@ -46,6 +47,8 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
         A FastAPI application on this home folder.
     """
     from fastapi import FastAPI, Request
+    from fastapi.exception_handlers import request_validation_exception_handler
+    from fastapi.exceptions import RequestValidationError
     from fastapi.responses import PlainTextResponse, Response
     from fastapi.staticfiles import StaticFiles
     from starlette.exceptions import HTTPException  # noqa: PLC0415
@@ -53,6 +56,7 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
     store = home_store()
     demanded = demands_keys(store)
     site = build_site(load_projects() if projects is None else projects)
+    desk = Desk(site)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -72,7 +76,8 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
     app.include_router(build_version_pages(site))
     app.include_router(build_ledger_pages(site))
     app.include_router(build_replay_pages(site))
-    app.include_router(build_predicting(site))
+    app.include_router(build_predicting(desk))
+    app.include_router(build_trying(site, desk))
     app.include_router(build_signing_in(site, store))
     app.include_router(build_acts(site))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
@@ -82,13 +87,21 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
         return PlainTextResponse("ok\n")
 
     @app.exception_handler(HTTPException)
-    def refused(_: Request, error: HTTPException) -> Response:
+    def refused(request: Request, error: HTTPException) -> Response:
         title, message = MESSAGES.get(error.status_code, ("Refused", error.detail))
         # A route says what there is instead; the router only repeats the status.
         said = error.detail if error.status_code == 404 and error.detail != "Not Found" else message  # noqa: PLR2004
-        response = site.error(error.status_code, title, said)
+        response = site.error(error.status_code, title, said, request.url.path)
         response.headers.update(error.headers or {})
         return response
+
+    @app.exception_handler(RequestValidationError)
+    async def misread(request: Request, error: RequestValidationError) -> Response:
+        if not request.url.path.startswith(("/projects/", "/ledger")):
+            return await request_validation_exception_handler(request, error)
+        first = error.errors()[0]
+        said = f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg'][:1].lower()}{first['msg'][1:]}."
+        return site.error(422, "Not understood", said, request.url.path)
 
     @app.exception_handler(Exception)
     def failed(_: Request, __: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""The watched error over time as an SVG.
+"""The watched error and the drift over time as an SVG.
 
 Its colours are CSS variables with a dark set beside them, and its text is text: so one picture serves a light page, a
 dark page and Dagster's UI, at any size.
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ml_assets.core.tasks import BY_NAME, title_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from ml_assets.serving.queries import State
@@ -25,6 +26,8 @@ _DRAWING = threading.Lock()
 # Drawn in these, and then exchanged for the variables: matplotlib knows no CSS.
 INK, FAINT, ERROR, LIMIT, PROMOTED = "#202328", "#8a9099", "#1f5fa9", "#b4471f", "#2d7a4b"
 VARIABLES = {INK: "--ink", FAINT: "--faint", ERROR: "--error", LIMIT: "--limit", PROMOTED: "--promoted"}
+# Points are marked up to so many, and drift is drawn up to so far: beyond, it is as sure as it gets.
+MARKED, MOST_DRIFT = 150, 4.0
 STYLE = f"""<style>
 :root {{ --ink: {INK}; --faint: {FAINT}; --error: {ERROR}; --limit: {LIMIT}; --promoted: {PROMOTED} }}
 @media (prefers-color-scheme: dark) {{
@@ -36,56 +39,80 @@ text {{ font-family: system-ui, sans-serif !important }}
 
 
 @dataclass(frozen=True)
+class Point:
+    """One partition of a picture.
+
+    Attributes:
+        place: a moment; the number of a block, which has none.
+        error: its watched error; None where unknown.
+        limit: the error above which a retraining is due under the policy `performance`; None where unknown.
+        drift: how near its drift comes to an alarm, which is at 1; None where it was not measured.
+        alarms: whether a column alarms.
+        retrained: whether a retraining was decided on it.
+    """
+
+    place: datetime | int
+    error: float | None
+    limit: float | None
+    drift: float | None
+    alarms: bool
+    retrained: bool
+
+
+@dataclass(frozen=True)
 class Series:
     """What is drawn.
 
     Attributes:
         metric: name of the watched error.
-        points: place of a partition, its error, and the error above which a retraining is due; None where unknown. A
-            place is a moment; the number of a block, which has none.
-        retrained: places of the partitions on which a retraining was decided.
+        points: the partitions, oldest first.
         promoted: place of the first partition that a version serves, and its number.
         warning: stands in the picture, for it may be shown without its page; or None.
     """
 
     metric: str
-    points: tuple[tuple[datetime | int, float | None, float | None], ...]
-    retrained: tuple[datetime | int, ...]
+    points: tuple[Point, ...]
     promoted: tuple[tuple[datetime | int, int], ...]
     warning: str | None
 
 
 def series_of(state: State, warning: str | None) -> Series:
-    """What is drawn of a project."""
+    """What is drawn of a project, from the first partition that tells anything."""
     settled, calendar = state.project.retraining, state.project.calendar
 
     def place(start: datetime) -> datetime | int:
         return start if calendar.has_time else calendar.number_of(start)
 
     points = []
-    for partition in state.partitions:
-        reference = None if partition.error is None else state.reference(partition.version)
+    for one in state.partitions:
+        reference = None if one.error is None else state.reference(one.version)
         limit = None if reference is None else settled.tolerance * reference
-        points.append((place(partition.start), partition.error, limit))
-    return Series(
-        state.project.watched,
-        tuple(points),
-        tuple(place(one.start) for one in state.partitions if one.error is not None and one.asks_retraining),
-        tuple((place(state.project.start_of(entry.partition)), entry.version) for entry in state.promotions),
-        warning,
-    )
+        retrained = one.error is not None and one.asks_retraining
+        points.append(Point(place(one.start), one.error, limit, one.surprise, bool(one.alarms), retrained))
+    promoted = tuple((place(state.project.start_of(entry.partition)), entry.version) for entry in state.promotions)
+    return Series(state.project.watched, tuple(points), promoted, warning)
 
 
 @lru_cache(maxsize=32)
-def draw(series: Series) -> str:
-    """The SVG; the same series is drawn once."""
+def draw(series: Series, *, narrow: bool = False) -> str:
+    """The SVG; the same series is drawn once.
+
+    Args:
+        series: what is drawn.
+        narrow: for a phone: as high as wide, with fewer words.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "ml-assets", "font.size": 11, "text.color": INK}
     with _DRAWING, mpl.rc_context(settings):
-        figure = Figure(figsize=(10, 3.6), layout="constrained", facecolor="none")
-        _plot(figure.subplots(), series)
+        figure = Figure(figsize=(4.2, 4.6) if narrow else (10, 5), layout="constrained", facecolor="none")
+        errors, drift = figure.subplots(2, sharex=True, height_ratios=(3, 1.4))
+        _plot_errors(errors, series)
+        _plot_drift(drift, series)
+        _finish((errors, drift), series, ticks=(2, 7) if narrow else (3, 10))
+        # Below both, in as many columns as there is room for.
+        figure.legend(loc="outside lower center", ncols=2 if narrow else 6, frameon=False, labelcolor=INK, fontsize=9)
         if series.warning:
             figure.suptitle("SIMULATED DATA", color=LIMIT)
         out = io.StringIO()
@@ -98,39 +125,71 @@ def draw(series: Series) -> str:
     return svg[svg.index("<svg") : start] + STYLE + svg[start:]
 
 
-def _plot(axes: Any, series: Series) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+def _plot_errors(axes: Any, series: Series) -> None:
+    from matplotlib.ticker import PercentFormatter
 
-    starts = [start for start, _, _ in series.points]
-    # Not a number where there is none: the line has a gap there.
-    errors = [math.nan if error is None else error for _, error, _ in series.points]
-    limits = [math.nan if limit is None else limit for _, _, limit in series.points]
+    points = series.points
+    places = [one.place for one in points]
     for number, (start, version) in enumerate(series.promoted):
         axes.axvline(start, color=PROMOTED, linewidth=1, linestyle=":", label=None if number else "new champion")
         axes.annotate(
             f"v{version}", (start, 1), xycoords=("data", "axes fraction"), xytext=(3, -11),
             textcoords="offset points", color=PROMOTED, fontsize=9,
         )  # fmt: skip
-    axes.step(starts, limits, where="mid", color=LIMIT, linewidth=1, linestyle="--", label="retrain above")
-    axes.plot(starts, errors, color=ERROR, linewidth=1.6, marker="o", markersize=3, label=title_of(series.metric))
-    asked = [(start, error) for start, error, _ in series.points if start in series.retrained]
+    limits = [_or_gap(one.limit) for one in points]
+    axes.step(places, limits, where="mid", color=LIMIT, linewidth=1, linestyle="--", label="retrain above")
+    marker = "o" if len(points) <= MARKED else ""
+    errors = [_or_gap(one.error) for one in points]
+    axes.plot(places, errors, color=ERROR, linewidth=1.6, marker=marker, markersize=3, label=title_of(series.metric))
+    asked = [one for one in points if one.retrained]
     if asked:
-        x, y = zip(*asked, strict=True)
+        x, y = [one.place for one in asked], [one.error for one in asked]
         axes.plot(x, y, color=LIMIT, linestyle="", marker="D", markersize=7, label="retraining decided")
     # The labels of champions stand at the top: the line must not run into them.
     axes.set_ylim(bottom=0, top=axes.get_ylim()[1] * 1.1)
     if BY_NAME[series.metric].is_share:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    if any(isinstance(start, int) for start in starts):
-        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+
+
+def _plot_drift(axes: Any, series: Series) -> None:
+    points = series.points
+    drift = [_or_gap(None if one.drift is None else min(one.drift, MOST_DRIFT)) for one in points]
+    axes.plot([one.place for one in points], drift, color=FAINT, linewidth=1.2)
+    axes.axhline(1, color=LIMIT, linewidth=1, linestyle="--")
+    alarms = [(one.place, min(one.drift or 1, MOST_DRIFT)) for one in points if one.alarms]
+    if alarms:
+        x, y = zip(*alarms, strict=True)
+        axes.plot(x, y, color=LIMIT, linestyle="", marker="^", markersize=6, label="drift alarm")
+    for start, _ in series.promoted:
+        axes.axvline(start, color=PROMOTED, linewidth=1, linestyle=":")
+    axes.set_ylim(0, max(1.3, *(1.15 * one for one in drift if not math.isnan(one)), 1.3))
+    axes.set_ylabel("drift", color=INK, fontsize=9)
+
+
+def _finish(both: Sequence[Any], series: Series, *, ticks: tuple[int, int]) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.ticker import MaxNLocator
+
+    axis = both[-1].xaxis
+    if any(isinstance(one.place, int) for one in series.points):
+        axis.set_major_locator(MaxNLocator(ticks[1], integer=True))
     else:
-        locator = AutoDateLocator(maxticks=10)  # type: ignore[no-untyped-call]
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))  # type: ignore[no-untyped-call]
-    axes.set_facecolor("none")
-    axes.tick_params(colors=FAINT, labelcolor=INK)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.grid(axis="y", color=FAINT, alpha=0.25, linewidth=0.6)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=4, frameon=False, labelcolor=INK)
+        locator = AutoDateLocator(minticks=ticks[0], maxticks=ticks[1])  # type: ignore[no-untyped-call]
+        axis.set_major_locator(locator)
+        axis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))  # type: ignore[no-untyped-call]
+    known = [one.place for one in series.points if one.error is not None or one.drift is not None]
+    ends = [*known, *(start for start, _ in series.promoted)]
+    if len(set(ends)) > 1:
+        both[-1].set_xlim(min(ends), max(ends))
+    for axes in both:
+        axes.margins(x=0.02)
+        axes.set_facecolor("none")
+        axes.tick_params(colors=FAINT, labelcolor=INK)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(FAINT)
+        axes.grid(axis="y", color=FAINT, alpha=0.25, linewidth=0.6)
+
+
+def _or_gap(value: float | None) -> float:
+    """Not a number where there is none: the line has a gap there."""
+    return math.nan if value is None else value

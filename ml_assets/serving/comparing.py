@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ml_assets.registry.models import Version
 
-# Settings that are shown as texts, line by line, and those that differ in any two versions.
+# Settings that are shown as texts, line by line; and those that differ in any two versions, or stand among the data.
 TEXTS = ("sources.clean_sql", "sources.features_sql", "sources.schema_source")
 ALWAYS = frozenset({"number", "created_at", "run_id", "parent", "artefact", "predictions"})
 
@@ -44,7 +44,7 @@ class Compared:
         metrics: those of the rows held out.
         same_rows: whether both were tested on the same partitions.
         slices: those that either evaluation tells of, by the watched metric.
-        settings: name → value of each, where they differ: no metrics, no texts.
+        settings: name → value of each, where they differ: no metrics, no texts, nothing of the data.
         texts: name → lines with `+`, `-` or a blank before each, where the texts differ.
         pictures: names of those that both have.
     """
@@ -97,7 +97,7 @@ def compare(
         settings={
             name: values
             for name, values in settings.items()
-            if not name.startswith("test.") and name not in TEXTS and name not in ALWAYS
+            if not name.startswith(("test.", "training_set.")) and name not in TEXTS and name not in ALWAYS
         },
         texts={name: lines(*settings[name]) for name in TEXTS if name in settings},
         pictures=tuple(pictures),

@@ -167,7 +167,7 @@ def spark_of(state: State) -> Spark | None:
     if len(known) < 2:  # noqa: PLR2004 - a line has two ends
         return None
     metric = state.project.watched
-    errors = [one.error for one in state.partitions]
+    errors = [one.error for one in state.partitions if known[0].start <= one.start <= known[-1].start]
     most = max(error for error in errors if error is not None) or 1.0
     step = (WIDTH - 8) / (len(errors) - 1)
     paths: list[list[tuple[float, float]]] = []

@@ -12,6 +12,7 @@ from ml_assets.registry.outbox import outbox
 from ml_assets.serving.chart import draw, series_of
 from ml_assets.serving.drift_reports import report_page
 from ml_assets.serving.glance import glance_of, spark_of
+from ml_assets.serving.partition_queries import neighbours_of
 from ml_assets.serving.queries import read_causes, read_state, read_statistics, reading
 from ml_assets.serving.reports import Subject, read_subject
 from ml_assets.serving.site import Site
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 # Partitions, and events, that a page shows at first.
 SHOWN = 24
 EVENTS = 12
+# And on one page of many.
+PAGE = 100
 # The chart has its style inside; it links to nothing and runs nothing.
 CHART_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'"
 
@@ -75,31 +78,37 @@ def build_pages(site: Site) -> "APIRouter":
         return _about(site, state, "quarantine.html", found=found)
 
     @router.get("/projects/{project}/performance.svg")
-    def performance(project: str) -> Response:
+    def performance(project: str, size: str = "") -> Response:
         state = _state(site, site.project(project))
-        svg = draw(series_of(state, state.warning))
+        svg = draw(series_of(state, state.warning), narrow=size == "phone")
         return Response(svg, media_type="image/svg+xml", headers={"Content-Security-Policy": CHART_POLICY})
 
     @router.get("/projects/{project}/drift")
-    def drift(project: str) -> HTMLResponse:
-        return _about(site, _state(site, site.project(project)), "drift.html")
+    def drift(project: str, before: str = "") -> HTMLResponse:
+        declared = site.project(project)
+        end = site.start_of(declared, before) if before else None
+        with reading(site.lake) as cursor:
+            state = read_state(cursor, site.registry, declared, PAGE, end)
+        oldest = state.partitions[0] if len(state.partitions) == PAGE else None
+        return _about(site, state, "drift.html", before=before, older=oldest)
 
     @router.get("/projects/{project}/drift/{partition}")
     def drift_of_partition(project: str, partition: str) -> HTMLResponse:
         declared = site.project(project)
         start = site.start_of(declared, partition)
         with reading(site.lake) as cursor:
-            state = read_state(cursor, site.registry, declared)
+            state = read_state(cursor, site.registry, declared, 1, declared.step(start, 1))
             statistics = read_statistics(cursor, declared, start)
             causes = read_causes(cursor, declared, start)
-        measured = [one for one in state.partitions if one.alarms is not None]
-        position = next((index for index, one in enumerate(measured) if one.start == start), None)
-        if position is None:
-            raise _missing(state, partition, "has not been measured for drift")
+            found = next((one for one in state.partitions if one.start == start and one.alarms is not None), None)
+            if cursor is None or found is None:
+                everything = read_state(cursor, site.registry, declared)
+                raise _missing(everything, partition, "has not been measured for drift")
+            before, after = neighbours_of(cursor, declared, start, "drift")
         return _about(
-            site, state, "drift_partition.html", partition=measured[position], statistics=statistics, causes=causes,
+            site, state, "drift_partition.html", partition=found, statistics=statistics, causes=causes,
             version=next((one for one in state.versions if one.number == statistics[0].version), None),
-            before=measured[position - 1] if position else None, after=next(iter(measured[position + 1 :]), None),
+            before=before, after=after,
         )  # fmt: skip
 
     @router.get("/projects/{project}/drift/{partition}/evidently")

@@ -39,14 +39,6 @@ class Scored:
     off: float
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """The partitions before and after one, by their starts; None where there is none."""
-
-    before: datetime | None
-    after: datetime | None
-
-
 def metrics_of(cursor: duckdb.DuckDBPyConnection, project: Project, start: datetime) -> list[dict[str, Any]]:
     """The metrics of a partition, as `performance` holds them; none where it was not measured."""
     table = project.table("performance")
@@ -68,12 +60,16 @@ def versions_of(cursor: duckdb.DuckDBPyConnection, project: Project, start: date
     return cursor.execute(sql, [start]).fetchall()
 
 
-def neighbours_of(cursor: duckdb.DuckDBPyConnection, project: Project, start: datetime) -> Neighbours:
-    """The partitions that hold rows on both sides of one."""
-    path = project.table("raw").path
-    sql = f"SELECT max(_partition) FILTER (_partition < $1), min(_partition) FILTER (_partition > $1) FROM {path}"
+def neighbours_of(
+    cursor: duckdb.DuckDBPyConnection, project: Project, start: datetime, table: str = "raw"
+) -> tuple[str | None, str | None]:
+    """The keys of the partitions before and after one that a table holds; None where there is none."""
+    sql = (
+        "SELECT max(_partition) FILTER (_partition < $1), min(_partition) FILTER (_partition > $1) "
+        f"FROM {project.table(table).path}"
+    )
     ((before, after),) = cursor.execute(sql, [start]).fetchall()
-    return Neighbours(before, after)
+    return (project.key_of(before) if before else None), (project.key_of(after) if after else None)
 
 
 def worst_of(cursor: duckdb.DuckDBPyConnection, project: Project, start: datetime, classes: list[str]) -> list[Scored]:

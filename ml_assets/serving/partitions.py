@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ml_assets.registry.models import RegistryError
+from ml_assets.serving.pages import PAGE
 from ml_assets.serving.partition_queries import (
     Place,
     metrics_of,
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from starlette.responses import HTMLResponse
 
     from ml_assets.project import Project
-
-# Partitions on one page.
-PAGE = 100
 
 
 def build_partition_pages(site: Site) -> "APIRouter":
@@ -52,7 +50,7 @@ def build_partition_pages(site: Site) -> "APIRouter":
         declared = site.project(project)
         start = site.start_of(declared, partition)
         with _held(site, declared, start) as (cursor, state, found):
-            near = neighbours_of(cursor, declared, start)
+            before, after = neighbours_of(cursor, declared, start)
             values: dict[str, Any] = {
                 "metrics": metrics_of(cursor, declared, start),
                 "scored": versions_of(cursor, declared, start),
@@ -64,8 +62,8 @@ def build_partition_pages(site: Site) -> "APIRouter":
         about = [one for one in state.entries if one.partition == found.key and one != found.decision]
         return _page(
             site, state, "partition.html", partition=found, about=about[::-1],
-            before=declared.key_of(near.before) if near.before else None,
-            after=declared.key_of(near.after) if near.after else None, **values,
+            before=before, after=after,
+            **values,
         )  # fmt: skip
 
     @router.get("/projects/{project}/lineage")
@@ -95,11 +93,11 @@ def build_partition_pages(site: Site) -> "APIRouter":
                 traced = trace(cursor, site.registry, declared, Place(start, source, int(row)))
                 if traced is None:
                     raise HTTPException(404, _no_row(cursor, declared, found, source, row))
-            values = {
-                "worst": worst_of(cursor, declared, start, _classes(site, declared, found.version)),
-                "sources": sources_of(cursor, declared, start),
-            }
-        return _page(site, state, "prediction.html", partition=found, trace=traced, **values)
+            worst, sources = [], []
+            if traced is None:
+                worst = worst_of(cursor, declared, start, _classes(site, declared, found.version))
+                sources = sources_of(cursor, declared, start)
+        return _page(site, state, "prediction.html", partition=found, trace=traced, worst=worst, sources=sources)
 
     return router
 

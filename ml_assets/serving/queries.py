@@ -15,11 +15,12 @@ from ml_assets.lake.connection import columns_of
 from ml_assets.lake.origin import origin_warning
 from ml_assets.lake.sql import Window
 from ml_assets.registry.asks import waiting_ask
-from ml_assets.registry.ledger import VERDICTS, Entry, read_entries, stages
+from ml_assets.registry.ledger import VERDICTS, Entry, stages
 from ml_assets.registry.models import RegistryError
+from ml_assets.serving.remembering import entries_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     import duckdb
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 
 # Columns of `performance` beside the value.
 LABELLED = ("standing", "labels", "estimate", "margin")
+# The component that is nearest to its alarm. What is as rare as can be told is no further than the float.
+SURPRISE = (
+    "max(ln(greatest(p_value, 1e-300)) / ln(alarm_below)) "
+    "FILTER (p_value IS NOT NULL AND alarm_below > 0 AND alarm_below < 1)"
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Partition:
         standing: `matured`, `provisional` or `estimated`: how the error stands; None where nobody noted it.
         labels: the share of its rows that has a label.
         estimate, margin: the watched error as it is to be expected without labels, and half its 95 % interval.
+        surprise: how near its drift comes to an alarm, as logarithms of p-values: above 1 a column alarms.
     """
 
     key: str
@@ -69,6 +76,7 @@ class Partition:
     labels: float | None = None
     estimate: float | None = None
     margin: float | None = None
+    surprise: float | None = None
 
     @property
     def asks_retraining(self) -> bool:
@@ -212,7 +220,7 @@ def read_state(
     """
     if cursor is None:
         return State(project)
-    entries, present = read_entries(cursor, project.name), _tables(cursor, project)
+    entries, present = entries_of(cursor, registry.folder, project.name), _tables(cursor, project)
     many, last = _extent(cursor, project) if "raw" in present else (0, None)
     partitions: tuple[Partition, ...] = ()
     if last is not None:
@@ -226,7 +234,7 @@ def read_state(
         promotions=tuple(entry for entry in entries if entry.kind == "promoted"),
         warning=origin_warning(cursor, project.name),
         ask=waiting_ask(entries, project.retraining.ask_expires),
-        entries=tuple(entries),
+        entries=entries,
         many=many,
         last=project.key_of(last) if last is not None else "",
         quarantined=_rows_of(cursor, project.table("quarantine")) if "quarantine" in present else 0,
@@ -297,7 +305,7 @@ def _tables(cursor: duckdb.DuckDBPyConnection, project: Project) -> set[str]:
 def _partitions(
     cursor: duckdb.DuckDBPyConnection,
     project: Project,
-    entries: list[Entry],
+    entries: Sequence[Entry],
     present: set[str],
     window: Window,
 ) -> tuple[Partition, ...]:
@@ -313,9 +321,10 @@ def _partitions(
     validated = grouped("validated", "count(*)")
     quarantine = grouped("quarantine", "count(*)")
     scored = grouped("predictions", "max(version), bool_and(in_sample), bool_and(hindsight)")
-    drifted = grouped("drift", "list_sort(list(DISTINCT column_name) FILTER (alarm))")
+    drifted = grouped("drift", f"list_sort(list(DISTINCT column_name) FILTER (alarm)), {SURPRISE}")
     # A table of before labels were looked at lacks their columns.
-    noted = [name for name in LABELLED if name in columns_of(cursor, project.table("performance"))]
+    measured = columns_of(cursor, project.table("performance"))
+    noted = [name for name in LABELLED if name in measured]
     watched = ", ".join(f"max({name}) FILTER (metric = $1)" for name in ("value", *noted))
     errors = grouped("performance", watched, [project.watched])
     decided = [entry for entry in entries if entry.kind == "decision"]
@@ -339,6 +348,7 @@ def _partitions(
                 in_sample=in_sample,
                 hindsight=hindsight,
                 alarms=tuple(drift[0] or ()) if drift else None,
+                surprise=drift[1] if drift else None,
                 error=error,
                 decision=decisions.get(key),
                 **dict(zip(noted, more, strict=False)),
@@ -347,7 +357,7 @@ def _partitions(
     return tuple(found)
 
 
-def _versions(registry: Registry, project: Project, entries: list[Entry]) -> tuple[ModelVersion, ...]:
+def _versions(registry: Registry, project: Project, entries: Sequence[Entry]) -> tuple[ModelVersion, ...]:
     # The ledger says which there are: a folder without its entry was written a moment ago.
     verdicts = {entry.version: entry for entry in entries if entry.kind in VERDICTS}
     found = []

@@ -109,11 +109,14 @@ class Site:
         text = self.templates.get_template(template).render(projects=self.shown(), warnings=said, **values)
         return HTMLResponse(text, status)
 
-    def error(self, status: int, title: str, message: str) -> "HTMLResponse":
-        """A page that says what is wrong and what there is instead."""
+    def error(self, status: int, title: str, message: str, path: str = "") -> "HTMLResponse":
+        """A page that says what is wrong and what there is instead: beside all projects, the pages of the one meant."""
         with reading(self.lake) as cursor:
             warnings = [origin_warning(cursor, one.name) for one in self.shown()] if cursor else []
-        return self.page("error.html", warnings=warnings, status=status, title=title, message=message)
+        _, _, rest = path.partition("/projects/")
+        meant = self.projects.get(rest.partition("/")[0])
+        about = {"project": meant} if meant and self.is_shown(meant.name) else {}
+        return self.page("error.html", warnings=warnings, status=status, title=title, message=message, **about)
 
 
 def build_site(projects: "Mapping[str, Project]") -> Site:

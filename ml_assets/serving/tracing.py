@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.core.lineage import column_lineage
 from ml_assets.core.statement import SqlError
 from ml_assets.lake.connection import columns_of
-from ml_assets.lake.sql import Table
 from ml_assets.registry.models import RegistryError
 from ml_assets.serving.partition_queries import Place, row_in
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     import duckdb
 
     from ml_assets.project import Project
@@ -52,7 +48,7 @@ class Trace:
         version: the record of the version that predicted it; None where it was not scored, or its record is broken.
         broken: why the record cannot be read; "" where it can.
         origins: of the features.
-        facts: what was noted of the source when it was read, such as its SHA-256.
+        sha256: of the source when it was read; "" where it was not noted.
     """
 
     source: str
@@ -65,7 +61,7 @@ class Trace:
     version: Version | None
     broken: str
     origins: tuple[Origin, ...]
-    facts: dict[str, str]
+    sha256: str
 
 
 def trace(cursor: duckdb.DuckDBPyConnection, registry: Registry, project: Project, place: Place) -> Trace | None:
@@ -80,8 +76,8 @@ def trace(cursor: duckdb.DuckDBPyConnection, registry: Registry, project: Projec
         except RegistryError as error:
             broken = str(error)
     origins, _ = column_origins(cursor, project)
-    facts = source_facts(cursor, project, place.start)
-    return Trace(place.source, place.row, **found, version=version, broken=broken, origins=origins, facts=facts)
+    sha256 = sha256_of(cursor, project, place)
+    return Trace(place.source, place.row, **found, version=version, broken=broken, origins=origins, sha256=sha256)
 
 
 def column_origins(cursor: duckdb.DuckDBPyConnection, project: Project) -> tuple[tuple[Origin, ...], str]:
@@ -106,10 +102,11 @@ def column_origins(cursor: duckdb.DuckDBPyConnection, project: Project) -> tuple
     return tuple(found), ""
 
 
-def source_facts(cursor: duckdb.DuckDBPyConnection, project: Project, start: datetime) -> dict[str, str]:
-    """What was noted of a partition's source when it was read; empty where that was before it was noted."""
-    table = Table(project.name, "raw_facts")
+def sha256_of(cursor: duckdb.DuckDBPyConnection, project: Project, place: Place) -> str:
+    """The SHA-256 of a row's source when it was read; "" where it was not noted."""
+    table = project.table("raw_sources")
     if not columns_of(cursor, table):
-        return {}
-    row = cursor.execute(f"SELECT facts FROM {table.path} WHERE _partition = ?", [start]).fetchone()
-    return dict(json.loads(row[0])) if row else {}
+        return ""
+    sql = f"SELECT sha256 FROM {table.path} WHERE _partition = ? AND _source = ?"
+    found = cursor.execute(sql, [place.start, place.source]).fetchone()
+    return str(found[0]) if found else ""

@@ -126,6 +126,7 @@ class FileReader:
                     for frame in file.frames():
                         yield frame.with_columns(pl.lit(name).alias("_source"))
                     digests[name] = stream.digest(BLOCK)
+                    reading.digests[name] = digests[name]
             if unexpected := names.unexpected(file.columns):
                 reading.unexpected[name] = unexpected
             skipped += file.skipped

@@ -51,10 +51,19 @@ class Reading:
         facts: partition key, or "" for what belongs to none in particular → what the materialization tells of it, such
             as `source` and `sha256`.
         unexpected: source name → columns that nobody asked for.
+        digests: file → SHA-256 of it.
     """
 
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
     unexpected: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+
+    def sha256_of(self, partition: str, source: str) -> str | None:
+        """The SHA-256 of what a source gave for a partition, by its key; None where it is not known."""
+        if source in self.digests:
+            return self.digests[source]
+        told = (self.facts.get(key, {}) for key in (partition, ""))
+        return next((facts.get("sha256") for facts in told if facts.get("source") == source), None)
 
 
 class Reader(Protocol):

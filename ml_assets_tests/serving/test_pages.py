@@ -100,8 +100,8 @@ def test_blocks_are_drawn_by_their_number_and_never_as_days_of_1970(filled: Path
     promotions = tuple(replace(one, partition="block-000010") for one in months.promotions)
     series = series_of(State(blocks, partitions, months.versions, promotions), None)
 
-    assert [place for place, _, _ in series.points] == [7, 8, 9, 10]
-    assert (series.promoted, series.retrained) == (((10, 1),), (10,))
+    assert [one.place for one in series.points] == [7, 8, 9, 10]
+    assert (series.promoted, [one.place for one in series.points if one.retrained]) == (((10, 1),), [10])
     assert {">9<", ">10<"} <= set(re.findall(r">[0-9]+<", draw(series)))
     assert "1970" not in draw(series)
 

@@ -52,12 +52,10 @@ class RefusedRequestError(Exception):
         self.code, self.content = code, {"error": words, **more}
 
 
-def build_predicting(site: Site) -> "APIRouter":
+def build_predicting(desk: "Desk") -> "APIRouter":
     """The router of the predictions. The versions are loaded when the application starts."""
     from fastapi import APIRouter
     from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
-
-    desk = Desk(site)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:

@@ -212,7 +212,8 @@ def read_page(
         return []
     sql = (
         f"SELECT {_LISTED} FROM {LEDGER.path} WHERE ($1 IS NULL OR list_contains($1, project)) "
-        "AND $2 IN ('', kind) AND \"at\" >= $3 AND ($4 = '' OR \"at\" < $4) AND id BETWEEN $5 AND $6 ORDER BY id DESC LIMIT $7"
+        "AND $2 IN ('', kind) AND \"at\" >= $3 AND ($4 = '' OR \"at\" < $4) "
+        "AND id BETWEEN $5 AND $6 ORDER BY id DESC LIMIT $7"
     )
     chosen = None if projects is None else list(projects)
     # By spans of numbers, each longer than the one before: only the files that hold them are read.

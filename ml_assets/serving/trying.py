@@ -184,7 +184,7 @@ def try_row(served: "Served", row: "Mapping[str, Any]", usual: "Mapping[str, tup
 
 
 def usual_values(site: Site, served: "Served") -> dict[str, tuple[Any, ...]]:
-    """Column → the ends of what a number usually is, or the most frequent values: of what the version has learnt from."""
+    """Column → the ends of what a number usually is, or the most frequent values: by what the version learnt from."""
     project, chosen = served.project, served.scorer.version.training_set
     window = project.window(min(chosen.train), max(chosen.train))
     table = project.table("validated").at(chosen.snapshot)
@@ -218,8 +218,7 @@ def _typed(served: "Served", given: "Mapping[str, str]") -> dict[str, Any]:
         if name == VERSION or (text == "" and column is not None and name not in served.contract.needed):
             continue
         row[name] = _value(column, text)
-    rows, _ = served.contract.read(json.dumps(row).encode(), 1)
-    return rows[0]
+    return served.contract.read(json.dumps(row).encode(), 1)[0]
 
 
 def _value(column: "Column | None", text: str) -> Any:

@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import rows, rows_of_profiles  # noqa: F401 - importing them registers the rows
+from benchmarks import rows, rows_of_profiles, rows_of_serving  # noqa: F401 - importing them registers the rows
 from benchmarks.harness import ROWS, Comparison, Row, Target, UnequalWorkError
 from benchmarks.process import ProcessFailedError
 

@@ -42,7 +42,7 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
         A FastAPI application on this home folder.
     """
     from fastapi import FastAPI, Request
-    from fastapi.responses import PlainTextResponse, Response
+    from fastapi.responses import JSONResponse, PlainTextResponse, Response
     from fastapi.staticfiles import StaticFiles
     from starlette.exceptions import HTTPException  # noqa: PLC0415
 
@@ -74,7 +74,9 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
         return PlainTextResponse("ok\n")
 
     @app.exception_handler(HTTPException)
-    def refused(_: Request, error: HTTPException) -> Response:
+    def refused(request: Request, error: HTTPException) -> Response:
+        if request.url.path.startswith("/predict/"):  # programs ask there
+            return JSONResponse({"error": error.detail}, error.status_code, error.headers)
         title, message = MESSAGES.get(error.status_code, ("Refused", error.detail))
         # A route says what there is instead; the router only repeats the status.
         said = error.detail if error.status_code == 404 and error.detail != "Not Found" else message  # noqa: PLR2004

@@ -43,6 +43,7 @@ TABLE = (
     Row("/sign-in", OPEN, OPEN),
     Row("/sign-out", KNOWN, KNOWN),
     Row("/metrics", "look"),
+    Row("/ledger", "look", where="every"),
     Row("/projects", "look", "decide", "named"),
     Row("/predict", "predict", "predict", "named", ROWS),
     Row("/try", "predict", "predict", "named"),

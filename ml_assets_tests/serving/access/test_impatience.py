@@ -32,7 +32,7 @@ class VeryImpatient(Impatient):
 def port(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The application on a port of this machine."""
     monkeypatch.setattr(limits, "PAUSE_SECONDS", 0.4)
-    chosen = {**options(), "factory": False, "http": VeryImpatient, "timeout_keep_alive": 1, "log_level": "error"}
+    chosen = {**options(), "http": VeryImpatient, "timeout_keep_alive": 1, "log_level": "error"}
     config = uvicorn.Config(server.app, port=0, loop="asyncio", **chosen)
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run)

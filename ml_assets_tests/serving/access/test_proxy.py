@@ -195,4 +195,4 @@ def test_the_pages_see_who_asks_and_by_what(proxy: Proxy) -> None:
     assert proxy.ask("/").status_code == 401
     assert proxy.ask("/healthz").status_code == 200
     told = proxy.ask("/", headers={"x-forwarded-for": "127.0.0.1"})
-    assert (told.status_code, json.loads(told.text)["detail"][:12]) == (401, "show a key. ")
+    assert (told.status_code, json.loads(told.text)["error"][:12]) == (401, "show a key. ")

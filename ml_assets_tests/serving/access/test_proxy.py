@@ -107,7 +107,8 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         server = [*python, "-m", "ml_assets.serving.access.server", f"--port={pages}"]
         start("pages", server, pages)
         start("look", [*python, *DAGSTER, "--read-only", "--path-prefix=/dagster", f"--port={look}"], look)
-        start("act", [*python, *DAGSTER, "--path-prefix=/dagster-act", f"--port={act}"], act)
+        home["DAGSTER_WEBSERVER_PATH_PREFIX"] = "/dagster-act"  # as `ml-assets up` hands it on
+        start("act", [*python, *DAGSTER, f"--port={act}"], act)
         start(
             "nginx", [str(NGINX), "-e", f"{folder}/error.log", "-p", str(folder), "-c", f"{folder}/nginx.conf"], front
         )

@@ -49,7 +49,7 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
     from fastapi import FastAPI, Request
     from fastapi.exception_handlers import request_validation_exception_handler
     from fastapi.exceptions import RequestValidationError
-    from fastapi.responses import PlainTextResponse, Response
+    from fastapi.responses import JSONResponse, PlainTextResponse, Response
     from fastapi.staticfiles import StaticFiles
     from starlette.exceptions import HTTPException  # noqa: PLC0415
 
@@ -88,6 +88,8 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
 
     @app.exception_handler(HTTPException)
     def refused(request: Request, error: HTTPException) -> Response:
+        if request.url.path.startswith("/predict/"):  # programs ask there
+            return JSONResponse({"error": error.detail}, error.status_code, error.headers)
         title, message = MESSAGES.get(error.status_code, ("Refused", error.detail))
         # A route says what there is instead; the router only repeats the status.
         said = error.detail if error.status_code == 404 and error.detail != "Not Found" else message  # noqa: PLR2004

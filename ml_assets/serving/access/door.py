@@ -60,7 +60,7 @@ class Asked:
         twice = ""
         for name, value in scope["headers"]:
             if name in READ:
-                if name in values:
+                if name in values and name != b"accept":
                     twice = name.decode()
                 values[name] = value.decode("latin-1")
             elif name in FORWARDED:
@@ -114,6 +114,7 @@ class Door:
         self._demands_keys = demands_keys
         self._keys = Buckets(limits.key_rate, 2 * limits.key_rate)
         self._addresses = Buckets(limits.address_rate, 10 * limits.address_rate)
+        self._acts = Buckets(limits.act_rate, 20 * limits.act_rate)
         self._opened: sqlite3.Connection | None = None
         self._lock = threading.Lock()
 
@@ -154,10 +155,11 @@ class Door:
             told = "this server does not answer under that name. Remedy: its own, or set ML_ASSETS_URL to it"
             return NOBODY, Refusal(400, "Refused", told)
         caller = self._identify(scope, asked)
-        if wait := self._wait(scope, caller):
+        method, demand = scope["method"], demand_of(scope["method"], scope["path"])
+        is_act = demand is not None and demand.scope == "decide" and method not in READING
+        if wait := self._wait(scope, caller, is_act=is_act):
             told = f"too many requests. Remedy: wait {wait:.1f} s"
             return caller, Refusal(429, "Too many requests", told, {"Retry-After": str(int(wait) + 1)})
-        method, demand = scope["method"], demand_of(scope["method"], scope["path"])
         refusal = self._refusal(demand, caller, asked)
         if refusal is None and method not in READING and b"authorization" not in asked.values:
             refusal = _foreign(asked)
@@ -167,7 +169,7 @@ class Door:
                 return caller, Refusal(413, "Too large", too_large(most), {"Connection": "close"})
             return caller, demand
         refusal = refusal or Refusal(404, "Not found", "There is no such page.")
-        if demand is not None and demand.scope == "decide":
+        if is_act:
             self._note(caller, scope, refusal)
         return caller, refusal
 
@@ -192,13 +194,14 @@ class Door:
         self._note_use(key)
         return key.caller(form_token(token) if token else "")
 
-    def _wait(self, scope: Scope, caller: Caller) -> float:
+    def _wait(self, scope: Scope, caller: Caller, *, is_act: bool) -> float:
         """How long a caller has to wait, in seconds."""
+        who = caller.key or address_of(scope)
+        if is_act and (wait := self._acts.take(who)):
+            return wait
         if caller is ANYBODY_HERE:
             return 0.0
-        if caller.key:
-            return self._keys.take(caller.key)
-        return self._addresses.take(address_of(scope))
+        return (self._keys if caller.key else self._addresses).take(who)
 
     def _refusal(self, demand: Demand | None, caller: Caller, asked: Asked) -> Refusal | None:
         """Why somebody may not; None where they may."""
@@ -224,9 +227,8 @@ class Door:
 
     def _note(self, caller: Caller, scope: Scope, refusal: Refusal) -> None:
         """Write down that an act was refused."""
-        detail = (
-            f"{scope['method']} {scope['path'][:200]} from {address_of(scope)}: {refusal.status}, {refusal.message}"
-        )
+        path = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in scope["path"][:200])
+        detail = f"{scope['method']} {path} from {address_of(scope)}: {refusal.status}, {refusal.message}"
         with self._store.writing() as database:
             record.append(database, "act refused", who=caller.name, key=caller.key, detail=detail)
 
@@ -241,7 +243,7 @@ class Door:
                 response.status_code = 303
                 response.headers["Location"] = f"/sign-in?next={quote(_address(scope), safe='')}"
         else:
-            response = JSONResponse({"detail": refusal.message}, refusal.status)
+            response = JSONResponse({"error": refusal.message}, refusal.status)
         response.headers.update(refusal.headers)
         await response(scope, receive, send)
 

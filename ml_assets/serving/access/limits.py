@@ -51,14 +51,16 @@ class Limits:
 
     Attributes:
         key_rate: requests a second of a key, in the long run; twice as many at once.
-        address_rate: the same of an address that shows no key.
+        address_rate: the same of an address that shows no key; ten times as many at once.
+        act_rate: acts a second of either, done or refused; twenty times as many at once.
         rows_bytes: of a body with rows to predict.
         form_bytes: of every other.
     """
 
     key_rate: float = 1000.0
     address_rate: float = 20.0
-    rows_bytes: int = 128 * 2**20
+    act_rate: float = 1.0
+    rows_bytes: int = 512 * 2**20
     form_bytes: int = 64 * 2**10
 
     def bytes_of(self, body: str) -> int:

@@ -24,7 +24,7 @@ def options() -> dict[str, Any]:
     from ml_assets.serving.access.protocol import Impatient  # noqa: PLC0415 - imports uvicorn
 
     return {
-        "factory": True, "http": Impatient, "ws": "none", "timeout_keep_alive": KEEP_ALIVE_SECONDS,
+        "http": Impatient, "ws": "none", "timeout_keep_alive": KEEP_ALIVE_SECONDS,
         "limit_concurrency": MOST_CONNECTIONS, "server_header": False, "log_level": "warning",
     }  # fmt: skip
 
@@ -58,7 +58,7 @@ def run(host: str, port: int, **more: Any) -> None:
     import uvicorn
 
     check_start(host)
-    uvicorn.run(APP, host=host, port=port, **options(), **more)
+    uvicorn.run(APP, factory=True, host=host, port=port, **options(), **more)
 
 
 def main() -> None:

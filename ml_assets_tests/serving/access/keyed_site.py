@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,30 @@ from ml_assets.serving.access.store import Store
 from ml_assets.serving.app import create_app
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import httpx
+
+
+@contextmanager
+def serving(app: Any, **changes: Any) -> Iterator[int]:
+    """An application on a port of this machine, served as we serve it but for some changes."""
+    import uvicorn
+
+    from ml_assets.serving.access.server import options
+
+    config = uvicorn.Config(app, port=0, loop="asyncio", **{**options(), "log_level": "error", **changes})
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    while not running.started:
+        time.sleep(0.01)
+    try:
+        yield running.servers[0].sockets[0].getsockname()[1]
+    finally:
+        running.should_exit = True
+        thread.join()
+
 
 OTHER = replace(PROJECT, name="boats", description="Prices of boats.")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from keyed_site import Server
+from keyed_site import Server, serving
 
 sys.path.append(str(Path(__file__).parents[2] / "assets"))  # where the small market is
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MONTHS = ("2024-01", "2024-02", "2024-03", "2024-04", "2024-05")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+REQUIRED = os.environ.get("ML_ASSETS_REQUIRE_BROWSER") == "1"
 VERSION_2 = f"/projects/{NAME}/versions/2"
 
 
@@ -165,3 +168,43 @@ def test_an_act_that_takes_long_shows_where_it_is(
         pass
     assert (page.status_code, page.headers["location"]) == (303, VERSION_2)
     assert stages(market.ledger())[2] == "champion"
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(
+    CHROMIUM is None and not REQUIRED,
+    reason="needs Chromium: install it (Debian: apt-get install chromium) or set CHROMIUM to its path",
+)
+def test_in_a_browser_one_signs_in_approves_and_signs_out(site: Server, market: Market) -> None:
+    from playwright.sync_api import sync_playwright
+
+    key = site.key("decide", name="Cleo")
+    with serving(site.app) as port, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(base_url=f"http://127.0.0.1:{port}")
+        refused: list[str] = []
+        page.on("console", lambda message: refused.append(message.text))
+
+        page.goto(f"{VERSION_2}/approve")
+        assert "/sign-in?next=" in page.url
+        page.get_by_label("Your key").fill(f"{key[:-1]}!")
+        page.get_by_role("button", name="Sign in").click()
+        assert "opens nothing" in page.get_by_role("alert").inner_text()
+        page.get_by_label("Your key").fill(key)
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**{VERSION_2}/approve")
+
+        page.get_by_role("button", name="Approve version 2").click()  # the browser itself asks for the reason
+        assert page.evaluate("document.querySelector('#why').validity.valueMissing")
+        page.get_by_label("Why").fill("better on all slices")
+        page.get_by_role("button", name="Approve version 2").click()
+        page.wait_for_url(f"**{VERSION_2}")
+        assert page.get_by_role("heading", level=1).inner_text() == "Version 2 champion"
+        assert market.ledger("promoted")[-1].facts["by"] == "Cleo"
+
+        page.get_by_role("link", name="Cleo: sign out").click()
+        page.get_by_role("button", name="Sign out").click()
+        page.goto(VERSION_2)
+        assert "/sign-in?next=" in page.url
+        assert not [text for text in refused if "status of 401" not in text]
+        browser.close()

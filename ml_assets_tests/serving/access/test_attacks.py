@@ -69,7 +69,7 @@ def test_what_is_no_key_opens_nothing_and_says_so_the_same_way(server: Server, h
     assert answer.headers["www-authenticate"].startswith('Bearer realm="ml-assets"')
     assert is_plain(answer)
     if "authorization" in headers:
-        assert answer.json()["detail"].startswith(
+        assert answer.json()["error"].startswith(
             "this key opens nothing: it is none, it was revoked, or it has expired"
         )
     assert server.ask("/healthz", headers=headers).status_code == 200
@@ -84,6 +84,7 @@ def test_what_is_no_key_opens_nothing_and_says_so_the_same_way(server: Server, h
         (["look"], "GET", "/projects", 404),
         (["look"], "GET", "/", 200),
         (["look"], "GET", "/auth/dagster", 403),
+        (["look"], "GET", "/ledger", 403),
         (["look"], "POST", "/predict/houses", 403),
         (["look"], "GET", "/try/houses", 403),
         (["look"], "POST", ACT, 403),
@@ -110,7 +111,7 @@ def test_a_key_of_one_project_opens_what_its_scopes_say(
     assert answer.status_code == status, answer.text
     assert is_plain(answer)
     if status == 403:
-        assert re.search(r"this needs the scope (look|predict|decide) in \w+", answer.json()["detail"])
+        assert re.search(r"this needs the scope (look|predict|decide) in \w+", answer.json()["error"])
 
 
 def test_every_refused_act_stands_in_the_record_and_no_look_does(server: Server) -> None:
@@ -122,6 +123,16 @@ def test_every_refused_act_stands_in_the_record_and_no_look_does(server: Server)
     assert (first.who, first.key) == (f"Eve {MARKUP}", key[4:12])
     assert first.detail.startswith(f"POST {ACT} from 127.0.0.1: 403, this needs the scope decide in houses")
     assert (second.who, second.key) == ("", "")
+
+
+def test_refused_acts_are_few_so_the_record_is_not_flooded_and_hold_no_control_characters(server: Server) -> None:
+    key = server.key("look")
+    answers = [server.ask("/projects/houses/%1b[31m", key, "POST").status_code for _ in range(30)]
+    assert set(answers) == {403, 429}
+    found = [one for one in record.read(server.store) if one.what == "act refused"]
+    assert len(found) == answers.count(403) <= 22
+    assert found[0].detail.isprintable()
+    assert server.ask("/projects/houses", key).status_code == 200
 
 
 def test_a_project_that_may_not_be_looked_at_is_named_nowhere(server: Server) -> None:
@@ -212,7 +223,7 @@ def test_headers_that_stand_twice_are_refused(server: Server) -> None:
             )
 
     answer = asyncio.run(ask())
-    assert (answer.status_code, answer.json()["detail"]) == (400, "the header authorization stands there twice")
+    assert (answer.status_code, answer.json()["error"]) == (400, "the header authorization stands there twice")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def test_without_any_key_everybody_here_looks_and_nobody_decides(server: Server)
     assert server.ask("/projects/houses").status_code == 200
     refused = server.ask("/projects/houses/rollback", method="POST")
     assert refused.status_code == 403
-    assert "ml-assets keys add NAME --project 'houses' --scope decide" in refused.json()["detail"]
+    assert "ml-assets keys add NAME --project 'houses' --scope decide" in refused.json()["error"]
     assert not server.store.file.exists() or server.store.file.stat().st_mode & 0o777 == 0o600
 
 

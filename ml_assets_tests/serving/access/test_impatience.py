@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-import uvicorn
+from keyed_site import serving
 
 from ml_assets.serving.access import limits
 from ml_assets.serving.access.protocol import Impatient
-from ml_assets.serving.access.server import options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,16 +30,8 @@ class VeryImpatient(Impatient):
 def port(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The application on a port of this machine."""
     monkeypatch.setattr(limits, "PAUSE_SECONDS", 0.4)
-    chosen = {**options(), "factory": False, "http": VeryImpatient, "timeout_keep_alive": 1, "log_level": "error"}
-    config = uvicorn.Config(server.app, port=0, loop="asyncio", **chosen)
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    while not running.started:
-        time.sleep(0.01)
-    yield running.servers[0].sockets[0].getsockname()[1]
-    running.should_exit = True
-    thread.join()
+    with serving(server.app, http=VeryImpatient, timeout_keep_alive=1) as chosen:
+        yield chosen
 
 
 def talk(port: int, *parts: bytes, pause: float = 0.0) -> bytes:

@@ -107,7 +107,8 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         server = [*python, "-m", "ml_assets.serving.access.server", f"--port={pages}"]
         start("pages", server, pages)
         start("look", [*python, *DAGSTER, "--read-only", "--path-prefix=/dagster", f"--port={look}"], look)
-        start("act", [*python, *DAGSTER, "--path-prefix=/dagster-act", f"--port={act}"], act)
+        home["DAGSTER_WEBSERVER_PATH_PREFIX"] = "/dagster-act"  # as `ml-assets up` hands it on
+        start("act", [*python, *DAGSTER, f"--port={act}"], act)
         start(
             "nginx", [str(NGINX), "-e", f"{folder}/error.log", "-p", str(folder), "-c", f"{folder}/nginx.conf"], front
         )
@@ -195,4 +196,4 @@ def test_the_pages_see_who_asks_and_by_what(proxy: Proxy) -> None:
     assert proxy.ask("/").status_code == 401
     assert proxy.ask("/healthz").status_code == 200
     told = proxy.ask("/", headers={"x-forwarded-for": "127.0.0.1"})
-    assert (told.status_code, json.loads(told.text)["detail"][:12]) == (401, "show a key. ")
+    assert (told.status_code, json.loads(told.text)["error"][:12]) == (401, "show a key. ")

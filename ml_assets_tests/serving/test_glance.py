@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from small_site import PROJECT
 
-from ml_assets.registry.ledger import Entry
+from ml_assets.registry.ledger import Entry, Kind
 from ml_assets.serving.glance import HEIGHT, WIDTH, Glance, freshness_of, glance_of, spark_of
 from ml_assets.serving.queries import ModelVersion, Partition, State
-from ml_assets.serving.stories import because, events, title_of_entry, why_trained
+from ml_assets.serving.stories import TITLES, because, events, title_of_entry, why_trained
 
 MAY = datetime(2024, 5, 20)  # noqa: DTZ001 - naive UTC
 
@@ -152,6 +153,12 @@ def test_a_decision_without_an_error_is_told_in_the_policys_words() -> None:
     assert because(entry(3, "decision", 1, "2024-04", "retrain", metric="mape", error=None)) == "reason 3"
     better = entry(3, "decision", 1, "2024-04", "retrain", metric="mape", error=0.04, reference=0.05)
     assert because(better) == "the MAPE was 4.0% against 5.0% when it was judged"
+
+
+def test_every_kind_of_entry_has_words() -> None:
+    assert set(TITLES) == set(get_args(Kind))
+    assert title_of_entry(entry(1, "registered", 3)) == "version 3 trained"
+    assert title_of_entry(entry(1, "of later", 3)) == "version 3 of later", "one that this code does not know yet"
 
 
 def test_what_happened_leaves_out_that_nothing_did() -> None:

@@ -71,7 +71,7 @@ def build_partition_pages(site: Site) -> "APIRouter":
         declared = site.project(project)
         with reading(site.lake) as cursor:
             state = read_state(cursor, site.registry, declared, 1)
-            origins, why_not = column_origins(cursor, declared) if cursor else ((), "")
+            origins, why_not = column_origins(cursor, declared)
         return _page(site, state, "lineage.html", origins=origins, why_not=why_not)
 
     @router.get("/projects/{project}/predictions")

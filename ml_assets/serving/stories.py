@@ -87,7 +87,7 @@ def title_of_entry(entry: Entry) -> str:
     if entry.kind == "promoted" and entry.action in {"rollback", "reinstate"}:
         return f"version {entry.version} serves again"
     named = f"version {entry.version} " if entry.version else ""
-    return named + TITLES[entry.kind]
+    return named + TITLES.get(entry.kind, entry.kind)
 
 
 def events(entries: Iterable[Entry], limit: int) -> list[Entry]:

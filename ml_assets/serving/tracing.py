@@ -80,11 +80,14 @@ def trace(cursor: duckdb.DuckDBPyConnection, registry: Registry, project: Projec
     return Trace(place.source, place.row, **found, version=version, broken=broken, origins=origins, sha256=sha256)
 
 
-def column_origins(cursor: duckdb.DuckDBPyConnection, project: Project) -> tuple[tuple[Origin, ...], str]:
+def column_origins(cursor: duckdb.DuckDBPyConnection | None, project: Project) -> tuple[tuple[Origin, ...], str]:
     """Where each column of `features` comes from, read off the SQL; and why that cannot be told, "" where it can."""
+    nothing = f"Nothing has been validated yet. To fill a first history: ml-assets backfill {project.name}"
+    if cursor is None:
+        return (), nothing
     raw, validated = (columns_of(cursor, project.table(name)) for name in ("raw", "validated"))
     if not validated:
-        return (), f"nothing has been validated yet: run ml-assets backfill {project.name}"
+        return (), nothing
     inputs = {"validated": list(validated)}
     for name in project.references:
         inputs[name] = list(columns_of(cursor, project.table(name)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -312,6 +313,7 @@ def test_the_pages_show_the_watched_error_and_the_metrics_of_the_task(
     request: pytest.FixtureRequest, which: str
 ) -> None:
     from ml_assets.serving.chart import draw, series_of
+    from ml_assets.serving.glance import glance_of
     from ml_assets.serving.queries import read_state
     from ml_assets.serving.site import build_site
 
@@ -321,7 +323,8 @@ def test_the_pages_show_the_watched_error_and_the_metrics_of_the_task(
     with market.lake.reader() as cursor:
         state = read_state(cursor, site.registry, market.project)
     page = site.page(
-        "project.html", warnings=[], state=state, project=market.project, shown=24, alerts=()
+        "project.html", warnings=[], state=state, project=market.project, shown=24, alerts=(), happened=[],
+        glance=glance_of(state, datetime(2024, 7, 1)),  # noqa: DTZ001 - naive UTC
     ).body.decode()  # fmt: skip
     title = {"binary": "Log loss", "multiclass": "Error rate"}[which]
 

@@ -6,6 +6,8 @@ import dagster as dg
 import pytest
 from small_market import CLEAN, FEATURES, JUDGING, NAME, PREPARING, TRAINING, Market, open_market
 
+from ml_assets.serving.site import SECTIONS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -89,7 +91,9 @@ def test_every_asset_says_what_it_is(graph: Any, declared: Market, name: str) ->
     assert node.kinds == KINDS[name]
     assert len(node.description) > 20
     assert len(node.code_version) == 12
-    assert spec.metadata["page"].url.startswith(f"http://127.0.0.1:3001/projects/{NAME}")
+    page = spec.metadata["page"].url.removeprefix(f"http://127.0.0.1:3001/projects/{NAME}")
+    assert page in {path for path, _ in SECTIONS}, "there is such a page"
+    assert (page == "") == (name == "performance")
     assert spec.metadata.get("dagster/table_name") == (f"lake.{NAME}.{name}" if name in TABLES else None)
 
 

@@ -111,7 +111,8 @@ def test_real_data_says_nothing_of_the_kind(story: Story) -> None:
 
 def test_every_table_of_the_lake_belongs_to_an_asset_or_is_known_beside_it(story: Story) -> None:
     beside = {
-        "bins", "causes", "features_code", "label_looks", "partitioning", "prediction_profile", "validated_code",
+        "bins", "causes", "features_code", "label_looks", "partitioning", "prediction_profile", "raw_sources",
+        "validated_code",
     }  # fmt: skip
     assert story.market.tables() == {*PARTITIONED, *beside}
     assert dg.AssetKey([NAME, "bins"]) not in story.market.defs.resolve_asset_graph().get_all_asset_keys()

@@ -490,6 +490,15 @@ def test_all_programs_work_on_one_home_and_link_to_the_report_pages(
     assert environment(tmp_path, Ports())["ML_ASSETS_URL"] == "https://reports.example.org"
 
 
+def test_the_report_pages_link_to_the_dagster_that_is_started_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ML_ASSETS_DAGSTER_URL", raising=False)
+    assert environment(tmp_path, Ports(dagster=4000))["ML_ASSETS_DAGSTER_URL"] == "http://127.0.0.1:4000"
+    monkeypatch.setenv("ML_ASSETS_DAGSTER_URL", "https://dagster.example.org")
+    assert environment(tmp_path, Ports())["ML_ASSETS_DAGSTER_URL"] == "https://dagster.example.org"
+
+
 def test_the_programs_run_from_a_virtual_environment_that_is_not_active() -> None:
     programs = commands(Ports(dagster=4000, reports=4001), ["-w", "workspace.yaml"])
     assert list(programs) == ["dagster-webserver", "dagster-daemon", "reports"]

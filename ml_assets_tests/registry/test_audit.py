@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ml_assets.lake.connection import Commit, Lake
-from ml_assets.registry.audit import Audit, verify
+from ml_assets.registry.audit import Audit, verify, verify_newest
 from ml_assets.registry.ledger import COLUMNS, LEDGER, Draft, Entry, Ledger, heads_file, read_all, seal
 from ml_assets.registry.models import Registry, TrainingSet, Version
 
@@ -255,3 +255,34 @@ def test_a_champion_that_was_never_registered_and_a_second_registration_are_foun
     assert found[0].endswith("it was judged, and had not been registered")
     assert found[1].endswith("it was registered in entry 1 already")
     assert found[2] == f"{folder}: its record is not the one that was registered"
+
+
+@pytest.mark.parametrize("most", [1, 3, 8, 100])
+def test_the_newest_entries_are_found_as_they_were_written(home: tuple[Lake, Registry], most: int) -> None:
+    lake, _ = home
+    found = verify_newest(lake, most)
+    assert (found.entries, found.checked, found.findings) == (8, min(most, 8), ())
+
+
+def test_what_was_done_to_the_newest_entries_is_found_at_a_glance(home: tuple[Lake, Registry]) -> None:
+    lake, _ = home
+    tamper(lake, f"UPDATE {LEDGER.path} SET reason = 'other' WHERE id = 6")
+    assert "entry 6" in "".join(verify_newest(lake, 3).findings)
+    assert verify_newest(lake, 2).findings == (), "what is older is left to the audit"
+    tamper(lake, f"DELETE FROM {LEDGER.path} WHERE id = 8")
+    assert "entry 8 is gone" in "".join(verify_newest(lake, 2).findings)
+
+
+def test_an_entry_that_is_written_while_the_chain_is_looked_at_is_no_finding(
+    home: tuple[Lake, Registry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, _ = home
+    read = Lake.reader
+
+    def meanwhile(self: Lake) -> Any:
+        monkeypatch.setattr(Lake, "reader", read)
+        Ledger(Lake(lake.folder)).append(COMMIT, lambda _: [Draft("houses", "decision", "late", {}, "2024-04")])
+        return read(self)
+
+    monkeypatch.setattr(Lake, "reader", meanwhile)
+    assert verify_newest(lake, 100).findings == ()

@@ -60,6 +60,7 @@ class Inputs:
         hidden: columns that are not known when a prediction is asked for.
         filled: those of them that the statement mentions, in a filter as a rule: they get the values of a real row.
         row_wise: whether a row's features hang on no other row.
+        sources: feature → the columns of `validated` that it is made of.
     """
 
     asked: tuple[str, ...]
@@ -67,6 +68,7 @@ class Inputs:
     hidden: frozenset[str]
     filled: frozenset[str]
     row_wise: bool
+    sources: Mapping[str, frozenset[str]]
 
 
 def inputs_of(
@@ -101,7 +103,11 @@ def inputs_of(
         # The reason says that it is known.
         hidden -= set(secret)
     every = column_lineage(project.features_sql, known, where=where)
-    read_by = {ref.column for feature in features for ref in every.get(feature, ()) if ref.table == "validated"}
+    sources = {
+        feature: frozenset(ref.column for ref in every.get(feature, ()) if ref.table == "validated")
+        for feature in features
+    }
+    read_by = {column for columns in sources.values() for column in columns}
     others = {name: list(columns) for name, columns in references.items()}
     used = only(project.features_sql, features, where)
     read_by |= required_columns(used, "validated", validated, others=others, where=where)
@@ -111,7 +117,12 @@ def inputs_of(
         read_by |= {project.partitions.time}
     asked = tuple(name for name in schema if name not in hidden)
     return Inputs(
-        asked, frozenset(read_by & set(asked)), frozenset(hidden & set(schema)), frozenset(hidden & read_by), row_wise
+        asked=asked,
+        needed=frozenset(read_by & set(asked)),
+        hidden=frozenset(hidden & set(schema)),
+        filled=frozenset(hidden & read_by),
+        row_wise=row_wise,
+        sources=sources,
     )
 
 
@@ -133,6 +144,14 @@ class Features:
     """The statement of one version, over rows of requests.
 
     Safe for threads: each has a cursor of its own.
+
+    Attributes:
+        inputs: what it needs.
+        filled: column → what stands in it, for it is not known of a request.
+        samples: real rows, as a request would give them.
+        schema: feature → its polars type.
+        snapshot: the lake's version that it has read.
+        fingerprint: of the tables that it has read.
 
     Args:
         project: the project; its features.sql is the version's.
@@ -157,6 +176,7 @@ class Features:
         with lake.reader() as cursor:
             described(cursor, table)
             self._types = columns_of(cursor, table)
+            self.snapshot = int(cursor.execute("SELECT id FROM lake.current_snapshot()").fetchall()[0][0])
             references = {name: described(cursor, project.table(name)) for name in project.references}
             for name in project.references:
                 self._load(name, cursor.execute(f"FROM {project.table(name).path} ORDER BY _source, _row").pl())
@@ -167,7 +187,7 @@ class Features:
             if newest is None:
                 raise CannotServeError(f"the lake holds no row of {table}. Remedy: `ml-assets backfill {project.name}`")
             self._newest: datetime = newest
-            self._template, self.samples = self._tried(cursor, newest)
+            self.filled, self.samples = self._tried(cursor, newest)
         self.kinds = dict(kinds)
 
     @property
@@ -226,7 +246,7 @@ class Features:
             partitions = placed(in_utc(rows[time], calendar.timezone), calendar)
         rows = rows.with_row_index("_row").with_columns(pl.lit(SOURCE).alias("_source"), partitions.alias(PARTITION))
         values = {name: quoted(name) for name in rows.columns}
-        values |= {name: f"${place}" for place, name in enumerate(self._template, 1)}
+        values |= {name: f"${place}" for place, name in enumerate(self.filled, 1)}
         listed = ", ".join(
             f"{values.get(name, 'NULL')}::{kind} AS {quoted(name)}" for name, kind in self._types.items()
         )
@@ -235,7 +255,7 @@ class Features:
         try:
             found = run_select(
                 cursor, self._project.features_sql, {"validated": f"SELECT {listed} FROM _rows"},
-                list(self._template.values()) or None,
+                list(self.filled.values()) or None,
             )  # fmt: skip
         except duckdb.Error as error:
             raise UnusableRowError(self._said(error)) from error
@@ -286,7 +306,7 @@ class Features:
         asked = [[row.get(name) for row in rows] for name in self._read]
         partitions = [self._partition_of(row) for row in rows]
         try:
-            return cursor.execute(statement, [*asked, *self._template.values(), partitions, list(places)]).fetchall()
+            return cursor.execute(statement, [*asked, *self.filled.values(), partitions, list(places)]).fetchall()
         except duckdb.Error as error:
             raise UnusableRowError(self._said(error)) from error
 
@@ -303,7 +323,7 @@ class Features:
         values: dict[str, str] = {}
         for name in self._read:
             values[name] = f"unnest(${len(values) + 1}::{self._types[name]}[])"
-        for name in self._template:
+        for name in self.filled:
             values[name] = f"${len(values) + 1}::{self._types[name]}"
         values[PARTITION] = f"unnest(${len(values) + 1}::TIMESTAMP[])"
         values["_row"] = f"unnest(${len(values) + 1}::BIGINT[])"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,21 @@ TOGETHER = 256
 BACKGROUND = 100
 HALF = 0.5
 DROPPED = "{path} drops this row: a filter does not let it through, so there is no prediction for it"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said of a row.
+
+    Attributes:
+        told: as the answer has it.
+        features: those made of the row.
+        predicted: as `Registry.predict` says it, a number or the probabilities of many classes.
+    """
+
+    told: dict[str, Any]
+    features: dict[str, Any]
+    predicted: Any
 
 
 class Served:
@@ -65,7 +81,7 @@ class Served:
             timezone=project.partitions.timezone,
             example=self.features.example,
         )
-        self.batcher: Batcher[Sequence[Mapping[str, Any]], list[dict[str, Any]]] = Batcher(self.answer_all)
+        self.batcher: Batcher[Sequence[Mapping[str, Any]], list[Answer]] = Batcher(self.answer_all)
         self._try()
 
     @property
@@ -73,7 +89,7 @@ class Served:
         """The version's."""
         return self.scorer.version.number
 
-    def answer_all(self, requests: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[dict[str, Any]] | Exception]:
+    def answer_all(self, requests: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[Answer] | Exception]:
         """The answers to some requests, each of some rows; or what is wrong with one."""
         try:
             found = self._answers([row for rows in requests for row in rows])
@@ -83,7 +99,7 @@ class Served:
         answers = iter(found)
         return [[next(answers) for _ in rows] for rows in requests]
 
-    def answer(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def answer(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
         """The answers to one request's rows.
 
         Raises:
@@ -109,7 +125,7 @@ class Served:
         import polars as pl
 
         if not self.features.inputs.row_wise:
-            answers = pl.DataFrame(self.answer(rows.rows(named=True)))
+            answers = pl.DataFrame([one.told for one in self.answer(rows.rows(named=True))])
             return answers.drop("probabilities", strict=False)
         try:
             features = self.features.of_frame(rows)
@@ -191,12 +207,14 @@ class Served:
             sql = f"SELECT {names} FROM ({some}) USING SAMPLE {BACKGROUND} ROWS (reservoir, {version.seed})"
             return cursor.execute(sql).pl().rows(named=True)
 
-    def _answers(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def _answers(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
         columns, places = self.features.of(rows)
         if len(places) < len(rows):
             there = set(places)
             raise self._dropped([place for place in range(len(rows)) if place not in there])
-        return self._told(self.scorer.predict(columns, self.features.schema))
+        predicted = self.scorer.predict(columns, self.features.schema)
+        features = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+        return list(map(Answer, self._told(predicted), features, predicted.tolist()))
 
     def _told(self, predicted: Values) -> list[dict[str, Any]]:
         version = self.scorer.version
@@ -218,7 +236,7 @@ class Served:
             for values in predicted.tolist()
         ]  # fmt: skip
 
-    def _alone(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | Exception:
+    def _alone(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer] | Exception:
         try:
             return self.answer(rows)
         except RefusedError as error:
@@ -242,7 +260,7 @@ class Served:
         """Answer real rows before anybody asks: what is loaded late is loaded, and a broken version never serves."""
         rows = self.features.samples[:20]
         for answers in (self._answers(rows[:1]), self._answers(rows)):
-            if not all(math.isfinite(one["prediction"]) for one in answers):
+            if not all(math.isfinite(one.told["prediction"]) for one in answers):
                 raise CannotServeError(
                     f"version {self.number} of {self.project.name} predicts no numbers for real rows. "
                     "Remedy: train again"

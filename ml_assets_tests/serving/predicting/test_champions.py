@@ -72,8 +72,8 @@ def test_while_champions_change_no_request_fails_and_each_answer_is_that_of_the_
                 assert answer["predictions"][0]["prediction"] == pytest.approx(own[answer["version"]], rel=1e-5)
 
     async def seen_newest(number: int) -> None:
-        while not seen or seen[-1] != number:
-            await asyncio.sleep(0.02)  # noqa: ASYNC110 - another task appends
+        while not seen or seen[-1] != number:  # noqa: ASYNC110 - another task appends
+            await asyncio.sleep(0.02)
 
     async def play() -> None:
         over = asyncio.Event()

@@ -21,7 +21,7 @@ from ml_assets.registry.models import RegistryError
 from ml_assets.serving.predicting.bulk import ARROW, PARQUET, read_body, written
 from ml_assets.serving.predicting.champions import Champions
 from ml_assets.serving.predicting.document import EXPLAINED, document
-from ml_assets.serving.predicting.features import CannotServeError
+from ml_assets.serving.predicting.inputs import CannotServeError
 from ml_assets.serving.predicting.log import RequestLog
 from ml_assets.serving.predicting.metrics import Metrics
 from ml_assets.serving.predicting.request import MalformedError, RefusedError

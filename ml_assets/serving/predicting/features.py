@@ -9,22 +9,20 @@ alone, beside those of its partition that the lake holds: as in training, where 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from ml_assets.checking import trace_project
-from ml_assets.core.lineage import column_lineage, required_columns
 from ml_assets.core.partitioning import in_utc, placed
-from ml_assets.core.statement import check_select, is_row_wise, is_star, read_statement
 from ml_assets.lake.connection import DUCKDB_SETTINGS, columns_of
 from ml_assets.lake.sql import Window, quoted
 from ml_assets.lake.tables import LINEAGE, PARTITION, described, read, run_select
+from ml_assets.serving.predicting.inputs import CannotServeError, inputs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import polars as pl
 
@@ -42,102 +40,8 @@ MANY = 512
 SOURCE = "a request"
 
 
-class CannotServeError(Exception):
-    """A project's predictions cannot be served; the message says why, and the way out."""
-
-
 class UnusableRowError(Exception):
     """A row of a request of which the statement makes no features; the message says why."""
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a statement needs of a request.
-
-    Attributes:
-        asked: columns of the schema that a request may give, in order.
-        needed: those that it must give, for the statement reads them.
-        hidden: columns that are not known when a prediction is asked for.
-        filled: those of them that the statement mentions, in a filter as a rule: they get the values of a real row.
-        row_wise: whether a row's features hang on no other row.
-        sources: feature → the columns of `validated` that it is made of.
-    """
-
-    asked: tuple[str, ...]
-    needed: frozenset[str]
-    hidden: frozenset[str]
-    filled: frozenset[str]
-    row_wise: bool
-    sources: Mapping[str, frozenset[str]]
-
-
-def inputs_of(
-    project: Project, features: Sequence[str], schema: Sequence[str], references: Mapping[str, Any]
-) -> Inputs:
-    """What a project's features.sql needs of a request.
-
-    Args:
-        project: the project, with the statement.
-        features: what the version needs of it.
-        schema: the schema's columns.
-        references: reference table → its columns.
-
-    Raises:
-        CannotServeError: if a feature is computed from what is not known when a prediction is asked for.
-    """
-    where = project.features_path
-    validated = [*schema, *(name for name in LINEAGE if name not in schema)]
-    known = {"validated": validated, **references}
-    check_select(project.features_sql, where=where, allowed=list(known))
-    traced = trace_project(project, schema)
-    # What an earlier row's value was is known by now.
-    own = column_lineage(project.features_sql, known, where=where, without={"earlier"})
-    hidden = set(traced.hidden)
-    for feature in features:
-        secret = sorted(ref.column for ref in own.get(feature, ()) if ref.table == "validated" and ref.column in hidden)
-        if secret and traced.accused.get(feature) not in project.leakage.reasons:
-            raise CannotServeError(
-                f"{where}: the feature {feature} is computed from {', '.join(secret)}, not known when a prediction is "
-                "asked for. Remedy: compute it from what is known, or waive the finding with a reason (docs/leakage.md)"
-            )
-        # The reason says that it is known.
-        hidden -= set(secret)
-    every = column_lineage(project.features_sql, known, where=where)
-    sources = {
-        feature: frozenset(ref.column for ref in every.get(feature, ()) if ref.table == "validated")
-        for feature in features
-    }
-    read_by = {column for columns in sources.values() for column in columns}
-    others = {name: list(columns) for name, columns in references.items()}
-    used = only(project.features_sql, features, where)
-    read_by |= required_columns(used, "validated", validated, others=others, where=where)
-    row_wise = is_row_wise(project.features_sql, table="validated", where=where, kept=LINEAGE)
-    if PARTITION in read_by or not row_wise:
-        # The time tells which partition a row stands in.
-        read_by |= {project.partitions.time}
-    asked = tuple(name for name in schema if name not in hidden)
-    return Inputs(
-        asked=asked,
-        needed=frozenset(read_by & set(asked)),
-        hidden=frozenset(hidden & set(schema)),
-        filled=frozenset(hidden & read_by),
-        row_wise=row_wise,
-        sources=sources,
-    )
-
-
-def only(sql: str, wanted: Collection[str], where: str) -> str:
-    """A SELECT without the columns that it only passes on under their own name, and that are not wanted.
-
-    So a target or a time that no feature is made of need not be asked for.
-    """
-    from sqlglot import exp
-
-    tree = read_statement(sql, where).tree.copy()
-    if isinstance(tree, exp.Select) and not any(tree.args.get(name) for name in ("distinct", "group", "order")):
-        kept = [one for one in tree.expressions if one.key != "column" or is_star(one) or one.name in wanted]
-        tree.set("expressions", kept or tree.expressions)
-    return tree.sql("duckdb")
 
 
 class Features:
@@ -230,7 +134,7 @@ class Features:
         return {name: list(values) for name, values in zip(self._names, columns, strict=True)}, places
 
     def of_frame(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The features of many rows that hang on no other: `_row`, the place of each, and the features, in order.
+        """The features of many rows: `_row`, the place of each, and the features, in order.
 
         Args:
             rows: asked columns in the types of `validated`; others are null.
@@ -240,6 +144,11 @@ class Features:
         """
         import polars as pl
 
+        if not self.inputs.row_wise or not rows.height:
+            columns, places = self.of(rows.rows(named=True))
+            return pl.DataFrame(
+                {"_row": pl.Series(places, dtype=pl.UInt32), **columns}, {"_row": pl.UInt32, **self.schema}
+            )
         time, calendar = self._project.partitions.time, self._project.calendar
         partitions: Any = pl.lit(self._newest)
         if time and time in rows.columns:
@@ -261,7 +170,7 @@ class Features:
             raise UnusableRowError(self._said(error)) from error
         finally:
             cursor.close()
-        found = found.select("_row", *self._names).sort("_row")
+        found = found.select(pl.col("_row").cast(pl.UInt32), *self._names).sort("_row")
         if found["_row"].is_duplicated().any():
             raise UnusableRowError(f"{self._project.features_path} returns a row more than once")
         return found

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, Literal
 
-from ml_assets.registry.export import ONNX, fed, fed_values, is_installed, open_session, parity, run_session
+from ml_assets.registry.export import ONNX, is_installed, parity
 from ml_assets.registry.models import RegistryError
+from ml_assets.registry.sessions import fed, fed_values, open_session, run_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,7 +12,8 @@ from ml_assets.core.tasks import as_number
 from ml_assets.lake.tables import window_of
 from ml_assets.serving.predicting.batching import Batcher
 from ml_assets.serving.predicting.bulk import Judge
-from ml_assets.serving.predicting.features import CannotServeError, Features, UnusableRowError, of_version
+from ml_assets.serving.predicting.features import Features, UnusableRowError, of_version
+from ml_assets.serving.predicting.inputs import CannotServeError
 from ml_assets.serving.predicting.request import Contract, Mistake, RefusedError, outline_of
 from ml_assets.serving.predicting.scorer import Scorer
 
@@ -114,7 +115,7 @@ class Served:
             raise RefusedError(wrong) from error
 
     def answer_frame(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The answers to many rows: `prediction`, of a classification `label` too, and `probabilities` of many classes.
+        """The answers to many rows: `prediction`, and of a classification `label` too.
 
         Args:
             rows: asked columns, judged and cast.
@@ -122,27 +123,40 @@ class Served:
         Raises:
             RefusedError: if the statement drops a row, or fails.
         """
-        import polars as pl
-
-        if not self.features.inputs.row_wise:
-            answers = pl.DataFrame([one.told for one in self.answer(rows.rows(named=True))])
-            return answers.drop("probabilities", strict=False)
         try:
-            features = self.features.of_frame(rows)
+            answers = self._answer_some(rows)
         except UnusableRowError as error:
             raise RefusedError([Mistake(0, "", "", str(error))]) from error
-        if features.height < rows.height:
-            there = set(features["_row"])
-            dropped = [place for place in range(rows.height) if place not in there]
-            raise self._dropped(dropped)
+        if answers.height < rows.height:
+            there = set(answers["_row"])
+            raise self._dropped([place for place in range(rows.height) if place not in there])
+        return answers.drop("_row")
+
+    def answer_each(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, str]]:
+        """The same, with the place of each row that has an answer as `_row`, and why the others have none."""
+        import polars as pl
+
+        try:
+            answers = self._answer_some(rows)
+        except UnusableRowError as error:
+            if rows.height == 1:
+                return self._answer_some(rows.clear()), {0: str(error)}
+            half = rows.height // 2
+            (first, why), (second, others) = self.answer_each(rows[:half]), self.answer_each(rows[half:])
+            second = second.with_columns(pl.col("_row") + half)
+            return pl.concat([first, second]), why | {place + half: reason for place, reason in others.items()}
+        there = set(answers["_row"])
+        return answers, {place: self._drop_message for place in range(rows.height) if place not in there}
+
+    def _answer_some(self, rows: pl.DataFrame) -> pl.DataFrame:
+        import polars as pl
+
+        features, version = self.features.of_frame(rows), self.scorer.version
         predicted = self.scorer.predict_frame(features)
-        version = self.scorer.version
-        made: dict[str, Any] = {"prediction": as_number(predicted)}
-        if version.task == "binary":
-            classes = pl.Series(version.classes, dtype=pl.String)
-            made["label"] = classes.gather((predicted > HALF).astype(int))
-        elif version.task == "multiclass":
-            made["label"] = pl.Series(version.classes, dtype=pl.String).gather(predicted.argmax(axis=1))
+        made: dict[str, Any] = {"_row": features["_row"], "prediction": as_number(predicted)}
+        if version.task != "regression":
+            places = (predicted > HALF).astype(int) if version.task == "binary" else predicted.argmax(axis=1)
+            made["label"] = pl.Series(version.classes, dtype=pl.String).gather(places)
         return pl.DataFrame(made)
 
     def explain(self, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from small_market import FEATURES, PREPARING, Market, open_market, sales
 from ml_assets.assets.common import run_sql
 from ml_assets.assets.references import read_references
 from ml_assets.schemas import schema_outline
-from ml_assets.serving.predicting.features import CannotServeError, Features, UnusableRowError, fingerprint
+from ml_assets.serving.predicting.features import Features, UnusableRowError, fingerprint
+from ml_assets.serving.predicting.inputs import CannotServeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

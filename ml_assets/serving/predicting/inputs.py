@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.checking import trace_project
 from ml_assets.core.lineage import column_lineage, required_columns
 from ml_assets.core.statement import check_select, is_row_wise, is_star, read_statement
+from ml_assets.lake.sql import quoted
 from ml_assets.lake.tables import LINEAGE, PARTITION
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from ml_assets.project import Project
+
+# What has another value the next time.
+VOLATILE = re.compile(
+    r"\b(now|today|random|uuid\w*|gen_random_uuid|get_current_\w+|current_\w+|localtime\w*|transaction_timestamp)\b",
+    re.IGNORECASE,
+)
 
 
 class CannotServeError(Exception):
@@ -108,3 +116,36 @@ def only(sql: str, wanted: Collection[str], where: str) -> str:
         kept = [one for one in tree.expressions if one.key != "column" or is_star(one) or one.name in wanted]
         tree.set("expressions", kept or tree.expressions)
     return tree.sql("duckdb")
+
+
+def settled(sql: str, where: str) -> tuple[list[tuple[str, str]], str]:
+    """What of a statement hangs on no row of `validated`, to be computed once: such of its common table expressions.
+
+    Args:
+        sql: one SELECT, DuckDB dialect.
+        where: the file's name, for messages.
+
+    Returns:
+        Name of a table → the SELECT that makes it, in order; and the statement, reading these tables.
+    """
+    from sqlglot import exp
+
+    tree = read_statement(sql, where).tree.copy()
+    clause = tree.args.get("with_")
+    if clause is None or clause.args.get("recursive"):
+        return [], sql
+    made: list[tuple[str, str]] = []
+    known: list[str] = []
+    moving = {"validated"}
+    for cte in clause.expressions:
+        body = cte.this.sql("duckdb", comments=False)
+        reads = {table.name.lower() for table in cte.this.find_all(exp.Table)}
+        if reads & moving or cte.alias_column_names or VOLATILE.search(body):
+            moving.add(cte.alias.lower())
+            continue
+        name = f"settled {len(made)}"
+        before = f"WITH {', '.join(known)} " if known else ""
+        made.append((name, f"{before}FROM (\n{body}\n)"))
+        known.append(f"{quoted(cte.alias)} AS (FROM {quoted(name)})")
+        cte.set("this", exp.select("*").from_(exp.table_(name, quoted=True)))
+    return made, tree.sql("duckdb", comments=False) if made else sql

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pytest
+from small_market import PREPARING, Market
 from small_service import Service
 from test_classification import BINARY, MULTICLASS, messages, open_messages
-from small_market import PREPARING, Market
 
 from ml_assets.core.shapley import shapley
 from ml_assets.registry.export import ONNX

@@ -90,6 +90,27 @@ def test_kept_requests_are_certified_also_after_the_lake_has_changed(asked: Mark
     assert b'ml_assets_requests_logged_total{project="flats"} 20.0' in metrics.page()
 
 
+def test_a_statement_that_looks_at_other_rows_sees_the_newest_within_a_look(asked: Market) -> None:
+    champions = Champions({"flats": asked.project}, asked.lake, asked.registry, Metrics())
+    row = {"month": "2024-02-01", "town": "EAST", "area": 100.0}
+
+    def relative() -> float:
+        champions.look()
+        served = champions.current("flats")
+        assert served is not None
+        return float(served.answer([row])[0].features["relative"])
+
+    before = relative()
+    asked.write("2024-02", [one | {"area": "160"} for one in sales("2024-02")])
+    asked.materialize(PREPARING, "2024-02")
+    try:
+        assert relative() < before
+    finally:
+        asked.write("2024-02", sales("2024-02"))
+        asked.materialize(PREPARING, "2024-02")
+    assert relative() == before
+
+
 def test_a_served_value_that_differs_is_told_with_its_column(asked: Market) -> None:
     ask(asked, requests(asked)[:3])
     with_fault = [replace(one, features={**one.features, "area": 99.0}, predicted=1.0) for one in kept(asked)[:1]]

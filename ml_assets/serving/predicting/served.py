@@ -15,7 +15,7 @@ from ml_assets.serving.predicting.bulk import Judge
 from ml_assets.serving.predicting.features import Features, UnusableRowError, of_version
 from ml_assets.serving.predicting.inputs import CannotServeError
 from ml_assets.serving.predicting.request import Contract, Mistake, RefusedError, outline_of
-from ml_assets.serving.predicting.scorer import Scorer
+from ml_assets.serving.predicting.scorer import Scorer, noted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,6 +89,12 @@ class Served:
     def number(self) -> int:
         """The version's."""
         return self.scorer.version.number
+
+    @property
+    def can_be_faster(self) -> bool:
+        """Whether an ONNX file has been made since it was loaded."""
+        scorer = self.scorer
+        return scorer.engine != "onnx" and noted(self._registry, scorer.version) != scorer.noted
 
     def answer_all(self, requests: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[Answer] | Exception]:
         """The answers to some requests, each of some rows; or what is wrong with one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -92,7 +93,7 @@ def test_kept_requests_are_certified_also_after_the_lake_has_changed(asked: Mark
 
 def test_a_statement_that_looks_at_other_rows_sees_the_newest_within_a_look(asked: Market) -> None:
     champions = Champions({"flats": asked.project}, asked.lake, asked.registry, Metrics())
-    row = {"month": "2024-02-01", "town": "EAST", "area": 100.0}
+    row = {"month": date(2024, 2, 1), "town": "EAST", "area": 100.0}
 
     def relative() -> float:
         champions.look()

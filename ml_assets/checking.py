@@ -100,6 +100,14 @@ def check_project(project: Project, declaration: Declaration) -> list[Mistake]:
             return mistakes
         columns = {column.name: column.dtype for column in outline.columns}
         _check_time(project, declaration, columns, mistakes)
+        mistakes += [
+            declaration.mistake(
+                ("serving", "personal", name),
+                f"serving.personal: {project.schema} has no column {name!r}; {nearest(name, columns)}",
+            )
+            for name in project.serving.personal
+            if name not in columns
+        ]
         if cleaned is not None:
             mistakes += [
                 Mistake(
@@ -414,5 +422,5 @@ def _marker(project: Project) -> Path | None:
     except SchemaError:
         return None
     versions = (version("duckdb"), version("sqlglot"), Path(__file__).read_text(encoding="utf-8"))
-    key = digest(project.declaration_hash, project.sql_hash, schema, *versions)
+    key = digest(project.declaration_hash, project.sql_hash, project.serving.model_dump_json(), schema, *versions)
     return settings.home() / "cache" / "declarations" / f"{key}.right"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ml_assets import replay_command, serve_command, version_commands
+from ml_assets import predict_command, replay_command, serve_command, version_commands
 from ml_assets.alert_commands import alerts
 from ml_assets.key_commands import keys_app
 from ml_assets.model_commands import approve, audit_app, decide, decisions, decline, models_app
@@ -37,14 +37,11 @@ app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(models_app, name="models")
 app.add_typer(audit_app, name="audit")
 app.add_typer(keys_app, name="keys")
-app.command()(approve)
-app.command()(decline)
-app.command()(decisions)
-app.command()(decide)
-app.command()(alerts)
-app.command()(version_commands.rebuild)
-app.command()(replay_command.replay)
-app.command()(serve_command.serve)
+for simple in (
+    approve, decline, decisions, decide, alerts, version_commands.rebuild, replay_command.replay, serve_command.serve,
+    predict_command.predict,
+):  # fmt: skip
+    app.command()(simple)
 for command in (version_commands.export, version_commands.log, version_commands.card):
     models_app.command()(command)
 

@@ -20,6 +20,7 @@ from ml_assets.assets.promotion import build_champion
 from ml_assets.assets.raw import build_raw
 from ml_assets.assets.references import build_reference
 from ml_assets.assets.replay import build_replay
+from ml_assets.assets.skew import build_skew
 from ml_assets.assets.training_set import build_training_set
 from ml_assets.assets.validated import build_validated
 from ml_assets.automation.approval import build_answer, build_approval
@@ -186,6 +187,7 @@ def build_definitions(project: Project) -> dg.Definitions:
             build_performance(project),
             build_decision(project),
             build_replay(project),
+            build_skew(project),
         ],
         jobs=[look, refresh, retraining, build_approval(project), build_answer(project)],
         schedules=[build_schedule(project, look)],

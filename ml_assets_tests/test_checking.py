@@ -445,3 +445,14 @@ def test_a_name_under_leakage_that_names_nothing_is_refused_when_the_graph_is_lo
     with without_warnings_of_dagster_itself(), pytest.raises(Exception, match="Error") as refused:
         folder.tree().build_defs()
     assert "did you mean lineage:size?" in "".join(_messages(refused.value))
+
+
+def test_a_personal_column_that_the_schema_does_not_have_is_refused_for_it_would_be_kept_as_it_is(
+    folder: Folder,
+) -> None:
+    text = YAML + "  serving:\n    personal: {twon: hash}\n"
+    folder.write(yaml=text)
+
+    (told,) = folder.check()
+    assert told.endswith("has no column 'twon'; did you mean town?")
+    assert "serving.personal: " in told

@@ -40,8 +40,10 @@ def publish(project: Project, lake: Lake, verdict: Entry) -> dict[str, Any]:
     if is_installed() and stages(entries).get(version.number) == "champion":
         try:
             told["onnx"] = in_words(export_onnx(project, lake, version))
+            told["predictions_served_by"] = "ONNX"
         except (ExportRefusedError, RegistryError) as error:
             told["onnx"] = str(error)
+            told["predictions_served_by"] = "scikit-learn: there is no ONNX file that agrees with it"
     told |= _tell_stage(project, lake, version)
     for number in sorted(moved(entries, verdict) - {version.number}):
         try:

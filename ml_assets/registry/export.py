@@ -16,14 +16,14 @@ import importlib.util
 import json
 import warnings
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.core.files import replace_file
-from ml_assets.core.training import DAY, as_inputs, predict
+from ml_assets.core.training import predict
+from ml_assets.registry.sessions import fed, open_session, run_session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     import onnx
@@ -40,7 +40,6 @@ TOLERANCE = 1e-4
 # Held against the version at most: enough to meet every category and most leaves.
 ROWS = 20_000
 UNSEEN = "a category that no row has had \N{SNOWMAN}"
-EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 WORDS = r"[\p{L}\p{N}]+"
 
 
@@ -131,67 +130,6 @@ def is_exported_as_told(folder: Path) -> bool:
 def predict_onnx(content: bytes | Path, version: Version, rows: pl.DataFrame) -> Values:
     """What an exported model says of rows, in the shape of `Registry.predict`."""
     return run_session(open_session(content), version, fed(rows, version.features))
-
-
-def open_session(content: bytes | Path, threads: int = 0) -> Any:
-    """An exported model, ready to be asked.
-
-    Args:
-        content: of the file, or where it stands.
-        threads: in how many it works; as many as there are cores where it is 0.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = threads
-    source = content if isinstance(content, bytes) else str(content)
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-
-
-def run_session(session: Any, version: Version, inputs: Mapping[str, Any]) -> Values:
-    """What a session says of the inputs of an exported model, in the shape of `Registry.predict`."""
-    found: Values = session.run(["prediction"], inputs)[0].astype(float)
-    if version.task == "multiclass":
-        return found
-    return found[:, 1] if version.task == "binary" else found.reshape(-1)
-
-
-def fed(rows: pl.DataFrame, kinds: Mapping[str, str]) -> dict[str, Any]:
-    """The inputs of an exported model."""
-    inputs = as_inputs(rows, kinds)
-
-    def value(name: str, kind: str) -> Any:
-        if kind in {"number", "date"}:
-            return inputs[name].to_numpy().reshape(-1, 1)
-        texts = inputs[name].fillna("")
-        return (texts.str.lower() if kind == "text" else texts).to_numpy(dtype=object).reshape(-1, 1)
-
-    return {name: value(name, kind) for name, kind in kinds.items()}
-
-
-def fed_values(columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, str]) -> dict[str, Any]:
-    """The same of a few rows as Python values: a frame of one row costs several times what its prediction costs."""
-    import numpy as np  # noqa: PLC0415
-
-    def value(values: Sequence[Any], kind: str) -> Any:
-        if kind == "date":
-            values = [None if one is None else _microseconds(one) / DAY for one in values]
-        if kind in {"number", "date"}:
-            numbers = np.array(values, dtype=float)
-            return np.where(np.isinf(numbers), np.nan, numbers).reshape(-1, 1)
-        texts = ["" if one is None else str(one) for one in values]
-        return np.array([one.lower() if kind == "text" else one for one in texts], dtype=object).reshape(-1, 1)
-
-    return {name: value(columns[name], kind) for name, kind in kinds.items()}
-
-
-def _microseconds(moment: date) -> int:
-    """Microseconds since 1970; of a time without a zone as if it were UTC's."""
-    if not isinstance(moment, datetime):
-        return (moment - EPOCH.date()) // MICROSECOND
-    since = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return (since - EPOCH) // MICROSECOND
 
 
 def _with_hard_cases(rows: pl.DataFrame, kinds: Mapping[str, str]) -> pl.DataFrame:

@@ -27,6 +27,7 @@ DEPENDENCIES = {
     "performance": {"predictions", "features"},
     "decision": {"drift", "performance"},
     "replay": {"features"},
+    "skew": {"validated", "model"},
 }
 KINDS = {
     "raw": {"csv", "duckdb"},
@@ -44,6 +45,7 @@ KINDS = {
     "performance": {"duckdb"},
     "decision": {"duckdb"},
     "replay": {"scikitlearn"},
+    "skew": {"duckdb", "scikitlearn"},
 }
 PARTITIONED = {*PREPARING, *JUDGING}
 TABLES = PARTITIONED - {"decision"}  # whose rows are the ledger's
@@ -58,6 +60,7 @@ CHECKS = {
     },
     "training_set": {"no_leak_by_lineage", "no_leak_by_clock", "no_leak_by_numbers"},
     "evaluation": {"gate__mape_0", "gate__r2_1", "gate__baselines"},
+    "skew": {"no_skew"},
 }  # fmt: skip
 BLOCKING = {"rows__accounted_for", "rows__quarantine_share"}
 

@@ -94,6 +94,7 @@ def test_a_version_has_its_card_and_onnx_file_beside_it(tracked: Market) -> None
     assert "| ONNX file | agrees on " in card
     assert metadata["card"].endswith("/projects/flats/versions/1/card")
     assert metadata["onnx"].startswith("agrees with the version on ")
+    assert metadata["predictions_served_by"] == "ONNX"
     rows = tracked.table("features", "2024-03")
     found = predict_onnx(tracked.registry.path(version, "model.onnx"), version, rows)
     assert abs(found - tracked.registry.predict(version, rows)).max() < 1

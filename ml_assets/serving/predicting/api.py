@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
+from ml_assets import settings
 from ml_assets.core.statement import SqlError, nearest
 from ml_assets.lake.connection import LakeError
 from ml_assets.registry.models import RegistryError
 from ml_assets.serving.predicting.bulk import ARROW, PARQUET, read_body, written
 from ml_assets.serving.predicting.champions import Champions
 from ml_assets.serving.predicting.document import EXPLAINED, document
-from ml_assets.serving.predicting.features import CannotServeError
+from ml_assets.serving.predicting.inputs import CannotServeError
+from ml_assets.serving.predicting.log import RequestLog
 from ml_assets.serving.predicting.metrics import Metrics
 from ml_assets.serving.predicting.request import MalformedError, RefusedError
 from ml_assets.serving.predicting.served import TOGETHER, Served
@@ -59,9 +61,9 @@ def build_predicting(desk: "Desk") -> "APIRouter":
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
-        desk.champions.start()
+        desk.start()
         yield
-        await run_in_threadpool(desk.champions.stop)
+        await run_in_threadpool(desk.stop)
 
     router = APIRouter(lifespan=lifespan)
     router.add_route("/predict/{project}", desk.predict, ["POST"])
@@ -78,12 +80,24 @@ class Desk:
     Attributes:
         champions: what is served.
         metrics: what is counted.
+        log: what is kept of requests.
     """
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self.metrics = Metrics()
         self.champions = Champions(site.projects, site.lake, site.registry, self.metrics)
+        self.log = RequestLog(site.lake, settings.home(), self.metrics)
+
+    def start(self) -> None:
+        """Load the champions, and follow the ledger."""
+        self.champions.start()
+        self.log.start()
+
+    def stop(self) -> None:
+        """Stop following; what was asked is kept."""
+        self.champions.stop()
+        self.log.stop()
 
     async def predict(self, request: "Request") -> "Response":
         """`POST /predict/{project}`."""
@@ -159,10 +173,12 @@ class Desk:
         else:
             answers = await run_in_threadpool(served.answer, rows)
         for row, answer in zip(rows[: EXPLAINED if explain else 0], answers, strict=False):
-            answer["explanation"] = await run_in_threadpool(served.explain, row)
+            answer.told["explanation"] = await run_in_threadpool(served.explain, row)
+        self.log.note(served, rows, answers)
         name, number = served.project.name, served.number
         self.metrics.rows.labels(name, number).inc(len(rows))
-        told = {"project": name, "version": number, "engine": served.scorer.engine, "predictions": answers}
+        predictions = [answer.told for answer in answers]
+        told = {"project": name, "version": number, "engine": served.scorer.engine, "predictions": predictions}
         return json_of(told)
 
     def _bulk(self, served: Served, kind: str, body: bytes) -> "Response":

@@ -13,10 +13,14 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.registry.export import is_installed
 from ml_assets.registry.ledger import current_champion, newest_id, read_entries
+from ml_assets.registry.models import RegistryError
 from ml_assets.serving.predicting.features import fingerprint
+from ml_assets.serving.predicting.scorer import exported
 from ml_assets.serving.predicting.served import Served
 from ml_assets.serving.queries import reading
 
@@ -33,6 +37,9 @@ SECONDS = 0.5
 # A version that could not be loaded is tried again after so many seconds: its file may have been restored.
 AGAIN = 10.0
 PINNED = 4
+# The ONNX file of a champion is made when it has been promoted: it is waited for so many seconds, then the pipeline
+# serves until it is there.
+GRACE = 2.5
 
 
 @dataclass(frozen=True)
@@ -147,7 +154,8 @@ class Champions:
         stamp = self._stamp_now()
         now = time.monotonic()
         due = [name for name, failure in self._failures.items() if now - failure.at > AGAIN]
-        if stamp == self._stamp and not due:
+        faster = {name for name, served in self._served.items() if served.can_be_faster}
+        if stamp == self._stamp and not due and not faster:
             return
         with reading(self._lake) as cursor:
             if cursor is None:
@@ -163,16 +171,29 @@ class Champions:
                 name: fingerprint(cursor, self._projects[name], row_wise=served.features.inputs.row_wise)
                 for name, served in self._served.items()
             }
+        waits = False
         for name, number in self._wanted.items():
-            served = self._served.get(name)
-            failure = self._failures.get(name)
-            if served is not None and served.number == number and others.get(name) == served.features.fingerprint:
+            served, failure = self._served.get(name), self._failures.get(name)
+            is_same = served is not None and served.number == number
+            if is_same and served and others[name] == served.features.fingerprint and name not in faster:
                 self._failures.pop(name, None)
+            elif failure is not None and failure.version == number and name not in due and newest == self._ledger:
                 continue
-            if failure is not None and failure.version == number and name not in due and newest == self._ledger:
-                continue
-            self._load(name, number)
-        self._stamp, self._ledger, self._looked = stamp, newest, True
+            elif not is_same and self._is_being_exported(name, number):
+                waits = True
+            else:
+                self._load(name, number)
+        self._stamp, self._ledger, self._looked = None if waits else stamp, newest, True
+
+    def _is_being_exported(self, name: str, number: int) -> bool:
+        """Whether a version was promoted a moment ago, and its ONNX file is not there yet."""
+        promoted = next(one for one in reversed(self._entries[name]) if one.kind == "promoted")
+        if datetime.now(UTC) - datetime.fromisoformat(promoted.at) > timedelta(seconds=GRACE) or not is_installed():
+            return False
+        try:
+            return exported(self._registry, self._registry.version(name, number))[1] is None
+        except RegistryError:
+            return False  # that is told when it is loaded
 
     def _load(self, name: str, number: int) -> None:
         before, started = self._served.get(name), time.perf_counter()

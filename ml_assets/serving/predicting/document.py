@@ -73,7 +73,7 @@ def document(served: Served) -> dict[str, Any]:
                          "description": "A version of the project; the champion where it is left out.",
                          "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999}},
                         {"name": "explain", "in": "query", "required": False,
-                         "description": f"Whether the answer tells what moved the prediction; of the first {EXPLAINED} rows.",
+                         "description": f"Whether what moved the predictions of the first {EXPLAINED} rows is told.",
                          "schema": {"type": "boolean"}},
                     ],
                     "requestBody": {

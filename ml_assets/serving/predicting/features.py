@@ -9,22 +9,20 @@ alone, beside those of its partition that the lake holds: as in training, where 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from ml_assets.checking import trace_project
-from ml_assets.core.lineage import column_lineage, required_columns
 from ml_assets.core.partitioning import in_utc, placed
-from ml_assets.core.statement import check_select, is_row_wise, is_star, read_statement
 from ml_assets.lake.connection import DUCKDB_SETTINGS, columns_of
 from ml_assets.lake.sql import Window, quoted
 from ml_assets.lake.tables import LINEAGE, PARTITION, described, read, run_select
+from ml_assets.serving.predicting.inputs import CannotServeError, inputs_of, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import polars as pl
 
@@ -37,102 +35,27 @@ if TYPE_CHECKING:
 TRIED = 200
 # Partitions whose rows are kept for statements that look at them.
 KEPT = 8
-# From here on rows are handed over as a frame: below, as lists of values.
-MANY = 512
+# Rows up to which a join AS OF looks each of them up.
+FEW = 16
 SOURCE = "a request"
-
-
-class CannotServeError(Exception):
-    """A project's predictions cannot be served; the message says why, and the way out."""
 
 
 class UnusableRowError(Exception):
     """A row of a request of which the statement makes no features; the message says why."""
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What a statement needs of a request.
-
-    Attributes:
-        asked: columns of the schema that a request may give, in order.
-        needed: those that it must give, for the statement reads them.
-        hidden: columns that are not known when a prediction is asked for.
-        filled: those of them that the statement mentions, in a filter as a rule: they get the values of a real row.
-        row_wise: whether a row's features hang on no other row.
-    """
-
-    asked: tuple[str, ...]
-    needed: frozenset[str]
-    hidden: frozenset[str]
-    filled: frozenset[str]
-    row_wise: bool
-
-
-def inputs_of(
-    project: Project, features: Sequence[str], schema: Sequence[str], references: Mapping[str, Any]
-) -> Inputs:
-    """What a project's features.sql needs of a request.
-
-    Args:
-        project: the project, with the statement.
-        features: what the version needs of it.
-        schema: the schema's columns.
-        references: reference table → its columns.
-
-    Raises:
-        CannotServeError: if a feature is computed from what is not known when a prediction is asked for.
-    """
-    where = project.features_path
-    validated = [*schema, *(name for name in LINEAGE if name not in schema)]
-    known = {"validated": validated, **references}
-    check_select(project.features_sql, where=where, allowed=list(known))
-    traced = trace_project(project, schema)
-    # What an earlier row's value was is known by now.
-    own = column_lineage(project.features_sql, known, where=where, without={"earlier"})
-    hidden = set(traced.hidden)
-    for feature in features:
-        secret = sorted(ref.column for ref in own.get(feature, ()) if ref.table == "validated" and ref.column in hidden)
-        if secret and traced.accused.get(feature) not in project.leakage.reasons:
-            raise CannotServeError(
-                f"{where}: the feature {feature} is computed from {', '.join(secret)}, not known when a prediction is "
-                "asked for. Remedy: compute it from what is known, or waive the finding with a reason (docs/leakage.md)"
-            )
-        # The reason says that it is known.
-        hidden -= set(secret)
-    every = column_lineage(project.features_sql, known, where=where)
-    read_by = {ref.column for feature in features for ref in every.get(feature, ()) if ref.table == "validated"}
-    others = {name: list(columns) for name, columns in references.items()}
-    used = only(project.features_sql, features, where)
-    read_by |= required_columns(used, "validated", validated, others=others, where=where)
-    row_wise = is_row_wise(project.features_sql, table="validated", where=where, kept=LINEAGE)
-    if PARTITION in read_by or not row_wise:
-        # The time tells which partition a row stands in.
-        read_by |= {project.partitions.time}
-    asked = tuple(name for name in schema if name not in hidden)
-    return Inputs(
-        asked, frozenset(read_by & set(asked)), frozenset(hidden & set(schema)), frozenset(hidden & read_by), row_wise
-    )
-
-
-def only(sql: str, wanted: Collection[str], where: str) -> str:
-    """A SELECT without the columns that it only passes on under their own name, and that are not wanted.
-
-    So a target or a time that no feature is made of need not be asked for.
-    """
-    from sqlglot import exp
-
-    tree = read_statement(sql, where).tree.copy()
-    if isinstance(tree, exp.Select) and not any(tree.args.get(name) for name in ("distinct", "group", "order")):
-        kept = [one for one in tree.expressions if one.key != "column" or is_star(one) or one.name in wanted]
-        tree.set("expressions", kept or tree.expressions)
-    return tree.sql("duckdb")
-
-
 class Features:
     """The statement of one version, over rows of requests.
 
     Safe for threads: each has a cursor of its own.
+
+    Attributes:
+        inputs: what it needs.
+        filled: column → what stands in it, for it is not known of a request.
+        samples: real rows, as a request would give them.
+        schema: feature → its polars type.
+        snapshot: the lake's version that it has read.
+        fingerprint: of the tables that it has read.
 
     Args:
         project: the project; its features.sql is the version's.
@@ -150,6 +73,7 @@ class Features:
     def __init__(self, project: Project, lake: Lake, kinds: Mapping[str, str], schema: Sequence[str]) -> None:
         self._project, self._lake, self._names = project, lake, list(kinds)
         self._local = threading.local()
+        self._sql = project.features_sql
         self._instance = duckdb.connect(":memory:", config={**DUCKDB_SETTINGS, "threads": "1"})
         self._histories: dict[datetime, str] = {}
         self._made, self._lock = 0, threading.Lock()
@@ -157,6 +81,7 @@ class Features:
         with lake.reader() as cursor:
             described(cursor, table)
             self._types = columns_of(cursor, table)
+            self.snapshot = int(cursor.execute("SELECT id FROM lake.current_snapshot()").fetchall()[0][0])
             references = {name: described(cursor, project.table(name)) for name in project.references}
             for name in project.references:
                 self._load(name, cursor.execute(f"FROM {project.table(name).path} ORDER BY _source, _row").pl())
@@ -167,7 +92,7 @@ class Features:
             if newest is None:
                 raise CannotServeError(f"the lake holds no row of {table}. Remedy: `ml-assets backfill {project.name}`")
             self._newest: datetime = newest
-            self._template, self.samples = self._tried(cursor, newest)
+            self.filled, self.samples = self._tried(cursor, newest)
         self.kinds = dict(kinds)
 
     @property
@@ -210,7 +135,7 @@ class Features:
         return {name: list(values) for name, values in zip(self._names, columns, strict=True)}, places
 
     def of_frame(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The features of many rows that hang on no other: `_row`, the place of each, and the features, in order.
+        """The features of many rows: `_row`, the place of each, and the features, in order.
 
         Args:
             rows: asked columns in the types of `validated`; others are null.
@@ -220,13 +145,18 @@ class Features:
         """
         import polars as pl
 
+        if not self.inputs.row_wise or not rows.height:
+            columns, places = self.of(rows.rows(named=True))
+            return pl.DataFrame(
+                {"_row": pl.Series(places, dtype=pl.UInt32), **columns}, {"_row": pl.UInt32, **self.schema}
+            )
         time, calendar = self._project.partitions.time, self._project.calendar
         partitions: Any = pl.lit(self._newest)
         if time and time in rows.columns:
             partitions = placed(in_utc(rows[time], calendar.timezone), calendar)
         rows = rows.with_row_index("_row").with_columns(pl.lit(SOURCE).alias("_source"), partitions.alias(PARTITION))
         values = {name: quoted(name) for name in rows.columns}
-        values |= {name: f"${place}" for place, name in enumerate(self._template, 1)}
+        values |= {name: f"${place}" for place, name in enumerate(self.filled, 1)}
         listed = ", ".join(
             f"{values.get(name, 'NULL')}::{kind} AS {quoted(name)}" for name, kind in self._types.items()
         )
@@ -235,13 +165,13 @@ class Features:
         try:
             found = run_select(
                 cursor, self._project.features_sql, {"validated": f"SELECT {listed} FROM _rows"},
-                list(self._template.values()) or None,
+                list(self.filled.values()) or None,
             )  # fmt: skip
         except duckdb.Error as error:
             raise UnusableRowError(self._said(error)) from error
         finally:
             cursor.close()
-        found = found.select("_row", *self._names).sort("_row")
+        found = found.select(pl.col("_row").cast(pl.UInt32), *self._names).sort("_row")
         if found["_row"].is_duplicated().any():
             raise UnusableRowError(f"{self._project.features_path} returns a row more than once")
         return found
@@ -266,6 +196,7 @@ class Features:
             own = self._instance.cursor()
             own.register("_rows", rows)
             passed = run_select(own, project.features_sql, {"validated": "FROM _rows"})
+            self._settle(own, passed)
             own.close()
             self.schema = {name: kind for name, kind in passed.schema.items() if name in self._names}
             if wrong := next((name for name in self._names if name not in self.schema), ""):
@@ -281,29 +212,45 @@ class Features:
             "newer partitions, or correct its filters"
         )
 
+    def _settle(self, cursor: duckdb.DuckDBPyConnection, wanted: pl.DataFrame) -> None:
+        """Compute once what hangs on no request; only if the statement then says the same of real rows."""
+        tables, sql = settled(self._project.features_sql, self._project.features_path)
+        if not tables or self._sql == sql:
+            return
+        try:
+            for name, made in tables:
+                cursor.execute(f"CREATE TABLE {quoted(name)} AS {made}")
+            found = run_select(cursor, sql, {"validated": "FROM _rows"})
+        except duckdb.Error:
+            return  # then it is asked as it was written
+        if found.sort(LINEAGE).equals(wanted.sort(LINEAGE)):
+            self._sql = sql
+
     def _run(self, rows: Sequence[Row], places: Sequence[int], history: str | None) -> list[tuple[Any, ...]]:
-        cursor, statement = self._prepared(history)
+        cursor, statement = self._prepared(history, few=len(rows) <= FEW)
         asked = [[row.get(name) for row in rows] for name in self._read]
         partitions = [self._partition_of(row) for row in rows]
         try:
-            return cursor.execute(statement, [*asked, *self._template.values(), partitions, list(places)]).fetchall()
+            return cursor.execute(statement, [*asked, *self.filled.values(), partitions, list(places)]).fetchall()
         except duckdb.Error as error:
             raise UnusableRowError(self._said(error)) from error
 
-    def _prepared(self, history: str | None) -> tuple[duckdb.DuckDBPyConnection, Any]:
-        """This thread's cursor, and the statement parsed once for it."""
+    def _prepared(self, history: str | None, *, few: bool) -> tuple[duckdb.DuckDBPyConnection, Any]:
+        """This thread's cursor for so many rows, and the statement parsed once for it."""
         local = self._local
-        if not hasattr(local, "cursor"):
-            local.cursor, local.statements = self._instance.cursor(), {}
+        if not hasattr(local, "cursors"):
+            local.cursors, local.statements = (self._instance.cursor(), self._instance.cursor()), {}
+            # Few rows are joined AS OF by looking each up, which takes a quarter of the time of sorting.
+            local.cursors[1].execute(f"SET SESSION asof_loop_join_threshold = {4 * FEW}")
         if history not in local.statements:
-            (local.statements[history],) = local.cursor.extract_statements(self._statement(history))
-        return local.cursor, local.statements[history]
+            (local.statements[history],) = local.cursors[0].extract_statements(self._statement(history))
+        return local.cursors[few], local.statements[history]
 
     def _statement(self, history: str | None) -> str:
         values: dict[str, str] = {}
         for name in self._read:
             values[name] = f"unnest(${len(values) + 1}::{self._types[name]}[])"
-        for name in self._template:
+        for name in self.filled:
             values[name] = f"${len(values) + 1}::{self._types[name]}"
         values[PARTITION] = f"unnest(${len(values) + 1}::TIMESTAMP[])"
         values["_row"] = f"unnest(${len(values) + 1}::BIGINT[])"
@@ -316,10 +263,7 @@ class Features:
         if history is not None:
             rows = f"FROM {quoted(history)} UNION ALL BY NAME {rows}"
         wanted = ", ".join(map(quoted, self._names))
-        return (
-            f"WITH validated AS ({rows}) SELECT _row, {wanted} FROM (\n{self._project.features_sql}\n) "
-            f"WHERE _source = '{SOURCE}'"
-        )
+        return f"WITH validated AS ({rows}) SELECT _row, {wanted} FROM (\n{self._sql}\n) WHERE _source = '{SOURCE}'"
 
     def _partition_of(self, row: Row) -> datetime:
         """The start of the partition that a row would stand in; the newest where partitions have no time."""

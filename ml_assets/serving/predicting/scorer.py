@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, Literal
 
-from ml_assets.registry.export import ONNX, fed, fed_values, is_installed, open_session, parity, run_session
+from ml_assets.registry.export import ONNX, PARITY, is_installed, parity
 from ml_assets.registry.models import RegistryError
+from ml_assets.registry.sessions import fed, fed_values, open_session, run_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ class Scorer:
         version: its record.
         engine: what answers.
         why: why it is not ONNX; "" where it is.
+        noted: when the note beside its ONNX file was written, as far as that can be told; None without one.
 
     Args:
         registry: loads it.
@@ -39,6 +41,7 @@ class Scorer:
         refuse_changed(registry, version, entries)
         self.version, self._registry = version, registry
         self.engine: Literal["onnx", "scikit-learn"] = "scikit-learn"
+        self.noted = noted(registry, version)
         self.why, content = exported(registry, version)
         if content is not None:
             self._session = open_session(content, threads=1)
@@ -65,6 +68,14 @@ class Scorer:
         if self.engine == "onnx":
             return run_session(self._session, self.version, fed(rows, self.version.features))
         return self._registry.predict(self.version, rows)
+
+
+def noted(registry: Registry, version: Version) -> int | None:
+    """When the note beside a version's ONNX file was written; None where there is none."""
+    try:
+        return registry.path(version, PARITY).stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def exported(registry: Registry, version: Version) -> tuple[str, bytes | None]:

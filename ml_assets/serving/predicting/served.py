@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ from ml_assets.core.tasks import as_number
 from ml_assets.lake.tables import window_of
 from ml_assets.serving.predicting.batching import Batcher
 from ml_assets.serving.predicting.bulk import Judge
-from ml_assets.serving.predicting.features import CannotServeError, Features, UnusableRowError, of_version
+from ml_assets.serving.predicting.features import Features, UnusableRowError, of_version
+from ml_assets.serving.predicting.inputs import CannotServeError
 from ml_assets.serving.predicting.request import Contract, Mistake, RefusedError, outline_of
-from ml_assets.serving.predicting.scorer import Scorer
+from ml_assets.serving.predicting.scorer import Scorer, noted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +34,21 @@ TOGETHER = 256
 BACKGROUND = 100
 HALF = 0.5
 DROPPED = "{path} drops this row: a filter does not let it through, so there is no prediction for it"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said of a row.
+
+    Attributes:
+        told: as the answer has it.
+        features: those made of the row.
+        predicted: as `Registry.predict` says it, a number or the probabilities of many classes.
+    """
+
+    told: dict[str, Any]
+    features: dict[str, Any]
+    predicted: Any
 
 
 class Served:
@@ -65,7 +82,7 @@ class Served:
             timezone=project.partitions.timezone,
             example=self.features.example,
         )
-        self.batcher: Batcher[Sequence[Mapping[str, Any]], list[dict[str, Any]]] = Batcher(self.answer_all)
+        self.batcher: Batcher[Sequence[Mapping[str, Any]], list[Answer]] = Batcher(self.answer_all)
         self._try()
 
     @property
@@ -73,7 +90,13 @@ class Served:
         """The version's."""
         return self.scorer.version.number
 
-    def answer_all(self, requests: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[dict[str, Any]] | Exception]:
+    @property
+    def can_be_faster(self) -> bool:
+        """Whether an ONNX file has been made since it was loaded."""
+        scorer = self.scorer
+        return scorer.engine != "onnx" and noted(self._registry, scorer.version) != scorer.noted
+
+    def answer_all(self, requests: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[Answer] | Exception]:
         """The answers to some requests, each of some rows; or what is wrong with one."""
         try:
             found = self._answers([row for rows in requests for row in rows])
@@ -83,7 +106,7 @@ class Served:
         answers = iter(found)
         return [[next(answers) for _ in rows] for rows in requests]
 
-    def answer(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def answer(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
         """The answers to one request's rows.
 
         Raises:
@@ -98,7 +121,7 @@ class Served:
             raise RefusedError(wrong) from error
 
     def answer_frame(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The answers to many rows: `prediction`, of a classification `label` too, and `probabilities` of many classes.
+        """The answers to many rows: `prediction`, and of a classification `label` too.
 
         Args:
             rows: asked columns, judged and cast.
@@ -106,27 +129,40 @@ class Served:
         Raises:
             RefusedError: if the statement drops a row, or fails.
         """
-        import polars as pl
-
-        if not self.features.inputs.row_wise:
-            answers = pl.DataFrame(self.answer(rows.rows(named=True)))
-            return answers.drop("probabilities", strict=False)
         try:
-            features = self.features.of_frame(rows)
+            answers = self._answer_some(rows)
         except UnusableRowError as error:
             raise RefusedError([Mistake(0, "", "", str(error))]) from error
-        if features.height < rows.height:
-            there = set(features["_row"])
-            dropped = [place for place in range(rows.height) if place not in there]
-            raise self._dropped(dropped)
+        if answers.height < rows.height:
+            there = set(answers["_row"])
+            raise self._dropped([place for place in range(rows.height) if place not in there])
+        return answers.drop("_row")
+
+    def answer_each(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, str]]:
+        """The same, with the place of each row that has an answer as `_row`, and why the others have none."""
+        import polars as pl
+
+        try:
+            answers = self._answer_some(rows)
+        except UnusableRowError as error:
+            if rows.height == 1:
+                return self._answer_some(rows.clear()), {0: str(error)}
+            half = rows.height // 2
+            (first, why), (second, others) = self.answer_each(rows[:half]), self.answer_each(rows[half:])
+            second = second.with_columns(pl.col("_row") + half)
+            return pl.concat([first, second]), why | {place + half: reason for place, reason in others.items()}
+        there = set(answers["_row"])
+        return answers, {place: self._drop_message for place in range(rows.height) if place not in there}
+
+    def _answer_some(self, rows: pl.DataFrame) -> pl.DataFrame:
+        import polars as pl
+
+        features, version = self.features.of_frame(rows), self.scorer.version
         predicted = self.scorer.predict_frame(features)
-        version = self.scorer.version
-        made: dict[str, Any] = {"prediction": as_number(predicted)}
-        if version.task == "binary":
-            classes = pl.Series(version.classes, dtype=pl.String)
-            made["label"] = classes.gather((predicted > HALF).astype(int))
-        elif version.task == "multiclass":
-            made["label"] = pl.Series(version.classes, dtype=pl.String).gather(predicted.argmax(axis=1))
+        made: dict[str, Any] = {"_row": features["_row"], "prediction": as_number(predicted)}
+        if version.task != "regression":
+            places = (predicted > HALF).astype(int) if version.task == "binary" else predicted.argmax(axis=1)
+            made["label"] = pl.Series(version.classes, dtype=pl.String).gather(places)
         return pl.DataFrame(made)
 
     def explain(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,12 +227,14 @@ class Served:
             sql = f"SELECT {names} FROM ({some}) USING SAMPLE {BACKGROUND} ROWS (reservoir, {version.seed})"
             return cursor.execute(sql).pl().rows(named=True)
 
-    def _answers(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def _answers(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
         columns, places = self.features.of(rows)
         if len(places) < len(rows):
             there = set(places)
             raise self._dropped([place for place in range(len(rows)) if place not in there])
-        return self._told(self.scorer.predict(columns, self.features.schema))
+        predicted = self.scorer.predict(columns, self.features.schema)
+        features = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+        return list(map(Answer, self._told(predicted), features, predicted.tolist()))
 
     def _told(self, predicted: Values) -> list[dict[str, Any]]:
         version = self.scorer.version
@@ -218,7 +256,7 @@ class Served:
             for values in predicted.tolist()
         ]  # fmt: skip
 
-    def _alone(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | Exception:
+    def _alone(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer] | Exception:
         try:
             return self.answer(rows)
         except RefusedError as error:
@@ -242,7 +280,7 @@ class Served:
         """Answer real rows before anybody asks: what is loaded late is loaded, and a broken version never serves."""
         rows = self.features.samples[:20]
         for answers in (self._answers(rows[:1]), self._answers(rows)):
-            if not all(math.isfinite(one["prediction"]) for one in answers):
+            if not all(math.isfinite(one.told["prediction"]) for one in answers):
                 raise CannotServeError(
                     f"version {self.number} of {self.project.name} predicts no numbers for real rows. "
                     "Remedy: train again"

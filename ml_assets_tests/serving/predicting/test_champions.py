@@ -10,7 +10,7 @@ from small_market import PREPARING, Market, open_market, sales
 from small_service import ROW, Service
 
 from ml_assets.assets.acts import Person, promote, roll_back
-from ml_assets.registry.export import ONNX
+from ml_assets.registry.export import ONNX, PARITY
 from ml_assets.registry.models import MODEL
 from ml_assets.serving.predicting import champions as following
 from ml_assets.serving.predicting.champions import Champions
@@ -72,8 +72,8 @@ def test_while_champions_change_no_request_fails_and_each_answer_is_that_of_the_
                 assert answer["predictions"][0]["prediction"] == pytest.approx(own[answer["version"]], rel=1e-5)
 
     async def seen_newest(number: int) -> None:
-        while not seen or seen[-1] != number:
-            await asyncio.sleep(0.02)  # noqa: ASYNC110 - another task appends
+        while not seen or seen[-1] != number:  # noqa: ASYNC110 - another task appends
+            await asyncio.sleep(0.02)
 
     async def play() -> None:
         over = asyncio.Event()
@@ -115,7 +115,31 @@ def test_a_broken_version_leaves_the_old_one_serving_and_takes_over_once_it_is_w
     assert found.state() == {"flats": {"champion": 2, "serves": 2, "engine": "onnx"}}
 
 
-def test_without_any_version_to_serve_it_is_not_ready(moving: Market) -> None:
+def test_an_onnx_file_that_is_made_after_the_promotion_is_waited_for_a_moment_and_taken_up_later(
+    moving: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(moving, 1)
+    found = follow(moving)
+    # A rollback makes the file again: what the server may see before.
+    serve(moving, 2)
+    version = moving.registry.version("flats", 2)
+    note = moving.registry.path(version, PARITY)
+    away = note.rename(note.with_name("away"))
+    try:
+        monkeypatch.setattr(following, "GRACE", 1e9)
+        found.look()
+        assert found.state()["flats"]["serves"] == 1
+        monkeypatch.setattr(following, "GRACE", 0)
+        found.look()
+        assert (found.state()["flats"]["serves"], found.state()["flats"]["engine"]) == (2, "scikit-learn")
+    finally:
+        away.rename(note)
+    found.look()
+    assert found.state() == {"flats": {"champion": 2, "serves": 2, "engine": "onnx"}}
+
+
+def test_without_any_version_to_serve_it_is_not_ready(moving: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "GRACE", 0)
     serve(moving, 1)
     file = moving.registry.path(moving.registry.version("flats", 1), MODEL)
     lost = file.rename(file.with_name("lost"))
@@ -130,7 +154,8 @@ def test_without_any_version_to_serve_it_is_not_ready(moving: Market) -> None:
         lost.rename(file)
 
 
-def test_an_onnx_file_that_was_changed_is_not_served(moving: Market) -> None:
+def test_an_onnx_file_that_was_changed_is_not_served(moving: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "GRACE", 0)
     serve(moving, 1)
     file: Path = moving.registry.path(moving.registry.version("flats", 1), ONNX)
     content = file.read_bytes()

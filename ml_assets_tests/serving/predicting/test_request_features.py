@@ -15,7 +15,8 @@ from small_market import FEATURES, PREPARING, Market, open_market, sales
 from ml_assets.assets.common import run_sql
 from ml_assets.assets.references import read_references
 from ml_assets.schemas import schema_outline
-from ml_assets.serving.predicting.features import CannotServeError, Features, UnusableRowError, fingerprint
+from ml_assets.serving.predicting.features import Features, UnusableRowError, fingerprint
+from ml_assets.serving.predicting.inputs import CannotServeError, settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,3 +187,24 @@ def test_a_value_that_the_statement_cannot_compute_with_is_told(priced: Market) 
     assert made.inputs.needed == {"contract"}
     with pytest.raises(UnusableRowError, match="cannot be computed: Conversion Error: Could not convert string 'x'"):
         made.of([{"contract": "12/x"}])
+
+
+def test_what_hangs_on_no_request_is_computed_once(made: Features) -> None:
+    assert "settled 0" in made._sql
+    assert "CAST(since" not in made._sql
+
+
+@pytest.mark.parametrize(
+    ("sql", "tables"),
+    [
+        (WITH_INDEX, 1),
+        ("WITH a AS (FROM levels), b AS (FROM a), c AS (FROM validated) SELECT * FROM c JOIN b USING (town)", 2),
+        ("WITH a AS (FROM validated), b AS (FROM a) SELECT * FROM b", 0),
+        ("WITH a AS (SELECT now() AS at FROM levels) SELECT * FROM validated, a", 0),
+        (FEATURES, 0),
+    ],
+)
+def test_only_what_reads_no_validated_row_and_no_clock_is(sql: str, tables: int) -> None:
+    found, rewritten = settled(sql, "features.sql")
+    assert len(found) == tables
+    assert rewritten.count("settled ") == tables

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from ml_assets.serving.access import record
 from ml_assets.serving.access.caller import ANYBODY_HERE, CURRENT, NOBODY, Caller
@@ -130,14 +130,14 @@ class Door:
                 self.close()
             return
         send, asked = shielded(send), Asked.of(scope)
-        caller, refusal = self._judge(scope, asked)
+        caller, found = self._judge(scope, asked)
         CURRENT.set(caller)
         scope.setdefault("state", {})["caller"] = caller
-        if isinstance(refusal, Refusal):
-            await self._refuse(refusal, asked, scope, receive, send)
+        if isinstance(found, Refusal):
+            await self._refuse(found, asked, scope, receive, send)
             return
         if asked.has_body:
-            receive = patient(receive, self._limits.bytes_of(refusal.body))
+            receive = patient(receive, self._limits.bytes_of(found.body))
         await self._app(scope, receive, send)
 
     def close(self) -> None:
@@ -268,8 +268,9 @@ def _is_here(scope: Scope, asked: Asked) -> bool:
 
 def _foreign(asked: Asked) -> Refusal | None:
     """Why a request that changes something is not taken from where it comes from: another site's page has sent it."""
-    site, origin = asked.get(b"sec-fetch-site"), asked.get(b"origin")
-    if site in {"", "same-origin", "none"} and (not origin or urlsplit(origin).netloc == asked.get(b"host")):
+    site, origin, host = asked.get(b"sec-fetch-site"), asked.get(b"origin"), asked.get(b"host")
+    # By http or https: behind a proxy we see the other one.
+    if site in {"", "same-origin", "none"} and origin in {"", f"http://{host}", f"https://{host}"}:
         return None
     return Refusal(403, "Not allowed", "this request was sent by a page of another site. Remedy: send it from ours")
 

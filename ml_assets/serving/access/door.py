@@ -234,14 +234,15 @@ class Door:
 
     async def _refuse(self, refusal: Refusal, asked: Asked, scope: Scope, receive: Receive, send: Send) -> None:
         from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
-        from starlette.responses import JSONResponse  # noqa: PLC0415
+        from starlette.responses import JSONResponse, RedirectResponse  # noqa: PLC0415
 
         # A proxy that asks for a person reads the status alone, whatever the person's browser wants.
-        if asked.wants_page and not scope["path"].startswith("/auth/") and refusal.status in {401, 403, 404}:
+        is_person = asked.wants_page and not scope["path"].startswith("/auth/")
+        response: Response
+        if is_person and refusal.status == 401:  # noqa: PLR2004
+            response = RedirectResponse(f"/sign-in?next={quote(_address(scope), safe='')}", 303)
+        elif is_person and refusal.status in {403, 404}:
             response = await run_in_threadpool(self._page, refusal.status, refusal.title, refusal.message)
-            if refusal.status == 401:  # noqa: PLR2004
-                response.status_code = 303
-                response.headers["Location"] = f"/sign-in?next={quote(_address(scope), safe='')}"
         else:
             response = JSONResponse({"error": refusal.message}, refusal.status)
         response.headers.update(refusal.headers)

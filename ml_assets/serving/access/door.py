@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from ml_assets.serving.access import record
 from ml_assets.serving.access.caller import ANYBODY_HERE, CURRENT, NOBODY, Caller
@@ -130,14 +130,14 @@ class Door:
                 self.close()
             return
         send, asked = shielded(send), Asked.of(scope)
-        caller, refusal = self._judge(scope, asked)
+        caller, found = self._judge(scope, asked)
         CURRENT.set(caller)
         scope.setdefault("state", {})["caller"] = caller
-        if isinstance(refusal, Refusal):
-            await self._refuse(refusal, asked, scope, receive, send)
+        if isinstance(found, Refusal):
+            await self._refuse(found, asked, scope, receive, send)
             return
         if asked.has_body:
-            receive = patient(receive, self._limits.bytes_of(refusal.body))
+            receive = patient(receive, self._limits.bytes_of(found.body))
         await self._app(scope, receive, send)
 
     def close(self) -> None:
@@ -234,14 +234,15 @@ class Door:
 
     async def _refuse(self, refusal: Refusal, asked: Asked, scope: Scope, receive: Receive, send: Send) -> None:
         from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
-        from starlette.responses import JSONResponse  # noqa: PLC0415
+        from starlette.responses import JSONResponse, RedirectResponse  # noqa: PLC0415
 
         # A proxy that asks for a person reads the status alone, whatever the person's browser wants.
-        if asked.wants_page and not scope["path"].startswith("/auth/") and refusal.status in {401, 403, 404}:
+        is_person = asked.wants_page and not scope["path"].startswith("/auth/")
+        response: Response
+        if is_person and refusal.status == 401:  # noqa: PLR2004
+            response = RedirectResponse(f"/sign-in?next={quote(_address(scope), safe='')}", 303)
+        elif is_person and refusal.status in {403, 404}:
             response = await run_in_threadpool(self._page, refusal.status, refusal.title, refusal.message)
-            if refusal.status == 401:  # noqa: PLR2004
-                response.status_code = 303
-                response.headers["Location"] = f"/sign-in?next={quote(_address(scope), safe='')}"
         else:
             response = JSONResponse({"error": refusal.message}, refusal.status)
         response.headers.update(refusal.headers)
@@ -268,8 +269,9 @@ def _is_here(scope: Scope, asked: Asked) -> bool:
 
 def _foreign(asked: Asked) -> Refusal | None:
     """Why a request that changes something is not taken from where it comes from: another site's page has sent it."""
-    site, origin = asked.get(b"sec-fetch-site"), asked.get(b"origin")
-    if site in {"", "same-origin", "none"} and (not origin or urlsplit(origin).netloc == asked.get(b"host")):
+    site, origin, host = asked.get(b"sec-fetch-site"), asked.get(b"origin"), asked.get(b"host")
+    # By http or https: behind a proxy we see the other one.
+    if site in {"", "same-origin", "none"} and origin in {"", f"http://{host}", f"https://{host}"}:
         return None
     return Refusal(403, "Not allowed", "this request was sent by a page of another site. Remedy: send it from ours")
 

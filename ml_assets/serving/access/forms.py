@@ -3,7 +3,7 @@
 # Annotations are values here: FastAPI reads those of a route, and its classes are imported inside the function.
 import hmac
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote
 
 from ml_assets.serving.access.caller import CURRENT
 
@@ -55,14 +55,7 @@ async def read_own_form(request: "Request") -> dict[str, str]:
 
 def local_path(text: str) -> str:
     """A path of this site to go on to, fit for a header; the start page for whatever could lead elsewhere."""
-    parts = urlsplit(text) if text.isprintable() else None
-    if (
-        parts is None
-        or parts.scheme
-        or parts.netloc
-        or not text.startswith("/")
-        or text.startswith("//")
-        or "\\" in text
-    ):
+    # Browsers take two slashes, or a backslash for one, as the beginning of another host.
+    if not text.startswith("/") or text.startswith("//") or "\\" in text or not text.isprintable():
         return "/"
     return quote(text, safe="/?&=%#:@!$'()*+,;~-._")

@@ -8,7 +8,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.testing import CliRunner
 
+from ml_assets import cli
 from ml_assets.serving.access.keys import AccessError, make_key, revoke_key
 from ml_assets.serving.access.server import check_start
 from ml_assets.serving.access.settings import demands_keys, limits
@@ -46,6 +48,12 @@ def test_beyond_loopback_nothing_starts_without_a_key_that_opens_something(host:
 def test_on_this_machine_it_starts_without(host: str) -> None:
     check_start(host)
     assert not demands_keys(home_store())
+
+
+def test_up_for_others_starts_nothing_without_a_key() -> None:
+    refused = CliRunner().invoke(cli.app, ["up", "--host", "0.0.0.0"])  # noqa: S104 - refused
+    assert isinstance(refused.exception, AccessError)
+    assert "ml-assets keys add NAME" in str(refused.exception)
 
 
 def test_an_address_under_which_others_come_demands_keys(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from ml_assets.lake.connection import LakeError
 from ml_assets.lake.sql import quoted
 from ml_assets.registry.models import RegistryError
 from ml_assets.serving.predicting.api import Desk
-from ml_assets.serving.predicting.features import CannotServeError
+from ml_assets.serving.predicting.inputs import CannotServeError
 from ml_assets.serving.predicting.request import Column, MalformedError, RefusedError
 from ml_assets.serving.queries import reading
 from ml_assets.serving.site import Site
@@ -170,13 +170,13 @@ def try_row(served: "Served", row: "Mapping[str, Any]", usual: "Mapping[str, tup
     """
     if served.demands_more:
         served.refuse([row])
-    answer = served.answer([row])[0]
+    answer = served.answer([row])[0].told
     names = [name for name in row if name in served.contract.needed and usual.get(name)][:MOVED]
     wanted = [(name, value) for name in names for value in _values(served.contract.columns[name], row[name], usual)]
     found = served.answer_all([[{**row, name: value}] for name, value in wanted])
     said: dict[str, list[tuple[Any, float | None]]] = {}
     for (name, value), one in zip(wanted, found, strict=True):
-        said.setdefault(name, []).append((value, None if isinstance(one, Exception) else one[0]["prediction"]))
+        said.setdefault(name, []).append((value, None if isinstance(one, Exception) else one[0].told["prediction"]))
     movements = [_movement(name, points, row[name], answer["prediction"]) for name, points in said.items()]
     explanation = served.explain(row)
     widest = max((abs(one["contribution"]) for one in explanation["contributions"]), default=0) or 1.0

@@ -74,7 +74,8 @@ class Browser:
 
         transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:3001", timeout=60) as client:
-            return await client.request(method, path, **options)
+            headers = {"accept": "text/html, */*", **options.pop("headers", {})}
+            return await client.request(method, path, headers=headers, **options)
 
 
 def make_data(root: Path, *, simulated: bool) -> None:

@@ -15,8 +15,9 @@ from ml_assets.serving.access.settings import ACCESS, is_loopback, require_key
 from ml_assets.serving.access.store import home_store
 
 APP = "ml_assets.serving.app:create_app"
-# Seconds that a connection may be silent between two requests; connections at once, of whoever asks.
-KEEP_ALIVE_SECONDS, MOST_CONNECTIONS = 5, 1000
+# Seconds that a connection may be silent between two requests (a client that reuses one just as it is closed has a
+# request fail); connections at once, of whoever asks.
+KEEP_ALIVE_SECONDS, MOST_CONNECTIONS = 30, 1000
 
 
 def options() -> dict[str, Any]:

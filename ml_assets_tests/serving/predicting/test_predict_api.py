@@ -89,7 +89,7 @@ def test_every_mistake_of_every_row_is_told(service: Service) -> None:
         ({"json": ROW, "params": {"explain": "maybe"}}, 422, "explain: 'maybe' is neither true nor false"),
         ({"content": b"ARROW1", "headers": {"content-type": ARROW}}, 400, "the body is no Arrow stream"),
         ({"content": b"PAR1", "headers": {"content-type": PARQUET}}, 400, "the body is no Parquet file"),
-        ({"content": b"x", "headers": {"content-length": "99999999999"}}, 413, "the body is larger than 16 MiB"),
+        ({"content": b"x", "headers": {"content-length": "99999999"}}, 413, "the body is larger than 16 MiB"),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_a_sentence(

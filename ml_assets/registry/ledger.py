@@ -209,7 +209,7 @@ def read_page(
         'AND "at" >= $3 AND ($4 = \'\' OR "at" < $4) AND id BETWEEN $5 AND $6 ORDER BY id DESC LIMIT $7'
     )
     # By spans of numbers, each longer than the one before: only the files that hold them are read.
-    last, span = (before or newest_id(cursor) + 1) - 1, 8 * limit
+    last, span = (before or newest_id(cursor) + 1) - 1, 2 * limit
     found: list[Entry] = []
     while last > 0 and len(found) < limit:
         first = max(1, last - span + 1)

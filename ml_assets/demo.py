@@ -154,7 +154,11 @@ def _await_retraining(instance: dg.DagsterInstance, ledger: Ledger, entry: Entry
             raise RunFailedError(
                 f"decision {entry.id}: {ATTEMPTS} retrainings failed, the last is run {runs[0].run_id}"
             )
-        return _verdict(ledger, entry)
+        verdict = _verdict(ledger, entry)
+        run = instance.get_run_by_id(verdict.run_id) if verdict else None
+        # Not before its end: after the verdict it still writes the model's card and exports it, and at the demo's end
+        # the daemon is stopped, and its runs with it.
+        return verdict if run is None or run.is_finished else None
 
     say(f"         {entry.reason}")
     done = wait_for(

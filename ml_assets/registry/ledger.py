@@ -217,7 +217,7 @@ def read_page(
     )
     chosen = None if projects is None else list(projects)
     # By spans of numbers, each longer than the one before: only the files that hold them are read.
-    last, span = (before or newest_id(cursor) + 1) - 1, 8 * limit
+    last, span = (before or newest_id(cursor) + 1) - 1, 2 * limit
     found: list[Entry] = []
     while last > 0 and len(found) < limit:
         first = max(1, last - span + 1)

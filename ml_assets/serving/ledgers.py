@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PAGE = 50
 # Links of the chain that a page holds against each other: as many as a moment allows.
-CHECKED = 1_000
+CHECKED = 500
 
 
 def build_ledger_pages(site: Site) -> "APIRouter":

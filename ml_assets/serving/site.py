@@ -33,11 +33,13 @@ SHOWN = {
     "binary": ("log_loss", "brier", "accuracy", "f1", "roc_auc"),
     "multiclass": ("log_loss", "accuracy", "f1_macro"),
 }
-# The pages of a project, in the order of its navigation: address under the project's, and title.
+# The pages of a project, in the order of its navigation: address under the project's, title, and the asset in Dagster
+# that it is about; all of the project's where that is "".
 SECTIONS = (
-    ("", "Overview"), ("/partitions", "Partitions"), ("/drift", "Drift"), ("/versions", "Versions"),
-    ("/quarantine", "Quarantine"), ("/exploration", "Exploration"), ("/replay", "Replay"), ("/ledger", "Ledger"),
-    ("/lineage", "Lineage"),
+    ("", "Overview", ""), ("/partitions", "Partitions", "/predictions"), ("/drift", "Drift", "/drift"),
+    ("/versions", "Versions", "/model"), ("/quarantine", "Quarantine", "/quarantine"),
+    ("/exploration", "Exploration", "/exploration"), ("/replay", "Replay", "/replay"),
+    ("/ledger", "Ledger", "/decision"), ("/lineage", "Lineage", "/raw"),
 )  # fmt: skip
 
 

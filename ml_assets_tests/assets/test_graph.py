@@ -95,7 +95,7 @@ def test_every_asset_says_what_it_is(graph: Any, declared: Market, name: str) ->
     assert len(node.description) > 20
     assert len(node.code_version) == 12
     page = spec.metadata["page"].url.removeprefix(f"http://127.0.0.1:3001/projects/{NAME}")
-    assert page in {path for path, _ in SECTIONS}, "there is such a page"
+    assert page in {path for path, _, _ in SECTIONS}, "there is such a page"
     assert (page == "") == (name == "performance")
     assert spec.metadata.get("dagster/table_name") == (f"lake.{NAME}.{name}" if name in TABLES else None)
 

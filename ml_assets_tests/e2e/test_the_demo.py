@@ -76,6 +76,16 @@ def test_a_decision_is_acted_on_by_the_sensor_and_a_better_champion_is_promoted(
     assert "launched by sensor house_prices_retraining" in printed
 
 
+def test_every_retraining_came_to_its_end_with_a_card_and_an_export_of_its_champion(played: tuple[Path, str]) -> None:
+    home, _ = played
+    runs = instance_of(home).get_runs(dg.RunsFilter(job_name="house_prices_retrain"))
+    assert {one.status for one in runs} == {dg.DagsterRunStatus.SUCCESS}
+    for entry in Ledger(Lake(home / "lake")).entries("house_prices", "promoted"):
+        folder = home / "registry" / "house_prices" / str(entry.version)
+        assert (folder / "card.md").is_file()
+        assert (folder / "model.onnx").is_file()
+
+
 def test_each_decision_that_asks_for_it_has_exactly_one_retraining(played: tuple[Path, str]) -> None:
     home, _ = played
     asked = [

@@ -101,8 +101,10 @@ def replayed(filled: Path) -> Path:
 @pytest.mark.usefixtures("replayed")
 @pytest.mark.parametrize("path", PAGES)
 def test_a_screen_reader_and_a_keyboard_find_their_way(client: Browser, path: str) -> None:
-    page = Page(client.get(path).text)
+    answer = client.get(path)
+    page = Page(answer.text)
 
+    assert answer.status_code == (404 if path.endswith("/nothing") else 200)
     assert page.open == [], "every element is closed"
     ((html, _, _),) = page.all("html")
     assert html["lang"] == "en"
@@ -179,6 +181,17 @@ def test_a_project_is_entered_and_left_by_the_same_header_everywhere(client: Bro
         assert len(current) <= 2, path
 
 
+def test_every_page_of_a_project_leads_to_its_asset_in_dagster(client: Browser) -> None:
+    about = {
+        "": "", "/partitions/2024-04": "/predictions", "/drift/2024-04": "/drift", "/versions/1/card": "/model",
+        "/quarantine": "/quarantine", "/exploration": "/exploration", "/replay": "/replay", "/ledger": "/decision",
+        "/predictions/2024-04": "/raw", "/nothing": "",
+    }  # fmt: skip
+    for path, asset in about.items():
+        page = client.get(f"/projects/houses{path}").text
+        assert f'href="http://127.0.0.1:3000/assets/houses{asset}">In Dagster</a>' in page, path
+
+
 @pytest.mark.parametrize(
     ("path", "command"),
     [
@@ -236,7 +249,7 @@ def test_pages_are_found_in_the_documentation() -> None:
     from ml_assets.serving.site import SECTIONS
 
     text = (_root() / "docs" / "pages.md").read_text(encoding="utf-8")
-    missing = [path for path, _ in SECTIONS if f"/projects/PROJECT{path}`" not in text]
+    missing = [path for path, _, _ in SECTIONS if f"/projects/PROJECT{path}`" not in text]
     assert missing == []
 
 

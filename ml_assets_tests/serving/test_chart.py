@@ -1,0 +1,66 @@
+"""The picture of error and drift: for any length of history, on any screen."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from xml.etree import ElementTree as ET
+
+import pytest
+from small_site import Browser
+
+from ml_assets.serving.chart import Point, Series, draw
+
+TEXT = "{http://www.w3.org/2000/svg}text"
+CHART = "/projects/houses/performance.svg"
+FIRST = datetime(2019, 1, 1)  # noqa: DTZ001 - naive UTC
+
+
+def words(svg: str) -> set[str]:
+    """All that is written in a picture."""
+    return {element.text or "" for element in ET.fromstring(svg).iter(TEXT)}  # noqa: S314 - our own
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize(
+    ("step", "many"),
+    [
+        (1 / 24, 2),
+        (1 / 24, 60),
+        (1, 1),
+        (1, 3),
+        (1, 25),
+        (1, 65),
+        (1, 400),
+        (7, 52),
+        (30, 3),
+        (30, 28),
+        (30, 59),
+        (365, 9),
+    ],
+)
+def test_any_span_of_time_is_drawn_without_a_complaint(step: float, many: int, *, narrow: bool) -> None:
+    points = tuple(
+        Point(FIRST + timedelta(days=step * number), 0.05, 0.06, 0.3, alarms=False, retrained=False)
+        for number in range(many)
+    )
+    svg = draw(Series("mape", points, ((FIRST, 1),), None), narrow=narrow)
+    assert {"MAPE", "drift", "v1"} <= words(svg)
+
+
+def test_what_is_not_known_is_a_gap_and_what_is_beyond_telling_is_cut() -> None:
+    points = (
+        Point(1, None, None, None, alarms=False, retrained=False),
+        Point(2, 0.05, None, None, alarms=True, retrained=False),
+        Point(3, 0.05, 0.06, 690.0, alarms=True, retrained=True),
+    )
+    svg = draw(Series("rmse", points, (), "SIMULATED"))
+    assert {"RMSE", "drift alarm", "retraining decided", "SIMULATED DATA"} <= words(svg)
+    assert "690" not in words(svg)
+    assert draw(Series("rmse", points[:1], (), None)), "nothing at all is known"
+
+
+def test_a_phone_gets_one_of_its_own_with_the_same_words(client: Browser) -> None:
+    wide, narrow = client.get(CHART), client.get(f"{CHART}?size=phone")
+    assert {"drift alarm", "retraining decided", "new champion"} <= words(wide.text) & words(narrow.text)
+    assert narrow.text != wide.text
+    assert narrow.headers["content-security-policy"] == wide.headers["content-security-policy"]

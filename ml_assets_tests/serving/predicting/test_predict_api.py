@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,26 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(
     response = service.predict(**options)
     assert response.status_code == code
     assert response.json()["error"].startswith(words)
+
+
+def test_a_body_that_breaks_off_is_no_failure_of_the_server(service: Service) -> None:
+    sent: list[Any] = []
+    parts = [{"type": "http.request", "body": b'{"area"', "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> Any:
+        return parts.pop(0) if parts else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "POST", "path": "/predict/flats", "raw_path": b"",
+        "query_string": b"", "root_path": "", "scheme": "http", "client": None, "server": None,
+        "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
+    }  # fmt: skip
+    asyncio.run(service.app(scope, receive, send))
+    assert 'code="499",project="flats"' in service.get("/metrics").text
+    assert 'code="500"' not in service.get("/metrics").text
 
 
 def test_a_project_that_is_not_there_is_named(service: Service) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_assets.core.shapley import shapley
 from ml_assets.core.tasks import as_number
+from ml_assets.lake.sql import quoted
 from ml_assets.lake.tables import window_of
 from ml_assets.serving.predicting.batching import Batcher
 from ml_assets.serving.predicting.bulk import Judge
@@ -221,7 +222,7 @@ class Served:
         version, project = self.scorer.version, self.project
         chosen = version.training_set
         window = project.window(min(chosen.train), max(chosen.train))
-        names = ", ".join(f'"{name}"' for name in version.features)
+        names = ", ".join(map(quoted, version.features))
         with self._lake.reader() as cursor:
             some = window_of(project.table("features"), window, chosen.snapshot)
             sql = f"SELECT {names} FROM ({some}) USING SAMPLE {BACKGROUND} ROWS (reservoir, {version.seed})"

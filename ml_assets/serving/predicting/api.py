@@ -158,6 +158,8 @@ class Desk:
             return await run_in_threadpool(self._bulk, served, kind, body)
         except MalformedError as error:
             raise RefusedRequestError(400, str(error)) from error
+        except CannotServeError as error:
+            raise RefusedRequestError(409, f"explain: {error}") from error
         except RefusedError as error:
             mistakes = [asdict(one) for one in error.mistakes]
             raise RefusedRequestError(422, str(error), mistakes=mistakes, more=error.more) from error

@@ -37,8 +37,8 @@ SECONDS = 0.5
 # A version that could not be loaded is tried again after so many seconds: its file may have been restored.
 AGAIN = 10.0
 PINNED = 4
-# The ONNX file of a champion is made when it has been promoted: it is waited for so many seconds, then the pipeline
-# serves until it is there.
+# The ONNX file of a champion is made when it has been promoted: while another serves it is waited for so many seconds,
+# then the pipeline serves until it is there.
 GRACE = 2.5
 
 
@@ -179,7 +179,7 @@ class Champions:
                 self._failures.pop(name, None)
             elif failure is not None and failure.version == number and name not in due and newest == self._ledger:
                 continue
-            elif not is_same and self._is_being_exported(name, number):
+            elif served is not None and not is_same and self._is_being_exported(name, number):
                 waits = True
             else:
                 self._load(name, number)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+
 from ml_assets.core.shapley import shapley
 from ml_assets.core.tasks import as_number
 from ml_assets.lake.sql import quoted
@@ -171,6 +173,7 @@ class Served:
 
         Raises:
             RefusedError: if the statement makes no features of it.
+            CannotServeError: if the rows that it is explained against are gone.
         """
         columns, places = self.features.of([row])
         if not places:
@@ -226,7 +229,10 @@ class Served:
         with self._lake.reader() as cursor:
             some = window_of(project.table("features"), window, chosen.snapshot)
             sql = f"SELECT {names} FROM ({some}) USING SAMPLE {BACKGROUND} ROWS (reservoir, {version.seed})"
-            return cursor.execute(sql).pl().rows(named=True)
+            try:
+                return cursor.execute(sql).pl().rows(named=True)
+            except duckdb.Error as error:
+                raise CannotServeError(f"the rows that version {version.number} has learnt from are gone") from error
 
     def _answers(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
         columns, places = self.features.of(rows)

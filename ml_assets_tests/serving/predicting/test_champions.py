@@ -138,8 +138,7 @@ def test_an_onnx_file_that_is_made_after_the_promotion_is_waited_for_a_moment_an
     assert found.state() == {"flats": {"champion": 2, "serves": 2, "engine": "onnx"}}
 
 
-def test_without_any_version_to_serve_it_is_not_ready(moving: Market, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "GRACE", 0)
+def test_without_any_version_to_serve_it_is_not_ready(moving: Market) -> None:
     serve(moving, 1)
     file = moving.registry.path(moving.registry.version("flats", 1), MODEL)
     lost = file.rename(file.with_name("lost"))
@@ -154,8 +153,7 @@ def test_without_any_version_to_serve_it_is_not_ready(moving: Market, monkeypatc
         lost.rename(file)
 
 
-def test_an_onnx_file_that_was_changed_is_not_served(moving: Market, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "GRACE", 0)
+def test_an_onnx_file_that_was_changed_is_not_served(moving: Market) -> None:
     serve(moving, 1)
     file: Path = moving.registry.path(moving.registry.version("flats", 1), ONNX)
     content = file.read_bytes()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_service import ROW
 
 from ml_assets.serving.predicting.bulk import ARROW, PARQUET
@@ -32,6 +34,19 @@ def test_every_row_of_the_lake_is_predicted_as_by_the_pipeline(town: Market, ser
     said = [one["prediction"] for one in answer["predictions"]]
     assert said == pytest.approx(pipelines_own(town, features).tolist(), rel=1e-6)
     assert len(set(said)) > 30
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.sampled_from(["EAST", "WEST"]), st.floats(20, 400)), min_size=1, max_size=9))
+def test_any_rows_are_predicted_as_by_the_pipeline(
+    town: Market, service: Service, drawn: list[tuple[str, float]]
+) -> None:
+    rows = [{"town": place, "area": area} for place, area in drawn]
+
+    answer = service.predict({"rows": rows}).json()
+
+    own = pipelines_own(town, pl.DataFrame(rows, schema={"town": pl.String, "area": pl.Float64}))
+    assert [one["prediction"] for one in answer["predictions"]] == pytest.approx(own.tolist(), rel=1e-5)
 
 
 def test_one_row_is_an_object(service: Service) -> None:

@@ -227,7 +227,9 @@ class Desk:
         try:
             return self.champions.pinned(self._site.projects[name], number)
         except (CannotServeError, LakeError, RegistryError, SqlError) as error:
-            raise RefusedRequestError(409, f"version {number} of {name} cannot answer: {error}") from error
+            raise RefusedRequestError(
+                409, f"version {number} of {name} cannot answer: {self.champions.told(error)}"
+            ) from error
 
 
 def json_of(content: Any, code: int = 200, headers: Mapping[str, str] | None = None) -> "Response":

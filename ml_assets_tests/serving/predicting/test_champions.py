@@ -147,7 +147,10 @@ def test_without_any_version_to_serve_it_is_not_ready(moving: Market) -> None:
         response = service.predict(ROW)
         assert response.status_code == 503
         assert "the champion of flats, version 1, cannot answer" in response.json()["error"]
-        assert service.get("/readyz").status_code == 503
+        ready = service.get("/readyz")
+        assert ready.status_code == 503
+        assert "the model file is missing" in ready.text
+        assert str(moving.folder) not in ready.text + response.text, "anybody may read it"
         assert 'ml_assets_champion_failed_loads_total{project="flats"} 1.0' in service.get("/metrics").text
     finally:
         lost.rename(file)

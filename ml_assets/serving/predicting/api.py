@@ -40,7 +40,7 @@ LARGEST = {JSON: 16 * 2**20, ARROW: 512 * 2**20, PARQUET: 512 * 2**20}
 SMALL = 16 * 2**10
 # Seconds that a body may take to come.
 PATIENCE = 60.0
-# Told of a request whose sender has gone, as proxies do.
+# Of a request whose sender has gone, as proxies count it: nobody reads the answer.
 GONE = 499
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 NOT_POST = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
@@ -101,15 +101,16 @@ class Desk:
 
     async def predict(self, request: "Request") -> "Response":
         """`POST /predict/{project}`."""
-        started, name, code = time.perf_counter(), request.path_params["project"], GONE
+        from starlette.requests import ClientDisconnect  # noqa: PLC0415
+
+        started, name, code = time.perf_counter(), request.path_params["project"], 500
         try:
             response = await self._answered(request, name)
             code = response.status_code
         except RefusedRequestError as refused:
             code, response = refused.code, json_of(refused.content, refused.code)
-        except Exception:
-            code = 500
-            raise
+        except ClientDisconnect:
+            code, response = GONE, json_of({"error": "the body was not sent to its end"}, GONE)
         finally:
             known = name if name in self._site.projects else "unknown"
             self.metrics.requests.labels(known, code).inc()
@@ -155,6 +156,8 @@ class Desk:
             return await run_in_threadpool(self._bulk, served, kind, body)
         except MalformedError as error:
             raise RefusedRequestError(400, str(error)) from error
+        except CannotServeError as error:
+            raise RefusedRequestError(409, f"explain: {error}") from error
         except RefusedError as error:
             mistakes = [asdict(one) for one in error.mistakes]
             raise RefusedRequestError(422, str(error), mistakes=mistakes, more=error.more) from error
@@ -222,7 +225,9 @@ class Desk:
         try:
             return self.champions.pinned(self._site.projects[name], number)
         except (CannotServeError, LakeError, RegistryError, SqlError) as error:
-            raise RefusedRequestError(409, f"version {number} of {name} cannot answer: {error}") from error
+            raise RefusedRequestError(
+                409, f"version {number} of {name} cannot answer: {self.champions.told(error)}"
+            ) from error
 
 
 def json_of(content: Any, code: int = 200, headers: Mapping[str, str] | None = None) -> "Response":

@@ -37,8 +37,8 @@ SECONDS = 0.5
 # A version that could not be loaded is tried again after so many seconds: its file may have been restored.
 AGAIN = 10.0
 PINNED = 4
-# The ONNX file of a champion is made when it has been promoted: it is waited for so many seconds, then the pipeline
-# serves until it is there.
+# The ONNX file of a champion is made when it has been promoted: while another serves it is waited for so many seconds,
+# then the pipeline serves until it is there.
 GRACE = 2.5
 
 
@@ -112,6 +112,11 @@ class Champions:
             self._pinned.move_to_end(key)
             return self._pinned[key]
 
+    def told(self, error: Exception) -> str:
+        """An error as strangers may read it: without the folder of this home. The log has all of it."""
+        home = str(self._registry.folder.parent)
+        return f"{type(error).__name__}: {error}".replace(home, "the home folder")
+
     def state(self) -> dict[str, dict[str, Any]]:
         """Of each project that has a champion: the version and engine that serve, and what could not be loaded."""
         found: dict[str, dict[str, Any]] = {}
@@ -179,7 +184,7 @@ class Champions:
                 self._failures.pop(name, None)
             elif failure is not None and failure.version == number and name not in due and newest == self._ledger:
                 continue
-            elif not is_same and self._is_being_exported(name, number):
+            elif served is not None and not is_same and self._is_being_exported(name, number):
                 waits = True
             else:
                 self._load(name, number)
@@ -201,7 +206,7 @@ class Champions:
             loaded = Served(self._projects[name], self._lake, self._registry, number, self._entries[name])
         except Exception as error:
             LOG.exception("%s: version %d cannot be served", name, number)
-            self._failures[name] = Failure(number, f"{type(error).__name__}: {error}", time.monotonic())
+            self._failures[name] = Failure(number, self.told(error), time.monotonic())
             self._metrics.failed_loads.labels(name).inc()
             return
         self._served[name] = loaded

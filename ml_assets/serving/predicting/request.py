@@ -40,6 +40,8 @@ BOUNDS = {
 # Characters of a value, and mistakes of a request, that are told.
 SHOWN, TOLD = 60, 20
 LISTED = 12
+# Limits that nobody set: those of 64 bits.
+LEAST, MOST = -(2**63), 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,11 @@ class Column:
             more = f" … ({len(allowed)} in all)" if len(allowed) > LISTED else ""
             told = f"one of {', '.join(map(str, allowed[:LISTED]))}{more}"
         else:
+            limits = self.limits
             signs = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-            said = [f"{sign} {self.limits[name]}" for name, sign in signs.items() if name in self.limits]
+            said = [
+                f"{sign} {limits[name]}" for name, sign in signs.items() if limits.get(name, LEAST) not in {LEAST, MOST}
+            ]
             for name, sign in (("min_length", "at least"), ("max_length", "at most")):
                 said += [f"of {sign} {self.limits[name]} characters"] if name in self.limits else []
             said += [f"that matches {self.limits['pattern']}"] if "pattern" in self.limits else []

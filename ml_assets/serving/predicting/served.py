@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+
 from ml_assets.core.shapley import shapley
 from ml_assets.core.tasks import as_number
+from ml_assets.lake.sql import quoted
 from ml_assets.lake.tables import window_of
 from ml_assets.serving.predicting.batching import Batcher
 from ml_assets.serving.predicting.bulk import Judge
@@ -170,6 +173,7 @@ class Served:
 
         Raises:
             RefusedError: if the statement makes no features of it.
+            CannotServeError: if the rows that it is explained against are gone.
         """
         columns, places = self.features.of([row])
         if not places:
@@ -221,11 +225,14 @@ class Served:
         version, project = self.scorer.version, self.project
         chosen = version.training_set
         window = project.window(min(chosen.train), max(chosen.train))
-        names = ", ".join(f'"{name}"' for name in version.features)
+        names = ", ".join(map(quoted, version.features))
         with self._lake.reader() as cursor:
             some = window_of(project.table("features"), window, chosen.snapshot)
             sql = f"SELECT {names} FROM ({some}) USING SAMPLE {BACKGROUND} ROWS (reservoir, {version.seed})"
-            return cursor.execute(sql).pl().rows(named=True)
+            try:
+                return cursor.execute(sql).pl().rows(named=True)
+            except duckdb.Error as error:
+                raise CannotServeError(f"the rows that version {version.number} has learnt from are gone") from error
 
     def _answers(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
         columns, places = self.features.of(rows)

@@ -138,8 +138,7 @@ def test_an_onnx_file_that_is_made_after_the_promotion_is_waited_for_a_moment_an
     assert found.state() == {"flats": {"champion": 2, "serves": 2, "engine": "onnx"}}
 
 
-def test_without_any_version_to_serve_it_is_not_ready(moving: Market, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "GRACE", 0)
+def test_without_any_version_to_serve_it_is_not_ready(moving: Market) -> None:
     serve(moving, 1)
     file = moving.registry.path(moving.registry.version("flats", 1), MODEL)
     lost = file.rename(file.with_name("lost"))
@@ -148,14 +147,16 @@ def test_without_any_version_to_serve_it_is_not_ready(moving: Market, monkeypatc
         response = service.predict(ROW)
         assert response.status_code == 503
         assert "the champion of flats, version 1, cannot answer" in response.json()["error"]
-        assert service.get("/readyz").status_code == 503
+        ready = service.get("/readyz")
+        assert ready.status_code == 503
+        assert "the model file is missing" in ready.text
+        assert str(moving.folder) not in ready.text + response.text, "anybody may read it"
         assert 'ml_assets_champion_failed_loads_total{project="flats"} 1.0' in service.get("/metrics").text
     finally:
         lost.rename(file)
 
 
-def test_an_onnx_file_that_was_changed_is_not_served(moving: Market, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "GRACE", 0)
+def test_an_onnx_file_that_was_changed_is_not_served(moving: Market) -> None:
     serve(moving, 1)
     file: Path = moving.registry.path(moving.registry.version("flats", 1), ONNX)
     content = file.read_bytes()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_service import ROW
 
 from ml_assets.serving.predicting.bulk import ARROW, PARQUET
@@ -31,6 +34,19 @@ def test_every_row_of_the_lake_is_predicted_as_by_the_pipeline(town: Market, ser
     said = [one["prediction"] for one in answer["predictions"]]
     assert said == pytest.approx(pipelines_own(town, features).tolist(), rel=1e-6)
     assert len(set(said)) > 30
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.sampled_from(["EAST", "WEST"]), st.floats(20, 400)), min_size=1, max_size=9))
+def test_any_rows_are_predicted_as_by_the_pipeline(
+    town: Market, service: Service, drawn: list[tuple[str, float]]
+) -> None:
+    rows = [{"town": place, "area": area} for place, area in drawn]
+
+    answer = service.predict({"rows": rows}).json()
+
+    own = pipelines_own(town, pl.DataFrame(rows, schema={"town": pl.String, "area": pl.Float64}))
+    assert [one["prediction"] for one in answer["predictions"]] == pytest.approx(own.tolist(), rel=1e-5)
 
 
 def test_one_row_is_an_object(service: Service) -> None:
@@ -98,6 +114,26 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(
     response = service.predict(**options)
     assert response.status_code == code
     assert response.json()["error"].startswith(words)
+
+
+def test_a_body_that_breaks_off_is_no_failure_of_the_server(service: Service) -> None:
+    sent: list[Any] = []
+    parts = [{"type": "http.request", "body": b'{"area"', "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> Any:
+        return parts.pop(0) if parts else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "POST", "path": "/predict/flats", "raw_path": b"",
+        "query_string": b"", "root_path": "", "scheme": "http", "client": None, "server": None,
+        "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
+    }  # fmt: skip
+    asyncio.run(service.app(scope, receive, send))
+    assert 'code="499",project="flats"' in service.get("/metrics").text
+    assert 'code="500"' not in service.get("/metrics").text
 
 
 def test_a_project_that_is_not_there_is_named(service: Service) -> None:

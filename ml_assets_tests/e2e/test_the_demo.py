@@ -6,6 +6,7 @@ link of `drift` to its report, the pictures of `exploration`. In one file, which
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -18,8 +19,9 @@ from pathlib import Path
 import dagster as dg
 import httpx
 import pytest
+from asking import ask, cases_of
 from browsing import keep_picture, look_around
-from playing import DAGSTER_PORT, DEMO, REPORTS_PORT, ROOT, environment, run
+from playing import DAGSTER_PORT, DEMO, REPORTS_PORT, ROOT, environment, run, start
 from playwright.sync_api import Locator, Page, sync_playwright
 
 from ml_assets.assets.exploration import TITLES
@@ -307,6 +309,30 @@ def test_the_pictures_of_the_exploration_show_in_dagster_and_its_page_opens_from
 def _is_drawn(picture: Locator) -> bool:
     """Whether the browser has read the picture: a broken one has no width."""
     return bool(picture.evaluate("picture => picture.decode().then(() => picture.naturalWidth > 100, () => false)"))
+
+
+CLIENTS, ASKING_SECONDS = 50, 20
+
+
+@pytest.mark.usefixtures("everything_up")
+def test_fifty_programs_get_right_answers_while_the_champion_changes(played: tuple[Path, str], data: Path) -> None:
+    home, _ = played
+    cases = cases_of(home, "house_prices", "resale_price")
+    newest = max(cases[0].said)
+    change = f"""
+from ml_assets.cli import app
+for act in (["rollback", "house_prices"], ["promote", "house_prices@{newest}"]):
+    app(["models", *act, "--why", "to see that nobody notices"], standalone_mode=False)
+"""
+    acting = start(change, home, data)
+    found = asyncio.run(ask(f"{REPORTS}/predict/house_prices", cases, clients=CLIENTS, seconds=ASKING_SECONDS))
+    said, _ = acting.communicate(timeout=120)
+
+    assert acting.returncode == 0, said
+    assert found.failed == []
+    assert found.wrong == []
+    assert len(found.by_version) == 2, "the champion and the one before it"
+    assert found.by_version.total() > CLIENTS
 
 
 @SKIP

@@ -26,7 +26,7 @@ from ml_assets.assets.validated import build_validated
 from ml_assets.automation.approval import build_answer, build_approval
 from ml_assets.automation.arrivals import build_arrivals_sensor, build_look
 from ml_assets.automation.notify import build_alerts_sensor
-from ml_assets.automation.schedules import build_refresh, build_schedule
+from ml_assets.automation.schedules import build_refresh, build_schedule, build_skew_schedule
 from ml_assets.automation.sensors import build_retraining, build_retraining_sensor
 from ml_assets.checking import missing_files, require_right
 from ml_assets.core.declaration import Declaration, DeclarationError, Mistake
@@ -190,7 +190,7 @@ def build_definitions(project: Project) -> dg.Definitions:
             build_skew(project),
         ],
         jobs=[look, refresh, retraining, build_approval(project), build_answer(project)],
-        schedules=[build_schedule(project, look)],
+        schedules=[build_schedule(project, look), build_skew_schedule(project)],
         sensors=[
             build_arrivals_sensor(project, look, refresh),
             build_retraining_sensor(project, retraining),

@@ -6,6 +6,7 @@ of the lake as they stood then, and the registry's own `predict`. What differs i
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -23,7 +24,7 @@ from ml_assets.lake.tables import LINEAGE, PARTITION, read
 from ml_assets.project import Project
 from ml_assets.registry.export import TOLERANCE
 from ml_assets.registry.models import Version
-from ml_assets.registry.requests import Logged, read_requests
+from ml_assets.registry.requests import Logged, forget_requests, read_requests
 
 if TYPE_CHECKING:
     import polars as pl
@@ -118,6 +119,8 @@ def build_skew(project: Project) -> dg.AssetsDefinition:
     def skew(context: dg.AssetExecutionContext, lake: LakeResource) -> Any:
         found = replay_requests(project, lake.lake)
         context.log.info("%s", found.words)
+        since = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=project.serving.keep_days)
+        forgotten = forget_requests(lake.lake, project.table("requests"), since)
         counted = found.columns.items()
         table = markdown_table(
             ("column", "rows", "different", "greatest difference"),
@@ -128,7 +131,7 @@ def build_skew(project: Project) -> dg.AssetsDefinition:
             asset_key=key,
             metadata={
                 "rows_compared": found.rows, "greatest_difference": greatest, "verdict": found.words,
-                "at_fault": ", ".join(found.at_fault) or "none",
+                "at_fault": ", ".join(found.at_fault) or "none", "forgotten": forgotten,
                 **({"columns": dg.MetadataValue.md(table)} if table else {}),
                 **data_origin(project, lake.lake),
             },

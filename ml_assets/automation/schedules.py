@@ -50,6 +50,23 @@ def build_schedule(project: Project, look: Any) -> dg.ScheduleDefinition:
     )
 
 
+def build_skew_schedule(project: Project) -> dg.ScheduleDefinition:
+    """The schedule `<project>_skew`: every night the kept requests are held against the training path."""
+    job = dg.define_asset_job(
+        f"{project.name}_skew",
+        selection=dg.AssetSelection.assets(asset_key(project, "skew")),
+        description=f"What was served of {project.name}, replayed through the training path.",
+        executor_def=dg.in_process_executor,
+    )
+    return dg.ScheduleDefinition(
+        name=f"{project.name}_skew",
+        job=job,
+        cron_schedule="0 4 * * *",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Has it certified that what {project.name} serves is what it was trained to say.",
+    )
+
+
 def build_upkeep() -> dg.Definitions:
     """The job `lake_compact` and its nightly schedule."""
 

@@ -23,6 +23,9 @@ class Serving(dg.Model, dg.Resolvable):
         le=1,
         description="Share of the requests whose rows are kept in the table `requests`; `skew` replays them.",
     )
+    keep_days: PositiveInt = Field(
+        default=30, description="Days that they are kept; `skew`, which runs every day, forgets the older ones."
+    )
     personal: dict[str, Literal["hash", "drop"]] = Field(
         default={},
         description="Columns that are kept of no request as they came: hashed with a salt of this home, or dropped.",

@@ -93,6 +93,19 @@ def read_requests(cursor: duckdb.DuckDBPyConnection, table: Table, most: int) ->
     ]
 
 
+def forget_requests(lake: Lake, table: Table, before: datetime) -> int:
+    """Delete the rows that were answered before a moment, naive UTC; how many there were."""
+    with lake.reader() as cursor:
+        if not table_exists(cursor, table):
+            return 0
+        old = f'FROM {table.path} WHERE "at" < ?'
+        (rows,) = cursor.execute(f"SELECT count(*) {old}", [before]).fetchall()[0]
+    if rows:
+        with lake.transaction(Commit(table.project, table.name)) as transaction:
+            transaction.cursor.execute(f"DELETE {old}", [before])
+    return int(rows)
+
+
 def hashed(salt: bytes, value: Any) -> str | None:
     """A value that cannot be read back, the same for the same value: the first half of an HMAC-SHA256 over its text."""
     return None if value is None else hmac.new(salt, str(value).encode(), hashlib.sha256).hexdigest()[:32]

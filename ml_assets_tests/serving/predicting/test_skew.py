@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -173,3 +173,15 @@ def test_the_salt_is_this_homes_own_and_nobody_elses_to_read(tmp_path: Path) -> 
     assert (tmp_path / "requests.salt").stat().st_mode & 0o777 == 0o600
     assert hashed(salt, "a") == hashed(salt, "a") != hashed(salt, "b")
     assert hashed(salt, None) is None
+
+
+def test_requests_older_than_they_are_to_be_kept_are_forgotten_once_they_were_replayed(asked: Market) -> None:
+    ask(asked, requests(asked)[:3])
+    old = [replace(one, at=one.at - timedelta(days=31)) for one in kept(asked)[:2]]
+    write_requests(asked.lake, asked.project.table("requests"), old)
+
+    asked.rerun("skew")
+
+    assert asked.metadata("skew")["rows_compared"] == 5
+    assert asked.metadata("skew")["forgotten"] == 2
+    assert len(kept(asked)) == 3

@@ -196,14 +196,17 @@ def usual_values(site: Site, served: "Served") -> dict[str, tuple[Any, ...]]:
             selected.append(f"[{ends}] AS {quoted(name)}")
         elif column.kind == "text":
             selected.append(f"approx_top_k({quoted(name)}, {LISTED}) AS {quoted(name)}")
+    found: dict[str, tuple[Any, ...]] = {
+        name: (True, False) for name, column in served.contract.columns.items() if column.kind == "boolean"
+    }
     if not selected:
-        return {}
+        return found
     with reading(site.lake) as cursor:
         if cursor is None:
-            return {}
+            return found
         query = f"SELECT {', '.join(selected)} FROM {table} WHERE {window.condition()}"
-        (found,) = cursor.execute(query).pl().to_dicts()
-    return {name: tuple(one for one in values or () if one is not None) for name, values in found.items()}
+        (told,) = cursor.execute(query).pl().to_dicts()
+    return found | {name: tuple(one for one in values or () if one is not None) for name, values in told.items()}
 
 
 def _typed(served: "Served", given: "Mapping[str, str]") -> dict[str, Any]:

@@ -94,6 +94,11 @@ class Site:
         except ValueError as error:
             raise HTTPException(404, f"{error}.") from error
 
+    def warnings_of(self, project: "Project") -> "list[str | None]":
+        """What a page about a project must say of where its data come from."""
+        with reading(self.lake) as cursor:
+            return [origin_warning(cursor, project.name)] if cursor else []
+
     def page(
         self, template: str, *, warnings: "Sequence[str | None]", status: int = 200, **values: Any
     ) -> "HTMLResponse":

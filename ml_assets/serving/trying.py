@@ -127,9 +127,10 @@ def _served(site: Site, desk: Desk, project: "Project", text: str) -> "Served | 
 
 def _page(site: Site, desk: Desk, project: "Project", served: "Served | None", request: "Request") -> "HTMLResponse":
     given = dict(request.query_params)
+    warnings = site.warnings_of(project)
     if served is None:
         why = desk.champions.state().get(project.name, {}).get("failed", {}).get("reason", "")
-        return site.page("try.html", warnings=[], project=project, served=None, why=why)
+        return site.page("try.html", warnings=warnings, project=project, served=None, why=why)
     usual = usual_values(site, served)
     is_asked = bool(given.keys() - {VERSION})
     texts = (
@@ -152,7 +153,7 @@ def _page(site: Site, desk: Desk, project: "Project", served: "Served | None", r
         for name, column in served.contract.columns.items()
     ]
     return site.page(
-        "try.html", warnings=[], project=project, served=served, fields=fields, tried=tried, mistakes=mistakes,
+        "try.html", warnings=warnings, project=project, served=served, fields=fields, tried=tried, mistakes=mistakes,
         version=served.scorer.version, pinned=given.get(VERSION, ""), why="",
     )  # fmt: skip
 

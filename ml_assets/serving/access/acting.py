@@ -68,7 +68,13 @@ class Acts:
         """The page that says what would happen."""
         declared = self._site.project(project)
         planned = plan(self._site, declared, deed, number)
-        return self._site.page("act.html", warnings=[], project=declared, plan=planned, longest=LONGEST_REASON)
+        return self._site.page(
+            "act.html",
+            warnings=self._site.warnings_of(declared),
+            project=declared,
+            plan=planned,
+            longest=LONGEST_REASON,
+        )
 
     async def do(self, request: "AnyRequest", project: str, deed: Deed, number: int | None) -> "AnyResponse":
         """Do it, and show what became of it."""
@@ -97,7 +103,9 @@ class Acts:
         if act is None:
             return RedirectResponse(f"/projects/{project}", 303)
         if not act.done():
-            response = self._site.page("acting.html", warnings=[], status=202, project=declared)
+            response = self._site.page(
+                "acting.html", warnings=self._site.warnings_of(declared), status=202, project=declared
+            )
             response.headers["Refresh"] = f"2; url=/projects/{project}/acts/{name}"
             return response
         try:

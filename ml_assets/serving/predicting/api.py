@@ -182,7 +182,7 @@ class Desk:
         self.metrics.rows.labels(name, number).inc(len(rows))
         predictions = [answer.told for answer in answers]
         told = {"project": name, "version": number, "engine": served.scorer.engine, "predictions": predictions}
-        return json_of(told)
+        return json_of(told | ({"warning": served.warning} if served.warning else {}))
 
     def _bulk(self, served: Served, kind: str, body: bytes) -> "Response":
         from starlette.responses import Response  # noqa: PLC0415
@@ -192,6 +192,8 @@ class Desk:
         name, number = served.project.name, served.number
         self.metrics.rows.labels(name, number).inc(answers.height)
         told = {"X-Project": name, "X-Version": str(number), "X-Engine": served.scorer.engine}
+        if served.warning:
+            told["X-Warning"] = served.warning.encode("latin-1", "replace").decode("latin-1")
         return Response(written(kind, answers), media_type=kind, headers=told)
 
     async def _served(self, request: "Request", name: str) -> Served:

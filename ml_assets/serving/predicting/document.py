@@ -122,6 +122,7 @@ def _answer(served: Served) -> dict[str, Any]:
             "version": {"type": "integer"},
             "engine": {"enum": ["onnx", "scikit-learn"]},
             "predictions": {"type": "array", "items": one},
+            "warning": {"type": "string", "description": "That the data are simulated, where they are."},
         },
         "required": ["project", "version", "engine", "predictions"],
     }

@@ -11,6 +11,7 @@ import duckdb
 
 from ml_assets.core.shapley import shapley
 from ml_assets.core.tasks import as_number
+from ml_assets.lake.origin import origin_warning
 from ml_assets.lake.sql import quoted
 from ml_assets.lake.tables import window_of
 from ml_assets.serving.predicting.batching import Batcher
@@ -63,6 +64,7 @@ class Served:
         features: makes features of rows.
         contract: what rows must be.
         batcher: answers requests of few rows.
+        warning: what must be said of where its data come from, or None.
 
     Raises:
         CannotServeError, RegistryError, LakeError, SqlError: why it cannot be served.
@@ -86,6 +88,8 @@ class Served:
             example=self.features.example,
         )
         self.batcher: Batcher[Sequence[Mapping[str, Any]], list[Answer]] = Batcher(self.answer_all)
+        with lake.reader() as cursor:
+            self.warning = origin_warning(cursor, project.name)
         self._try()
 
     @property

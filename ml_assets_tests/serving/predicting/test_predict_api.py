@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import io
+from datetime import date
+from html import unescape
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_service import ROW
+from small_market import PREPARING, open_market, sales
+from small_service import ROW, Service
 
 from ml_assets.serving.predicting.bulk import ARROW, PARQUET
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from small_market import Market
-    from small_service import Service
 
 
 def pipelines_own(town: Market, rows: pl.DataFrame) -> Any:
@@ -128,7 +132,8 @@ def test_a_body_that_breaks_off_is_no_failure_of_the_server(service: Service) ->
 
     scope = {
         "type": "http", "http_version": "1.1", "method": "POST", "path": "/predict/flats", "raw_path": b"",
-        "query_string": b"", "root_path": "", "scheme": "http", "client": None, "server": None,
+        "query_string": b"", "root_path": "", "scheme": "http", "client": ("127.0.0.1", 50_000),
+        "server": ("127.0.0.1", 3001),
         "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
     }  # fmt: skip
     asyncio.run(service.app(scope, receive, send))
@@ -208,3 +213,25 @@ def test_the_document_tells_types_limits_and_a_real_example(service: Service) ->
     assert row["properties"]["town"]["enum"] == ["EAST", "WEST"]
     example = told["paths"]["/predict/flats"]["post"]["requestBody"]["content"]["application/json"]["example"]
     assert service.predict(example).status_code == 200
+
+
+def test_predictions_from_simulated_data_say_so_each_and_so_does_the_form(tmp_path: Path) -> None:
+    market = open_market(tmp_path)
+    for month in ("2024-01", "2024-02"):
+        market.write(month, sales(month))
+    (market.file("2024-01").parent / "ORIGIN.json").write_text('{"origin": "simulated", "seed": 7, "files": {}}')
+    market.materialize(PREPARING, "2024-01", "2024-02")
+    market.retrain()
+    stream = io.BytesIO()
+    pl.DataFrame([ROW | {"month": date(2024, 2, 1), "area": 100.0}]).write_ipc_stream(stream)
+
+    with market.settings():
+        service = Service(market.project)
+        told = service.predict(ROW).json()["warning"]
+        bulk = service.predict(content=stream.getvalue(), headers={"content-type": ARROW})
+        form = service.get("/try/flats").text
+
+    assert "simulated" in told.lower()
+    assert bulk.status_code == 200, bulk.text
+    assert "simulated" in bulk.headers["x-warning"].lower()
+    assert told in unescape(form)

@@ -136,9 +136,7 @@ def _page(site: Site, desk: Desk, project: "Project", served: "Served | None", r
     texts = (
         given
         if is_asked
-        else {
-            name: _as_text(value) for name, value in served.features.example.items() if name in served.contract.columns
-        }
+        else {name: _as_text(value) for name, value in served.example.items() if name in served.contract.columns}
     )
     tried, mistakes = None, {}
     if is_asked:
@@ -185,12 +183,17 @@ def try_row(served: "Served", row: "Mapping[str, Any]", usual: "Mapping[str, tup
 
 
 def usual_values(site: Site, served: "Served") -> dict[str, tuple[Any, ...]]:
-    """Column → the ends of what a number usually is, or the most frequent values: by what the version learnt from."""
+    """Column → the ends of what a number usually is, or the most frequent values: by what the version learnt from.
+
+    Of columns that are declared personal nothing is told.
+    """
     project, chosen = served.project, served.scorer.version.training_set
     window = project.window(min(chosen.train), max(chosen.train))
     table = project.table("validated").at(chosen.snapshot)
     selected = []
     for name, column in served.contract.columns.items():
+        if name in project.serving.personal:
+            continue
         if column.kind in {"integer", "number"}:
             kind = "BIGINT" if column.kind == "integer" else "DOUBLE"
             ends = ", ".join(f"quantile_disc({quoted(name)}, {share})::{kind}" for share in USUAL)
@@ -198,7 +201,9 @@ def usual_values(site: Site, served: "Served") -> dict[str, tuple[Any, ...]]:
         elif column.kind == "text":
             selected.append(f"approx_top_k({quoted(name)}, {LISTED}) AS {quoted(name)}")
     found: dict[str, tuple[Any, ...]] = {
-        name: (True, False) for name, column in served.contract.columns.items() if column.kind == "boolean"
+        name: (True, False)
+        for name, column in served.contract.columns.items()
+        if column.kind == "boolean" and name not in project.serving.personal
     }
     if not selected:
         return found

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 Scope = Literal["look", "predict", "decide"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-# Who decides must see what about. Who predicts need not: a program's key reads neither rows nor people's reasons.
+# Who decides must see what about. Who predicts need not: a program's key reads no table and no people's reasons.
 IMPLIED: dict[Scope, AbstractSet[Scope]] = {"look": {"look", "decide"}, "predict": {"predict"}, "decide": {"decide"}}
 
 

@@ -85,7 +85,7 @@ class Served:
             inputs.needed,
             unknown=project.serving.unknown_fields,
             timezone=project.partitions.timezone,
-            example=self.features.example,
+            example=self.example if inputs.needed <= self.example.keys() else None,
         )
         self.batcher: Batcher[Sequence[Mapping[str, Any]], list[Answer]] = Batcher(self.answer_all)
         with lake.reader() as cursor:
@@ -96,6 +96,12 @@ class Served:
     def number(self) -> int:
         """The version's."""
         return self.scorer.version.number
+
+    @property
+    def example(self) -> dict[str, Any]:
+        """What a request may give of a real row, but for what is personal: whoever may predict need not see rows."""
+        personal = self.project.serving.personal
+        return {name: value for name, value in self.features.example.items() if name not in personal}
 
     @property
     def can_be_faster(self) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import unescape
 from typing import TYPE_CHECKING
 
-from small_service import ROW
+from small_service import ROW, Service
 
+from ml_assets.declared.serving import Serving
 from ml_assets.serving.words import figure
 
 if TYPE_CHECKING:
-    from small_service import Service
+    from small_market import Market
 
 
 def page(service: Service, query: str = "") -> str:
@@ -83,3 +85,14 @@ def test_a_version_may_be_chosen_and_one_that_is_not_there_is_named(service: Ser
 
 def test_an_unknown_project_has_no_form(service: Service) -> None:
     assert service.get("/try/nothing").status_code == 404
+
+
+def test_of_personal_columns_neither_the_form_nor_the_document_tells_a_value(town: Market) -> None:
+    with town.settings():
+        served = Service(replace(town.project, serving=Serving(personal={"town": "drop"})))
+        form, document = served.get("/try/flats").text, served.get("/predict/flats/openapi.json").text
+
+    assert 'name="town"' in form
+    assert "EAST" not in form
+    assert "EAST" not in document
+    assert '"area"' in document

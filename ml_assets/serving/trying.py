@@ -5,7 +5,7 @@ The values stand in the address, so that a case can be sent to somebody; nothing
 
 # Annotations are values here: FastAPI reads those of a route, and its classes are imported inside the function.
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.core.statement import SqlError
@@ -85,12 +85,16 @@ class Movement:
 
 @dataclass(frozen=True)
 class Tried:
-    """What came of a try: an answer as the API gives it, its explanation, and the movements, greatest first."""
+    """What came of a try: an answer as the API gives it, its explanation, and the movements, greatest first.
+
+    `what` is what the movements move: the target, or the probability of a label.
+    """
 
     answer: "Mapping[str, Any]"
     explanation: "Mapping[str, Any]"
-    movements: "Sequence[Movement]" = ()
-    widest: float = field(default=1.0)
+    movements: "Sequence[Movement]"
+    widest: float
+    what: str
 
 
 def build_trying(site: Site, desk: Desk) -> "APIRouter":
@@ -170,16 +174,31 @@ def try_row(served: "Served", row: "Mapping[str, Any]", usual: "Mapping[str, tup
     if served.demands_more:
         served.refuse([row])
     answer = served.answer([row])[0].told
+    label = _label(served, answer)
+
+    def moved_to(told: "Mapping[str, Any]") -> float:
+        return float(told["probabilities"][label] if label else told["prediction"])
+
     names = [name for name in row if name in served.contract.needed and usual.get(name)][:MOVED]
     wanted = [(name, value) for name in names for value in _values(served.contract.columns[name], row[name], usual)]
     found = served.answer_all([[{**row, name: value}] for name, value in wanted])
     said: dict[str, list[tuple[Any, float | None]]] = {}
     for (name, value), one in zip(wanted, found, strict=True):
-        said.setdefault(name, []).append((value, None if isinstance(one, Exception) else one[0].told["prediction"]))
-    movements = [_movement(name, points, row[name], answer["prediction"]) for name, points in said.items()]
+        said.setdefault(name, []).append((value, None if isinstance(one, Exception) else moved_to(one[0].told)))
+    movements = [_movement(name, points, row[name], moved_to(answer)) for name, points in said.items()]
     explanation = served.explain(row)
     widest = max((abs(one["contribution"]) for one in explanation["contributions"]), default=0) or 1.0
-    return Tried(answer, explanation, sorted(movements, key=lambda one: -one.span), widest)
+    return Tried(
+        answer, explanation, sorted(movements, key=lambda one: -one.span), widest,
+        f"probability of {label}" if label else served.project.target,
+    )  # fmt: skip
+
+
+def _label(served: "Served", answer: "Mapping[str, Any]") -> str:
+    """The label whose probability is followed: the positive one of two, of many the one that the row gets; else ""."""
+    if served.project.task == "regression":
+        return ""
+    return str(served.scorer.version.classes[1] if served.project.task == "binary" else answer["label"])
 
 
 def usual_values(site: Site, served: "Served") -> dict[str, tuple[Any, ...]]:
@@ -249,14 +268,19 @@ def _value(column: "Column | None", text: str) -> Any:
 def _values(column: "Column", own: Any, usual: "Mapping[str, tuple[Any, ...]]") -> "Iterable[Any]":
     """The values that a field is moved to: its own among them, and none that the schema forbids."""
     known = usual[column.name]
-    if column.kind not in {"integer", "number"}:
-        allowed = column.limits.get("allowed")
-        return dict.fromkeys([own, *(one for one in known if allowed is None or one in allowed)])
-    low = max(known[0], column.limits.get("ge", known[0]))
-    high = min(known[-1], column.limits.get("le", known[-1]))
+    limits = column.limits
+    if column.kind not in {"integer", "number"} or "allowed" in limits:
+        known = tuple(limits.get("allowed", known))[:LISTED] if column.kind in {"integer", "number"} else known
+        allowed, forbidden = limits.get("allowed"), limits.get("forbidden", ())
+        return dict.fromkeys(
+            [own, *(one for one in known if (allowed is None or one in allowed) and one not in forbidden)]
+        )
+    low, high = max(known[0], limits.get("ge", known[0])), min(known[-1], limits.get("le", known[-1]))
     steps = [low + (high - low) * step / (STEPS - 1) for step in range(STEPS)]
     if column.kind == "integer":
         steps = [round(step) for step in steps]
+    beyond = {limits.get("gt"), limits.get("lt"), *limits.get("forbidden", ())}
+    steps = [step for step in steps if step not in beyond]
     return sorted({*steps, *([] if own is None else [own])})
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from html import unescape
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
+import polars as pl
 from small_service import ROW, Service
+from test_classification import MULTICLASS
+from test_predicted_classes import trained
 
 from ml_assets.declared.serving import Serving
 from ml_assets.serving.words import figure
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from small_market import Market
 
 
@@ -88,11 +95,37 @@ def test_an_unknown_project_has_no_form(service: Service) -> None:
 
 
 def test_of_personal_columns_neither_the_form_nor_the_document_tells_a_value(town: Market) -> None:
+    (contract,) = town.table("validated", "2024-03").head(1)["contract"]
     with town.settings():
-        served = Service(replace(town.project, serving=Serving(personal={"town": "drop"})))
+        told = Service(town.project).get("/try/flats").text
+        served = Service(replace(town.project, serving=Serving(personal={"contract": "drop"})))
         form, document = served.get("/try/flats").text, served.get("/predict/flats/openapi.json").text
 
-    assert 'name="town"' in form
-    assert "EAST" not in form
-    assert "EAST" not in document
+    month = contract.partition("/")[0] + "/"
+    assert month in told
+    assert 'name="contract"' in form
+    assert month not in form
+    assert month not in document
     assert '"area"' in document
+
+
+def test_of_many_classes_the_probability_of_the_rows_own_label_is_followed(tmp_path: Path) -> None:
+    market = trained(tmp_path, MULTICLASS, ["ham", "spam", "alert"])
+    with market.settings():
+        service = Service(market.project)
+        row = market.table("features", "2024-02").head(1).drop("label", "_partition", "_source", "_row")
+        (asked_for,) = row.with_columns(pl.col(pl.Date, pl.Datetime).dt.to_string("iso:strict")).to_dicts()
+        said = service.predict(asked_for).json()["predictions"][0]
+        written = {name: "" if value is None else json.dumps(value).strip('"') for name, value in asked_for.items()}
+        text = unescape(service.get(f"/try/{service.name}?{urlencode(written)}").text)
+
+    assert "That cannot be predicted" not in text, text[text.index("That cannot be predicted") :][:600]
+    own = f"{said['probabilities'][said['label']]:.4g}"
+    assert f"probability of {said['label']}" in text
+    figures = [
+        re.findall(r'<td class="n">([\d.e-]+)</td>', one) for one in re.findall(r"<figure.*?</figure>", text, re.DOTALL)
+    ]
+    # A number that is missing has no place among those that it is moved to.
+    assert any(own in points for points in figures), "the row itself is among the points"
+    near = [abs(float(point) - float(own)) for points in figures for point in points]
+    assert min(near) < 0.01

@@ -47,7 +47,7 @@ def line_of(content: str, text: str) -> int:
             "targett",
             "there is no such field; did you mean target?",
         ),
-        ("  target: resale_price", "  target: [resale_price", "training:", "expected ',' or ']', but got ':'"),
+        ("  target: resale_price", "  target: [resale_price", "training:", "expected ',' or ']'"),
         ("    test: 2", "    test: 100", "estimator:", "training: test: 100 of 24 partitions"),
         ("clean.sql", "cleen.sql", "", "cleen.sql: there is no such file"),
         ("ModelProject", "ModelProjekt", "", "`ml_assets` has no attribute `ModelProjekt`"),

@@ -96,7 +96,7 @@ def test_every_asset_says_what_it_is(graph: Any, declared: Market, name: str) ->
     assert len(node.code_version) == 12
     page = spec.metadata["page"].url.removeprefix(f"http://127.0.0.1:3001/projects/{NAME}")
     assert page in {path for path, _, _ in SECTIONS}, "there is such a page"
-    assert (page == "") == (name == "performance")
+    assert (page == "") == (name in {"performance", "skew"})
     assert spec.metadata.get("dagster/table_name") == (f"lake.{NAME}.{name}" if name in TABLES else None)
 
 
@@ -143,16 +143,17 @@ def test_the_jobs_are_a_look_the_refresh_of_a_partition_the_retraining_an_approv
     assert declared.defs.resolve_job_def("flats_retrain").tags["ml_assets/retraining"] == NAME
 
 
-def test_the_sensors_and_the_schedule_run_without_being_switched_on(declared: Market) -> None:
-    sensors, (schedule,) = declared.defs.sensors, declared.defs.schedules
+def test_the_sensors_and_schedules_run_without_being_switched_on(declared: Market) -> None:
+    sensors, schedules = declared.defs.sensors, declared.defs.schedules
 
     assert [(sensor.name, [one.job_name for one in sensor.targets]) for sensor in sensors] == [
         ("flats_arrivals", ["flats_refresh"]), ("flats_retraining", ["flats_retrain"]), ("flats_alerts", []),
     ]  # fmt: skip
     assert {sensor.default_status for sensor in sensors} == {dg.DefaultSensorStatus.RUNNING}
-    assert (schedule.name, schedule.job_name) == ("flats_refresh", "flats_look")
-    assert schedule.cron_schedule == "0 6 * * *"
-    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    assert [(one.name, one.job_name, one.cron_schedule) for one in schedules] == [
+        ("flats_refresh", "flats_look", "0 6 * * *"), ("flats_skew", "flats_skew", "0 4 * * *"),
+    ]  # fmt: skip
+    assert {one.default_status for one in schedules} == {dg.DefaultScheduleStatus.RUNNING}
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 
+import httpx
 import pytest
 from small_market import JUDGING, NAME, PREPARING, Market, Row, open_market, sales
 
 from ml_assets.core.maturity import usable
-from ml_assets.serving.queries import read_state
-from ml_assets.serving.site import build_site
+from ml_assets.serving.app import create_app
 
 SHARES = (0.1, 0.5, 0.95)
 ROWS = 80
@@ -148,14 +149,18 @@ def test_labels_that_come_late_make_no_row_in_sample_that_was_not_learnt_from(la
 
 def test_the_page_tells_what_was_measured_from_what_was_estimated(late: Market) -> None:
     with late.settings():
-        site = build_site({NAME: late.project})
-    with late.lake.reader() as cursor:
-        state = read_state(cursor, site.registry, late.project)
-    shown = {"warnings": [], "state": state, "project": late.project, "shown": 24, "alerts": ()}
-    page = site.page("project.html", **shown).body.decode()
+        page = asyncio.run(_page(late)).partition('aria-label="Partitions"')[2]
 
     row = {month: page.partition(f">{month}</a>")[2].partition("</tr>")[0] for month in MONTHS}
     assert "provisional" not in row["2024-10"]
     assert 'title="50 % of labels are there">provisional' in row["2024-11"]
     assert "≈ " in row["2024-12"]
     assert 'title="estimated without labels">estimated' in row["2024-12"]
+
+
+async def _page(market: Market) -> str:
+    transport = httpx.ASGITransport(create_app({NAME: market.project}))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:3001", timeout=60) as client:
+        answer = await client.get(f"/projects/{NAME}", headers={"accept": "text/html"})
+    assert answer.status_code == httpx.codes.OK
+    return answer.text

@@ -72,17 +72,18 @@ def revoke(number: Annotated[str, typer.Argument(metavar="ID", help="The key's i
 @keys_app.command()
 def log(*, limit: Annotated[int, typer.Option(help="How many of the newest to show.", min=1)] = 24) -> None:
     """What was done with keys and what was refused; and whether that record is what was written."""
-    from ml_assets.serving.access.record import read, verify  # noqa: PLC0415
+    from ml_assets.serving.access.record import each, read, verify  # noqa: PLC0415
     from ml_assets.serving.access.store import home_store  # noqa: PLC0415
 
-    entries = read(home_store())
-    for one in entries[-limit:]:
+    store = home_store()
+    entries = read(store, limit)
+    for one in entries:
         who = f"{one.who or 'nobody known'}{f', key {one.key}' if one.key else ''}"
         typer.echo(f"{one.id}  {one.at[:19].replace('T', ' ')} UTC  {one.what}  {who}  {one.detail}".rstrip())
-    findings = verify(entries)
+    findings = verify(each(store))
     for finding in findings:
         typer.echo(finding, err=True)
-    typer.echo(f"{len(entries):,} entries: {f'{len(findings)} findings' if findings else 'all as it was written'}")
+    typer.echo(f"{entries[-1].id if entries else 0:,} entries: {f'{len(findings)} findings' if findings else 'all as it was written'}")
     if findings:
         raise typer.Exit(1)
 

@@ -14,6 +14,7 @@ from ml_assets.project import Project
 from ml_assets.projects import load_projects
 from ml_assets.serving.access.acting import build_acts
 from ml_assets.serving.access.door import Door
+from ml_assets.serving.access.noting import Notes
 from ml_assets.serving.access.settings import demands_keys, limits
 from ml_assets.serving.access.shield import HEADERS, own_names
 from ml_assets.serving.access.signing_in import build_signing_in
@@ -54,6 +55,7 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
     from starlette.exceptions import HTTPException  # noqa: PLC0415
 
     store = home_store()
+    notes = Notes(store)
     demanded = demands_keys(store)
     site = build_site(load_projects() if projects is None else projects)
     desk = Desk(site)
@@ -78,7 +80,7 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
     app.include_router(build_replay_pages(site))
     app.include_router(build_predicting(desk))
     app.include_router(build_trying(site, desk))
-    app.include_router(build_signing_in(site, store))
+    app.include_router(build_signing_in(site, store, notes))
     app.include_router(build_acts(site))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
 
@@ -112,5 +114,5 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
         response.headers.update(HEADERS)
         return response
 
-    app.add_middleware(Door, store=store, names=own_names(), page=site.error, limits=limits(), demands_keys=demanded)
+    app.add_middleware(Door, store=store, notes=notes, names=own_names(), page=site.error, limits=limits(), demands_keys=demanded)
     return app

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ml_assets.serving.access import record
 from ml_assets.serving.access.caller import ANYBODY_HERE, CURRENT, NOBODY, Caller
-from ml_assets.serving.access.keys import find_key, note_use, was_made
+from ml_assets.serving.access.keys import find_key, was_made
 from ml_assets.serving.access.limits import Buckets, Limits, neighbourhood, patient, too_large
 from ml_assets.serving.access.sessions import find_session, form_token
 from ml_assets.serving.access.settings import is_loopback
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from ml_assets.serving.access.keys import Key
+    from ml_assets.serving.access.noting import Notes
     from ml_assets.serving.access.store import Store
 
 # A browser keeps a cookie of the second name only if it came by https, from this very host, for all of it.
@@ -45,11 +43,15 @@ CHALLENGE = 'Bearer realm="ml-assets"'
 
 @dataclass(frozen=True)
 class Asked:
-    """What the headers of a request say; of one that stands twice, `twice` names it."""
+    """What the headers of a request say; of one that stands twice, `twice` names it.
+
+    `bearer` is the key that is shown in a header, None where none is: a browser shows one only if a script of ours does.
+    """
 
     values: Mapping[bytes, str]
     is_forwarded: bool
     has_body: bool
+    bearer: str | None = None
     twice: str = ""
 
     @classmethod
@@ -66,7 +68,10 @@ class Asked:
             elif name in FORWARDED:
                 is_forwarded = True
             has_body = has_body or name in {b"content-length", b"transfer-encoding"}
-        return cls(values, is_forwarded, has_body, twice)
+        kind, _, shown = values.get(b"authorization", "").partition(" ")
+        # Any other kind is not for us: a proxy's own password, say, which a browser sends with every request by itself.
+        bearer = shown.strip() if kind.lower() == "bearer" else None
+        return cls(values, is_forwarded, has_body, bearer, twice)
 
     def get(self, name: bytes) -> str:
         """A header's value, "" where there is none."""
@@ -80,11 +85,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a request goes no further."""
+    """Why a request goes no further; and whether it is an act, whose refusal stands in the record."""
 
     status: int
     title: str
     message: str
+    is_of_act: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -93,7 +99,8 @@ class Door:
 
     Args:
         app: what is behind it.
-        store: keys, sessions and the record.
+        store: keys and sessions.
+        notes: where use and refusals are written down.
         names: the hosts under which it answers.
         page: renders a refusal for a person: status, title, message.
         limits: what it bears.
@@ -105,13 +112,14 @@ class Door:
         app: ASGIApp,
         *,
         store: Store,
+        notes: Notes,
         names: frozenset[str],
         page: Callable[[int, str, str], Response],
         limits: Limits,
         demands_keys: bool,
     ) -> None:
         self._app, self._store, self._names, self._page, self._limits = app, store, names, page, limits
-        self._demands_keys = demands_keys
+        self._notes, self._demands_keys = notes, demands_keys
         self._keys = Buckets(limits.key_rate, 2 * limits.key_rate)
         self._addresses = Buckets(limits.address_rate, 10 * limits.address_rate)
         self._acts = Buckets(limits.act_rate, 20 * limits.act_rate)
@@ -127,6 +135,7 @@ class Door:
             try:
                 await self._app(scope, receive, send)
             finally:
+                self._notes.close()
                 self.close()
             return
         send, asked = shielded(send), Asked.of(scope)
@@ -134,10 +143,14 @@ class Door:
         CURRENT.set(caller)
         scope.setdefault("state", {})["caller"] = caller
         if isinstance(found, Refusal):
+            if found.is_of_act:
+                await self._note(caller, scope, found)
             await self._refuse(found, asked, scope, receive, send)
             return
         if asked.has_body:
             receive = patient(receive, self._limits.bytes_of(found.body))
+        if scope["method"] == "HEAD":  # what answers GET answers it too: the server leaves the body out
+            scope = {**scope, "method": "GET"}
         await self._app(scope, receive, send)
 
     def close(self) -> None:
@@ -151,7 +164,8 @@ class Door:
         """Who asks, and what they demand; or why they are refused."""
         if asked.twice:
             return NOBODY, Refusal(400, "Refused", f"the header {asked.twice} stands there twice")
-        if name_in(asked.get(b"host")) not in self._names:
+        # A load balancer asks by our number whether we live, and learns nothing else.
+        if name_in(asked.get(b"host")) not in self._names and scope["path"] != "/healthz":
             told = "this server does not answer under that name. Remedy: its own, or set ML_ASSETS_URL to it"
             return NOBODY, Refusal(400, "Refused", told)
         caller = self._identify(scope, asked)
@@ -159,19 +173,17 @@ class Door:
         is_act = demand is not None and demand.scope == "decide" and method not in READING
         if wait := self._wait(scope, caller, is_act=is_act):
             told = f"too many requests. Remedy: wait {wait:.1f} s"
-            return caller, Refusal(429, "Too many requests", told, {"Retry-After": str(int(wait) + 1)})
+            return caller, Refusal(429, "Too many requests", told, headers={"Retry-After": str(int(wait) + 1)})
         refusal = self._refusal(demand, caller, asked)
-        if refusal is None and method not in READING and b"authorization" not in asked.values:
+        if refusal is None and method not in READING and asked.bearer is None:
             refusal = _foreign(asked)
         if demand is not None and refusal is None:
             most, length = self._limits.bytes_of(demand.body), asked.get(b"content-length")
             if length.isdecimal() and int(length) > most:
-                return caller, Refusal(413, "Too large", too_large(most), {"Connection": "close"})
+                return caller, Refusal(413, "Too large", too_large(most), headers={"Connection": "close"})
             return caller, demand
         refusal = refusal or Refusal(404, "Not found", "There is no such page.")
-        if is_act:
-            self._note(caller, scope, refusal)
-        return caller, refusal
+        return caller, replace(refusal, is_of_act=is_act)
 
     def _identify(self, scope: Scope, asked: Asked) -> Caller:
         """Who asks."""
@@ -183,25 +195,23 @@ class Door:
             return NOBODY if self._demands_keys or not _is_here(scope, asked) else ANYBODY_HERE
         now, key, token = time.time(), None, ""
         with self._lock:
-            if b"authorization" in asked.values:
-                kind, _, shown = asked.get(b"authorization").partition(" ")
-                if kind.lower() == "bearer" and len(shown) < LONGEST_TOKEN:
-                    key = find_key(database, shown.strip(), now)
+            if asked.bearer is not None:
+                key = find_key(database, asked.bearer, now) if len(asked.bearer) < LONGEST_TOKEN else None
             elif token := session_token(asked.get(b"cookie")):
                 key = find_session(database, token, now)
         if key is None:
             return NOBODY
-        self._note_use(key)
+        self._notes.use(key)
         return key.caller(form_token(token) if token else "")
 
     def _wait(self, scope: Scope, caller: Caller, *, is_act: bool) -> float:
         """How long a caller has to wait, in seconds."""
-        who = caller.key or address_of(scope)
-        if is_act and (wait := self._acts.take(who)):
+        # Acts of people unknown are refused anyway, so that all of them, from everywhere, wait for one another.
+        if is_act and (wait := self._acts.take(caller.key)):
             return wait
         if caller is ANYBODY_HERE:
             return 0.0
-        return (self._keys if caller.key else self._addresses).take(who)
+        return self._keys.take(caller.key) if caller.key else self._addresses.take(address_of(scope))
 
     def _refusal(self, demand: Demand | None, caller: Caller, asked: Asked) -> Refusal | None:
         """Why somebody may not; None where they may."""
@@ -220,17 +230,11 @@ class Door:
                 self._opened = self._opened or self._store.open()
         return self._opened
 
-    def _note_use(self, key: Key) -> None:
-        today = datetime.now(UTC).date().isoformat()
-        if key.used != today:
-            note_use(self._store, key, today)
-
-    def _note(self, caller: Caller, scope: Scope, refusal: Refusal) -> None:
+    async def _note(self, caller: Caller, scope: Scope, refusal: Refusal) -> None:
         """Write down that an act was refused."""
         path = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in scope["path"][:200])
         detail = f"{scope['method']} {path} from {address_of(scope)}: {refusal.status}, {refusal.message}"
-        with self._store.writing() as database:
-            record.append(database, "act refused", who=caller.name, key=caller.key, detail=detail)
+        await self._notes.refused("act refused", detail, who=caller.name, key=caller.key)
 
     async def _refuse(self, refusal: Refusal, asked: Asked, scope: Scope, receive: Receive, send: Send) -> None:
         from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
@@ -279,9 +283,9 @@ def _foreign(asked: Asked) -> Refusal | None:
 def _unknown(asked: Asked) -> Refusal:
     if b"authorization" in asked.values:
         told = "this key opens nothing: it is none, it was revoked, or it has expired. Remedy: ask for another"
-        return Refusal(401, "Not known", told, {"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'})
+        return Refusal(401, "Not known", told, headers={"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'})
     told = "show a key. Remedy: `Authorization: Bearer mla_…`, or sign in at /sign-in; `ml-assets keys add` makes one"
-    return Refusal(401, "Sign in", told, {"WWW-Authenticate": CHALLENGE})
+    return Refusal(401, "Sign in", told, headers={"WWW-Authenticate": CHALLENGE})
 
 
 def _missing(demand: Demand, caller: Caller) -> str:

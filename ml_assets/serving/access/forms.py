@@ -44,7 +44,8 @@ async def read_own_form(request: "Request") -> dict[str, str]:
     from fastapi import HTTPException
 
     fields, caller = await read_form(request), CURRENT.get()
-    if "authorization" not in request.headers:
+    by_header = caller.key and not caller.form_token
+    if not by_header:
         shown = fields.get(TOKEN_FIELD, "").encode()
         if not caller.form_token or not hmac.compare_digest(shown, caller.form_token.encode()):
             raise HTTPException(

@@ -177,7 +177,7 @@ def refuse_unknown(projects: Collection[str], declared: Collection[str]) -> None
 
 
 def parse_end(text: str, now: datetime) -> float | None:
-    """When a key ends: `90d`, `12h`, a day as `2027-01-31` (its beginning, in UTC), or `never`.
+    """When a key ends: `90d`, `12h`, a day as `2027-01-31` or a moment, in UTC unless it says another zone, or `never`.
 
     Raises:
         AccessError: if it is none of these, or not in the future.
@@ -189,8 +189,9 @@ def parse_end(text: str, now: datetime) -> float | None:
         if length:
             end = now + timedelta(**{{"d": "days", "h": "hours"}[length[2]]: int(length[1])})
         else:
-            end = datetime.fromisoformat(text).replace(tzinfo=UTC)
-    except ValueError:
+            said = datetime.fromisoformat(text)
+            end = said.astimezone(UTC) if said.tzinfo else said.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise AccessError(f"--expires {text}: expected 90d, 12h, a day such as 2027-01-31, or never") from None
     if end <= now:
         raise AccessError(f"--expires {text}: that is over already. Remedy: 90d, 12h, a later day, or never")

@@ -18,13 +18,13 @@ BYTES_PER_SECOND = 64 * 1024
 
 
 class Buckets:
-    """A token bucket for each of many, who are forgotten when theirs is full again.
+    """A token bucket for each of many.
 
     Args:
         rate: tokens that come back per second.
         burst: tokens of a full bucket.
         clock: in seconds.
-        most: how many are remembered; of more, whoever came first is forgotten.
+        most: how many are remembered; of more, whoever has not come for longest is forgotten, as if theirs were full again.
     """
 
     def __init__(
@@ -69,13 +69,19 @@ class Limits:
 
 
 def neighbourhood(address: str) -> str:
-    """An address as it is counted: of IPv6 the network of a household, which has 2^64 addresses to come from."""
+    """An address as it is counted: of IPv6 the network of a household, which has 2^64 addresses to come from.
+
+    Where IPv6 listens for both, an address of IPv4 comes as `::ffff:192.0.2.1`: it is counted as what it is.
+    """
     if ":" not in address:
         return address
     try:
-        return str(ipaddress.ip_network((address, 64), strict=False).network_address)
+        found = ipaddress.IPv6Address(address)
     except ValueError:
         return address
+    if found.ipv4_mapped:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(found), 64), strict=False).network_address)
 
 
 def patient(receive: Receive, most: int, clock: Callable[[], float] = time.monotonic) -> Receive:

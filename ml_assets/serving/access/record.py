@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterable, Iterator
 
     from ml_assets.serving.access.store import Store
 
@@ -27,7 +28,8 @@ class Happened:
     Attributes:
         id: 1, 2, 3, … without gaps.
         at: when, ISO 8601, UTC.
-        what: `key made`, `key revoked`, `signed in`, `sign-in refused`, `signed out`, `act refused`.
+        what: `key made`, `key revoked`, `signed in`, `sign-in refused`, `signed out`, `act refused`; and `refusals`, how
+            many more of people unknown there were on a day (noting.py).
         who: the name of the key that asked; of whoever is logged in, for what is done on the command line.
         key: the id of the key that it is about, or that asked; "" where there is none. Never a secret.
         detail: what else is known, in words.
@@ -54,14 +56,22 @@ def append(database: sqlite3.Connection, what: str, *, who: str, key: str = "", 
     database.execute("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*fields, _seal(fields)))
 
 
-def read(store: Store) -> list[Happened]:
-    """All entries, oldest first."""
+def each(store: Store) -> Iterator[Happened]:
+    """All entries, oldest first, one after another: there may be many."""
     with store.reading() as database:
-        rows = database.execute("SELECT * FROM record ORDER BY id").fetchall() if database else []
-    return [Happened(*row) for row in rows]
+        for row in database.execute("SELECT * FROM record ORDER BY id") if database else ():
+            yield Happened(*row)
 
 
-def verify(entries: list[Happened]) -> list[str]:
+def read(store: Store, newest: int = 1000) -> list[Happened]:
+    """The newest entries, oldest first."""
+    sql = "SELECT * FROM record ORDER BY id DESC LIMIT ?"
+    with store.reading() as database:
+        rows = database.execute(sql, [newest]).fetchall() if database else []
+    return [Happened(*row) for row in reversed(rows)]
+
+
+def verify(entries: Iterable[Happened]) -> list[str]:
     """What is not as it was written, a sentence each; a record cut short at its end is still a chain."""
     found: list[str] = []
     previous = ""

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ml_assets import settings
-from ml_assets.serving.access import record, sessions
+from ml_assets.serving.access import sessions
 from ml_assets.serving.access.door import COOKIE, SECURE_COOKIE, address_of, session_token
 from ml_assets.serving.access.forms import local_path, read_form, read_own_form
 from ml_assets.serving.access.keys import find_key
 from ml_assets.serving.access.limits import Buckets
+from ml_assets.serving.access.noting import Notes
 from ml_assets.serving.access.store import Store
 from ml_assets.serving.site import Site
 
@@ -26,7 +27,7 @@ TRIES_PER_SECOND, TRIES_AT_ONCE = 0.1, 10.0
 REFUSED = "This key opens nothing: it is none, it was revoked, or it has expired."
 
 
-def build_signing_in(site: Site, store: Store) -> "APIRouter":
+def build_signing_in(site: Site, store: Store, notes: Notes) -> "APIRouter":
     """The router of sign-in, sign-out and the questions of a proxy."""
     from fastapi import APIRouter, Request
     from fastapi.concurrency import run_in_threadpool
@@ -49,8 +50,9 @@ def build_signing_in(site: Site, store: Store) -> "APIRouter":
             response.headers["Retry-After"] = str(int(wait) + 1)
             return response
         before = session_token(request.headers.get("cookie", ""))
-        token = await run_in_threadpool(_begin, store, fields.get("key", "").strip(), before, address_of(request.scope))
+        token = await run_in_threadpool(_begin, store, fields.get("key", "").strip(), before)
         if not token:
+            await notes.refused("sign-in refused", f"from {address_of(request.scope)}")
             return await run_in_threadpool(_form_again, site, onward, REFUSED, 401)
         answer = RedirectResponse(onward, 303)
         is_secure = _is_https(request)
@@ -83,14 +85,10 @@ def build_signing_in(site: Site, store: Store) -> "APIRouter":
     return router
 
 
-def _begin(store: Store, text: str, before: str, address: str) -> str:
+def _begin(store: Store, text: str, before: str) -> str:
     """Begin a session; "" where the key opens nothing."""
     key = _find(store, text)
-    if key is not None:
-        return sessions.begin(store, key, time.time(), before)
-    with store.writing() as database:
-        record.append(database, "sign-in refused", who="", detail=f"from {address}")
-    return ""
+    return sessions.begin(store, key, time.time(), before) if key else ""
 
 
 def _find(store: Store, text: str) -> "Key | None":

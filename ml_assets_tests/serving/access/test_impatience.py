@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from keyed_site import serving
 
-from ml_assets.serving.access import limits
+from ml_assets.serving.access import limits, protocol
 from ml_assets.serving.access.protocol import Impatient
 
 if TYPE_CHECKING:
@@ -23,7 +25,31 @@ HEAD = b"Host: 127.0.0.1\r\nAuthorization: Bearer %s\r\n"
 class VeryImpatient(Impatient):
     """The same, without the wait."""
 
-    head_seconds = 0.4
+    head_seconds = taken_seconds = 0.4
+
+
+BULK = 32 * 2**20
+
+
+async def slow_and_large(scope: Any, receive: Any, send: Any) -> None:
+    """An application that answers `/slow` after two seconds, and anything else with 32 MiB."""
+    if scope["type"] == "lifespan":
+        while (message := await receive())["type"] != "lifespan.shutdown":
+            await send({"type": f"{message['type']}.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    is_slow = scope["path"] == "/slow"
+    await asyncio.sleep(2 * is_slow)
+    size = 2 if is_slow else BULK
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
+    await send({"type": "http.response.body", "body": b"a" * size})
+
+
+@pytest.fixture
+def plain_port() -> Iterator[int]:
+    """The same protocol, before an application that is slow or answers much."""
+    with serving(slow_and_large, http=VeryImpatient) as chosen:
+        yield chosen
 
 
 @pytest.fixture
@@ -129,4 +155,67 @@ def test_others_are_answered_while_many_are_slow(port: int) -> None:
     assert got.startswith(b"HTTP/1.1 200")
     assert time.monotonic() - began < 1
     for one in slow:
+        one.close()
+
+
+def test_what_comes_behind_a_running_request_is_not_taken_in_and_counted_afterwards(plain_port: int) -> None:
+    with socket.create_connection(("127.0.0.1", plain_port), timeout=0.3) as connection:
+        connection.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        time.sleep(0.1)
+        connection.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n")
+        with pytest.raises(TimeoutError):  # only what fits between us, some MiB, is ever on its way
+            connection.sendall(b"X-Long: " + b"a" * BULK)
+        connection.settimeout(5)
+        got = b""
+        with suppress(ConnectionResetError):
+            while piece := connection.recv(65536):
+                got += piece
+    assert got.startswith(b"HTTP/1.1 200")
+    assert b" 431 " in got
+
+
+def test_requests_that_come_in_one_piece_are_answered_one_after_another(port: int) -> None:
+    asked = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    got = talk(port, asked * 50 + asked[:20], asked[20:], pause=0.1)
+    assert got.count(b"HTTP/1.1 200") == 51
+
+
+def test_an_answer_that_nobody_takes_is_given_up(plain_port: int) -> None:
+    with socket.create_connection(("127.0.0.1", plain_port), timeout=5) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        time.sleep(1.5)
+        got = 0
+        with suppress(ConnectionResetError):
+            while piece := connection.recv(2**20):
+                got += len(piece)
+        assert got < BULK  # what was on its way
+
+
+def test_an_answer_that_is_taken_slowly_is_given_whole(plain_port: int) -> None:
+    with socket.create_connection(("127.0.0.1", plain_port), timeout=5) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        got = 0
+        while got < BULK:
+            piece = connection.recv(2**20)
+            assert piece
+            got += len(piece)
+            time.sleep(0.02)
+
+
+def test_one_address_has_so_many_connections_and_others_still_theirs(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    monkeypatch.setattr(protocol, "is_loopback", lambda host: host == "127.0.0.2")
+    monkeypatch.setattr(VeryImpatient, "head_seconds", 60)
+    monkeypatch.setattr(VeryImpatient, "most_of_address", 3)
+    held = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(3)]
+    assert talk(port).startswith(b"HTTP/1.1 503")
+    with socket.create_connection(("127.0.0.1", port), timeout=5, source_address=("127.0.0.2", 0)) as other:
+        other.sendall(asked)
+        assert other.recv(4096).startswith(b"HTTP/1.1 200")
+    held.pop().close()
+    time.sleep(0.1)
+    assert talk(port, asked).startswith(b"HTTP/1.1 200")
+    for one in held:
         one.close()

@@ -133,6 +133,7 @@ def test_nobody_may_in_a_project_what_they_may_nowhere(
         ("90d", NOW + timedelta(days=90)),
         ("12h", NOW + timedelta(hours=12)),
         ("2027-01-31", datetime(2027, 1, 31, tzinfo=UTC)),
+        ("2027-01-31T10:00+05:00", datetime(2027, 1, 31, 5, tzinfo=UTC)),
     ],
 )
 def test_ends_are_written_as_people_write_them(text: str, end: datetime) -> None:

@@ -58,7 +58,10 @@ def test_one_who_is_fast_takes_nothing_from_another_and_many_are_forgotten() -> 
         ("10.0.0.1", "10.0.0.2", False),
         ("2001:db8::1", "2001:db8::ffff:1", True),
         ("2001:db8::1", "2001:db8:0:1::1", False),
-        ("::ffff:10.0.0.1", "unix", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("unix", "", False),
     ],
 )
 def test_addresses_of_one_household_count_as_one(one: str, two: str, *, same: bool) -> None:

@@ -86,8 +86,7 @@ def _ends(since: str, until: str) -> tuple[str, str]:
     for name, text in (("since", since), ("until", until)):
         try:
             day = date.fromisoformat(text) if text else None
-        except ValueError as error:
+            found.append(day + timedelta(days=name == "until") if day else "")
+        except (OverflowError, ValueError) as error:
             raise ValueError(f"{name} = {text}: expected a day in UTC, such as 2024-05-03") from error
-        found.append(day)
-    first, last = found
-    return str(first or ""), str(last + timedelta(days=1)) if last else ""
+    return str(found[0]), str(found[1])

@@ -14,6 +14,7 @@ from ml_assets.lake.origin import origin_warning
 from ml_assets.registry.models import Registry, home_registry
 from ml_assets.serving import words
 from ml_assets.serving.access.caller import CURRENT
+from ml_assets.serving.numbers import name_numbers
 from ml_assets.serving.queries import reading
 from ml_assets.serving.reports import Reports
 from ml_assets.serving.stories import because, title_of_entry
@@ -129,6 +130,7 @@ class Site:
 def build_site(projects: "Mapping[str, Project]") -> Site:
     """The site of this home folder."""
     home = settings.home()
+    name_numbers()
     return Site(projects, Lake(home / "lake"), home_registry(), Reports(home / "reports"), _templates())
 
 

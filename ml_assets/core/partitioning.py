@@ -131,7 +131,7 @@ class Calendar:
         return local.replace(tzinfo=self.zone).astimezone(UTC).replace(tzinfo=None)
 
     def _written(self, start: datetime) -> str | None:
-        """The key of a partition; None where it is at the end of the years that there are, without an end of its own."""
+        """The key of a partition; None at the ends of the years that there are."""
         try:
             self.step(start, 1)
             return self.key_of(start)

@@ -50,7 +50,9 @@ def build_ledger_pages(site: Site) -> "APIRouter":
         shown = found[:PAGE]
         about: dict[str, Any] = {"project": declared} if declared else {}
         return site.page(
-            "ledger.html", warnings=warnings, entries=shown, chain=chain, served=answers, kinds=TITLES,
+            "ledger.html", warnings=warnings, entries=shown, chain=chain,
+            # A finding names entries of any project, and files of this machine.
+            tells=CURRENT.get().may_everywhere("look"), served=answers, kinds=TITLES,
             more=shown[-1].id if len(found) > PAGE else 0,
             asked={"kind": kind, "since": since, "until": until, "before": before, "on": on},
             **about,

@@ -81,16 +81,19 @@ def build_version_pages(site: Site) -> "APIRouter":
 
     @router.get("/projects/{project}/versions/{number:number}/{picture}.png")
     def picture_of_version(project: str, number: int, picture: str) -> Response:
-        name = site.project(project).name
-        try:
-            content = site.registry.picture(name, number, picture)
-        except RegistryError as error:
-            raise HTTPException(404, f"{error}.") from error
+        content = _picture(site, site.project(project), number, picture)
         if content is None:
             raise HTTPException(404, f"Version {number} of {project} has no such picture.")
         return Response(content, media_type="image/png")
 
     return router
+
+
+def _picture(site: Site, project: "Project", number: int, name: str) -> bytes | None:
+    try:
+        return site.registry.picture(project.name, number, name)
+    except RegistryError:  # the version's own page says what is wrong
+        return None
 
 
 def _side(site: Site, project: "Project", number: int) -> "tuple[Version, dict[str, Any]]":

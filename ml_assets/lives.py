@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ml_assets.registry.ledger import Entry
     from ml_assets.registry.models import Registry
 
+# No partition is longer.
+EDGE = timedelta(days=32)
 ACTS = ("by", "login", "why")
 
 
@@ -129,14 +131,16 @@ def parse_moment(text: str) -> tuple[datetime, datetime]:
         day = datetime.combine(date.fromisoformat(text), time(), UTC)
     except ValueError:
         day = None
-    if day is not None:
-        return day, day + timedelta(days=1)
     try:
-        start = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError(f"--on {text}: expected a day or a moment, such as 2024-05-03 or 2024-05-03T14:30") from error
-    start = start if start.tzinfo else start.replace(tzinfo=UTC)
-    return start, start
+        start = day or datetime.fromisoformat(text)
+        start = (start if start.tzinfo else start.replace(tzinfo=UTC)).astimezone(UTC)
+        # The partitions around it must have their ends too.
+        _ = start - EDGE, start + EDGE
+    except (OverflowError, ValueError) as error:
+        raise ValueError(
+            f"--on {text[:40]}: expected a day or a moment, such as 2024-05-03 or 2024-05-03T14:30"
+        ) from error
+    return start, start + timedelta(days=1) if day is not None else start
 
 
 def served(

@@ -22,6 +22,7 @@ TRUNCATIONS = {"day": "1d", "week": "1w", "month": "1mo"}
 ONLY = "all"
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC throughout the lake
 BLOCK_DIGITS = 6
+LONGEST_KEY = 40
 # Partitions after which a season may come again.
 SEASONS = {"hour": 24, "day": 7, "week": 52, "month": 12}
 NO_START = {"block": "block-000001", "none": ONLY}
@@ -92,11 +93,13 @@ class Calendar:
             ValueError: if the key is no partition's, saying how keys look.
         """
         start = self._read(key)
-        if start is None or self.key_of(start) != key:
+        written = self._written(start) if start is not None else None
+        if start is None or written != key:
             # Keys are compared as text: `2017-1` is not `2017-01`, and the 3rd is no week that begins on the 4th.
-            written = "" if start is None else f"; did you mean {self.key_of(start)!r}?"
+            meant = f"; did you mean {written!r}?" if written else ""
             example = NO_START.get(self.grain, self.start)
-            raise ValueError(f"{key!r} is no key of a {self.grain}: keys look like {example!r}{written}")
+            shown = key if len(key) <= LONGEST_KEY else f"{key[:LONGEST_KEY]}…"
+            raise ValueError(f"{shown!r} is no key of a {self.grain}: keys look like {example!r}{meant}")
         return start
 
     def step(self, start: datetime, partitions: int) -> datetime:
@@ -127,9 +130,25 @@ class Calendar:
         # A day whose midnight the clocks skip begins at the first moment that exists, which is that of fold 0.
         return local.replace(tzinfo=self.zone).astimezone(UTC).replace(tzinfo=None)
 
+    def _written(self, start: datetime) -> str | None:
+        """The key of a partition; None at the ends of the years that there are."""
+        try:
+            self.step(start, 1)
+            return self.key_of(start)
+        except (OverflowError, ValueError):
+            return None
+
     def _read(self, key: str) -> datetime | None:
+        if len(key) > LONGEST_KEY:
+            return None
         if self.grain == "none":
             return EPOCH
+        try:
+            return self._moment(key)
+        except OverflowError:  # beyond the years that there are
+            return None
+
+    def _moment(self, key: str) -> datetime | None:
         if self.grain == "block":
             number = key.removeprefix("block-")
             return EPOCH + timedelta(days=int(number) - 1) if number.isdecimal() and int(number) else None

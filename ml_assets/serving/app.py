@@ -34,7 +34,10 @@ from ml_assets.serving.versions import build_version_pages
 MESSAGES = {
     404: ("Not found", "There is no such page."),
     405: ("Not allowed", "This address does not do that."),
-    500: ("Something went wrong", "What it was stands in the server's log: `logs/reports.log` under the home folder."),
+    500: (
+        "Something went wrong",
+        "What it was stands in the server's log: of `ml-assets up`, logs/reports.log in its home.",
+    ),
 }
 
 
@@ -108,9 +111,11 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
         return site.error(422, "Not understood", said, request.url.path)
 
     @app.exception_handler(Exception)
-    def failed(_: Request, __: Exception) -> Response:
+    def failed(request: Request, _: Exception) -> Response:
         # Answered outside the middleware below; the server then logs the exception.
-        response = site.error(500, *MESSAGES[500])
+        title, message = MESSAGES[500]
+        is_program = request.url.path.startswith("/predict/")
+        response = JSONResponse({"error": message}, 500) if is_program else site.error(500, title, message)
         response.headers.update(HEADERS)
         return response
 

@@ -22,7 +22,7 @@ def build_card_pages(site: Site) -> "APIRouter":
 
     router = APIRouter()
 
-    @router.get("/projects/{project}/versions/{number:int}/card")
+    @router.get("/projects/{project}/versions/{number:number}/card")
     def card(project: str, number: int) -> HTMLResponse:
         subject = _subject(site, project, number)
         return site.page(
@@ -30,7 +30,7 @@ def build_card_pages(site: Site) -> "APIRouter":
             sections=card_of(subject), number=number,
         )  # fmt: skip
 
-    @router.get("/projects/{project}/versions/{number:int}/card.md")
+    @router.get("/projects/{project}/versions/{number:number}/card.md")
     def card_file(project: str, number: int) -> PlainTextResponse:
         subject = _subject(site, project, number)
         return PlainTextResponse(as_markdown(subject.name, card_of(subject)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ml_assets.core.tasks import title_of
-from ml_assets.serving.stories import Why, last_trained
+from ml_assets.serving.stories import AGAIN, Why, last_trained
 from ml_assets.serving.words import counted
 from ml_assets.serving.words import metric as shown
 
@@ -126,11 +126,26 @@ def _model(state: State) -> tuple[Level, str]:
     standing = f" ({judged.standing})" if judged.standing == "provisional" else ""
     if judged.version != number:
         before = f"version {judged.version} before it came to {error} in {judged.key}"
-        return "good", f"version {number} is new, {metric} {tested} in its test; {before}."
+        return _newly(state, f"{metric} {tested} in its test", before)
     if reference is None:
         return "watch", f"{metric} {error}{standing} in {judged.key}; the version was never tested."
     words = f"{metric} {error}{standing} in {judged.key} against {shown(reference, state.project.watched)} expected."
     return ("bad" if _is_worse(state, judged, reference) else "good"), words
+
+
+def _newly(state: State, tested: str, before: str) -> tuple[Level, str]:
+    """How a champion does that took over since an error was last measured: as new, or as one that served before."""
+    number, own, metric = state.champion.number if state.champion else 0, state.own, state.project.watched
+    is_again = bool(state.promotions) and state.promotions[-1].action in AGAIN
+    words = f"version {number} {'serves again' if is_again else 'is new'}"
+    if own is None:
+        return "good", f"{words}, {tested}; {before}."
+    reference = state.reference(number)
+    level: Level = "bad" if reference is not None and _is_worse(state, own, reference) else "good"
+    return (
+        level,
+        f"{words}, {title_of(metric)} {shown(own.error, metric)} in {own.key} when it served before; {before}.",
+    )
 
 
 def _is_worse(state: State, judged: Partition, reference: float) -> bool:

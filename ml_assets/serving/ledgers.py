@@ -50,7 +50,9 @@ def build_ledger_pages(site: Site) -> "APIRouter":
         shown = found[:PAGE]
         about: dict[str, Any] = {"project": declared} if declared else {}
         return site.page(
-            "ledger.html", warnings=warnings, entries=shown, chain=chain, served=answers, kinds=TITLES,
+            "ledger.html", warnings=warnings, entries=shown, chain=chain,
+            # A finding names entries of any project, and files of this machine.
+            tells=CURRENT.get().may_everywhere("look"), served=answers, kinds=TITLES,
             more=shown[-1].id if len(found) > PAGE else 0,
             asked={"kind": kind, "since": since, "until": until, "before": before, "on": on},
             **about,
@@ -86,8 +88,7 @@ def _ends(since: str, until: str) -> tuple[str, str]:
     for name, text in (("since", since), ("until", until)):
         try:
             day = date.fromisoformat(text) if text else None
-        except ValueError as error:
+            found.append(day + timedelta(days=name == "until") if day else "")
+        except (OverflowError, ValueError) as error:
             raise ValueError(f"{name} = {text}: expected a day in UTC, such as 2024-05-03") from error
-        found.append(day)
-    first, last = found
-    return str(first or ""), str(last + timedelta(days=1)) if last else ""
+    return str(found[0]), str(found[1])

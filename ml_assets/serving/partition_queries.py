@@ -30,12 +30,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Scored:
-    """A row with what was predicted of it, and how far off that was."""
+    """A row with what was predicted of it, and how far off that was: values, classes, or the positive's probability."""
 
     source: str
     row: int
-    predicted: str
-    actual: str
+    predicted: Any
+    actual: Any
     off: float
 
 
@@ -73,17 +73,20 @@ def neighbours_of(
 
 
 def worst_of(cursor: duckdb.DuckDBPyConnection, project: Project, start: datetime, classes: list[str]) -> list[Scored]:
-    """The rows of a partition whose predictions were farthest off; none where there are no labels.
+    """The rows of a partition whose predictions were farthest off; none where there are no labels, or no classes known.
 
     Args:
         cursor: a read transaction.
         project: the project.
         start: of the partition.
-        classes: of the version that scored it: of a binary task the positive one is the last.
+        classes: of the version that scored it: of a binary task the positive one is the last. Without them it is not
+            known whose probability was predicted.
     """
     features, predictions = project.table("features"), project.table("predictions")
     present = columns_of(cursor, features)
     if project.target not in present or not columns_of(cursor, predictions):
+        return []
+    if project.task == "binary" and not classes:
         return []
     label = f"f.{quoted(project.target)}"
     parameters: list[Any] = [start]
@@ -92,12 +95,12 @@ def worst_of(cursor: duckdb.DuckDBPyConnection, project: Project, start: datetim
         off = f"abs(p.prediction - TRY_CAST({label} AS DOUBLE))"
     elif project.task == "binary":
         off = f"abs(p.prediction - (CAST({label} AS VARCHAR) = $2)::INTEGER)"
-        parameters.append(classes[-1] if classes else "")
+        parameters.append(classes[-1])
     else:
         off = f"CASE WHEN p.predicted_class = CAST({label} AS VARCHAR) THEN 1 - p.prediction ELSE p.prediction END"
         predicted = "p.predicted_class"
     sql = (
-        f"SELECT p._source, p._row, CAST({predicted} AS VARCHAR), CAST({label} AS VARCHAR), {off} AS off "
+        f"SELECT p._source, p._row, {predicted}, {label}, {off} AS off "
         f"FROM {predictions.path} p JOIN {features.path} f USING (_partition, _source, _row) "
         f"WHERE _partition = $1 AND {label} IS NOT NULL AND isfinite({off}) "
         f"ORDER BY off DESC, p._source, p._row LIMIT {WORST}"

@@ -51,12 +51,14 @@ def build_partition_pages(site: Site) -> "APIRouter":
         start = site.start_of(declared, partition)
         with _held(site, declared, start) as (cursor, state, found):
             before, after = neighbours_of(cursor, declared, start)
+            classes = _classes(site, declared, found.version)
             values: dict[str, Any] = {
                 "metrics": metrics_of(cursor, declared, start),
                 "scored": versions_of(cursor, declared, start),
                 "statistics": [one for one in read_statistics(cursor, declared, start) if one.alarm],
                 "causes": read_causes(cursor, declared, start),
-                "worst": worst_of(cursor, declared, start, _classes(site, declared, found.version)),
+                "worst": worst_of(cursor, declared, start, classes),
+                "positive": classes[-1] if classes else "",
                 "sources": sources_of(cursor, declared, start),
             }
         about = [one for one in state.entries if one.partition == found.key and one != found.decision]
@@ -93,11 +95,15 @@ def build_partition_pages(site: Site) -> "APIRouter":
                 traced = trace(cursor, site.registry, declared, Place(start, source, int(row)))
                 if traced is None:
                     raise HTTPException(404, _no_row(cursor, declared, found, source, row))
+            classes = _classes(site, declared, found.version)
             worst, sources = [], []
             if traced is None:
-                worst = worst_of(cursor, declared, start, _classes(site, declared, found.version))
+                worst = worst_of(cursor, declared, start, classes)
                 sources = sources_of(cursor, declared, start)
-        return _page(site, state, "prediction.html", partition=found, trace=traced, worst=worst, sources=sources)
+        return _page(
+            site, state, "prediction.html", partition=found, trace=traced, worst=worst, sources=sources,
+            positive=classes[-1] if classes else "",
+        )  # fmt: skip
 
     return router
 

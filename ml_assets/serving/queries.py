@@ -15,7 +15,7 @@ from ml_assets.lake.connection import columns_of
 from ml_assets.lake.origin import origin_warning
 from ml_assets.lake.sql import Window
 from ml_assets.registry.asks import waiting_ask
-from ml_assets.registry.ledger import VERDICTS, Entry, stages
+from ml_assets.registry.ledger import VERDICTS, Entry, current_champion, stages
 from ml_assets.registry.models import RegistryError
 from ml_assets.serving.remembering import entries_of
 
@@ -120,6 +120,8 @@ class State:
         many, last: how many partitions hold rows, and the key of the newest; "" where none does.
         quarantined: rows in quarantine, of all partitions.
         read_at: when the newest partition was read from the source, naive UTC; None where nobody noted it.
+        measured: the newest partition on which the champion was measured, where `partitions` do not reach so far; or
+            None.
     """
 
     project: Project
@@ -133,6 +135,7 @@ class State:
     last: str = ""
     quarantined: int = 0
     read_at: datetime | None = None
+    measured: Partition | None = None
 
     @property
     def newest(self) -> Partition | None:
@@ -142,7 +145,14 @@ class State:
     @property
     def judged(self) -> Partition | None:
         """The newest partition that has a watched error."""
-        return next((partition for partition in reversed(self.partitions) if partition.error is not None), None)
+        return next((one for one in reversed(self.partitions) if one.error is not None), self.measured)
+
+    @property
+    def own(self) -> Partition | None:
+        """The newest partition on which the champion has a watched error."""
+        number = self.champion.number if self.champion else None
+        found = (one for one in reversed(self.partitions) if one.error is not None and one.version == number)
+        return next(found, self.measured)
 
     @property
     def decided(self) -> Partition | None:
@@ -223,10 +233,13 @@ def read_state(
     entries, present = entries_of(cursor, registry.folder, project.name), _tables(cursor, project)
     many, last = _extent(cursor, project) if "raw" in present else (0, None)
     partitions: tuple[Partition, ...] = ()
+    measured = None
     if last is not None:
         end = min(before or project.step(last, 1), project.step(last, 1))
         since = project.start_of(project.first) if newest is None else project.step(end, -newest)
         partitions = _partitions(cursor, project, entries, present, Window(since, end))
+        if "performance" in present and before is None:
+            measured = _measured(cursor, project, entries, present, since)
     return State(
         project=project,
         partitions=partitions,
@@ -239,7 +252,23 @@ def read_state(
         last=project.key_of(last) if last is not None else "",
         quarantined=_rows_of(cursor, project.table("quarantine")) if "quarantine" in present else 0,
         read_at=_read_at(cursor, project, last),
+        measured=measured,
     )
+
+
+def _measured(
+    cursor: duckdb.DuckDBPyConnection, project: Project, entries: Sequence[Entry], present: set[str], end: datetime
+) -> Partition | None:
+    """The newest partition before a moment on which the champion was measured: labels may come years after."""
+    sql = (
+        f"SELECT max(_partition) FROM {project.table('performance').path} "
+        "WHERE _partition < ? AND metric = ? AND version = ? AND value IS NOT NULL"
+    )
+    ((start,),) = cursor.execute(sql, [end, project.watched, current_champion(entries)]).fetchall()
+    if start is None:
+        return None
+    window = Window(start, project.step(start, 1))
+    return next(iter(_partitions(cursor, project, entries, present, window)), None)
 
 
 def _extent(cursor: duckdb.DuckDBPyConnection, project: Project) -> tuple[int, datetime | None]:

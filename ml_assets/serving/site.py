@@ -1,19 +1,23 @@
 """What every page needs: the declared projects, where their state is read from, and the templates."""
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from os.path import basename
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+
 from ml_assets import settings
 from ml_assets.core.showing import visible
 from ml_assets.core.tasks import title_of
-from ml_assets.lake.connection import Lake
+from ml_assets.lake.connection import Lake, LakeError
 from ml_assets.lake.origin import origin_warning
 from ml_assets.registry.models import Registry, home_registry
 from ml_assets.serving import words
 from ml_assets.serving.access.caller import CURRENT
+from ml_assets.serving.numbers import name_numbers
 from ml_assets.serving.queries import reading
 from ml_assets.serving.reports import Reports
 from ml_assets.serving.stories import because, title_of_entry
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
     from ml_assets.project import Project
 
+LOG = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
 # The metrics that the table of versions shows; a version's evaluation holds more.
 SHOWN = {
@@ -118,17 +123,26 @@ class Site:
 
     def error(self, status: int, title: str, message: str, path: str = "") -> "HTMLResponse":
         """A page that says what is wrong and what there is instead: beside all projects, the pages of the one meant."""
-        with reading(self.lake) as cursor:
-            warnings = [origin_warning(cursor, one.name) for one in self.shown()] if cursor else []
         _, _, rest = path.partition("/projects/")
         meant = self.projects.get(rest.partition("/")[0])
         about = {"project": meant} if meant and self.is_shown(meant.name) else {}
+        warnings = self._warnings()
         return self.page("error.html", warnings=warnings, status=status, title=title, message=message, **about)
+
+    def _warnings(self) -> "list[str | None]":
+        """What must be said of all projects shown; nothing where that cannot be read: it may be the very error told."""
+        try:
+            with reading(self.lake) as cursor:
+                return [origin_warning(cursor, one.name) for one in self.shown()] if cursor else []
+        except (duckdb.Error, LakeError, OSError):
+            LOG.exception("the lake cannot be read: an error page does not say whose rows are simulated")
+            return []
 
 
 def build_site(projects: "Mapping[str, Project]") -> Site:
     """The site of this home folder."""
     home = settings.home()
+    name_numbers()
     return Site(projects, Lake(home / "lake"), home_registry(), Reports(home / "reports"), _templates())
 
 

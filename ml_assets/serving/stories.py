@@ -20,6 +20,8 @@ TITLES = {
     "promoted": "serves", "rejected": "rejected", "replayed": "quarantine judged again",
 }  # fmt: skip
 DECISIONS = {"hold": "keep", "retrain": "retrain", "ask": "ask a person", "reinstate": "let an older version serve"}
+# How a version comes to serve that has served before.
+AGAIN = frozenset({"rollback", "reinstate"})
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def title_of_entry(entry: Entry) -> str:
         return DECISIONS.get(entry.action, entry.action)
     if entry.kind == "answered":
         return {"yes": "answered: yes", "no": "answered: no"}.get(entry.action, "nobody answered")
-    if entry.kind == "promoted" and entry.action in {"rollback", "reinstate"}:
+    if entry.kind == "promoted" and entry.action in AGAIN:
         return f"version {entry.version} serves again"
     named = f"version {entry.version} " if entry.version else ""
     return named + TITLES.get(entry.kind, entry.kind)

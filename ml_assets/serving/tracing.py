@@ -38,7 +38,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Trace:
-    """A prediction and all that it was made from.
+    """A prediction and all that it was made from, by the tables and the SQL of now.
 
     Attributes:
         source, row: its file, and its number in that.
@@ -49,6 +49,8 @@ class Trace:
         broken: why the record cannot be read; "" where it can.
         origins: of the features.
         sha256: of the source when it was read; "" where it was not noted.
+        changed: the SQL files that are others now than when the version was trained; none where that was not recorded.
+        positive: the class whose probability a binary prediction is; "" where it is not known.
     """
 
     source: str
@@ -62,6 +64,8 @@ class Trace:
     broken: str
     origins: tuple[Origin, ...]
     sha256: str
+    changed: tuple[str, ...]
+    positive: str
 
 
 def trace(cursor: duckdb.DuckDBPyConnection, registry: Registry, project: Project, place: Place) -> Trace | None:
@@ -77,7 +81,18 @@ def trace(cursor: duckdb.DuckDBPyConnection, registry: Registry, project: Projec
             broken = str(error)
     origins, _ = column_origins(cursor, project)
     sha256 = sha256_of(cursor, project, place)
-    return Trace(place.source, place.row, **found, version=version, broken=broken, origins=origins, sha256=sha256)
+    return Trace(
+        place.source, place.row, **found, version=version, broken=broken, origins=origins, sha256=sha256,
+        changed=_changed(project, version) if version else (),
+        positive=version.classes[-1] if version and version.classes else project.positive or "",
+    )  # fmt: skip
+
+
+def _changed(project: Project, version: Version) -> tuple[str, ...]:
+    now = {"clean_sql": project.clean_sql, "features_sql": project.features_sql}
+    return tuple(
+        f"{name.removesuffix('_sql')}.sql" for name, text in now.items() if version.sources.get(name, text) != text
+    )
 
 
 def column_origins(cursor: duckdb.DuckDBPyConnection | None, project: Project) -> tuple[tuple[Origin, ...], str]:

@@ -40,7 +40,7 @@ def build_version_pages(site: Site) -> "APIRouter":
         state = state_of(declared)
         return site.page("versions.html", warnings=[state.warning], project=declared, state=state)
 
-    @router.get("/projects/{project}/versions/{number:int}")
+    @router.get("/projects/{project}/versions/{number:number}")
     def version(project: str, number: int) -> HTMLResponse:
         declared = site.project(project)
         try:
@@ -64,7 +64,7 @@ def build_version_pages(site: Site) -> "APIRouter":
         name = site.project(project).name
         return RedirectResponse(f"/projects/{name}/versions/{one}/diff/{other}", 303)
 
-    @router.get("/projects/{project}/versions/{number:int}/diff/{other:int}")
+    @router.get("/projects/{project}/versions/{number:number}/diff/{other:number}")
     def diff(project: str, number: int, other: int) -> HTMLResponse:
         declared = site.project(project)
         try:
@@ -79,14 +79,21 @@ def build_version_pages(site: Site) -> "APIRouter":
             whys=[why_trained(state.entries, each) for each in (number, other)],
         )  # fmt: skip
 
-    @router.get("/projects/{project}/versions/{number:int}/{picture}.png")
+    @router.get("/projects/{project}/versions/{number:number}/{picture}.png")
     def picture_of_version(project: str, number: int, picture: str) -> Response:
-        content = site.registry.picture(site.project(project).name, number, picture)
+        content = _picture(site, site.project(project), number, picture)
         if content is None:
             raise HTTPException(404, f"Version {number} of {project} has no such picture.")
         return Response(content, media_type="image/png")
 
     return router
+
+
+def _picture(site: Site, project: "Project", number: int, name: str) -> bytes | None:
+    try:
+        return site.registry.picture(project.name, number, name)
+    except RegistryError:  # the version's own page says what is wrong
+        return None
 
 
 def _side(site: Site, project: "Project", number: int) -> "tuple[Version, dict[str, Any]]":

@@ -14,6 +14,7 @@ from ml_assets.lake.connection import columns_of, table_exists
 from ml_assets.lake.profiling import read_bins
 from ml_assets.lake.sql import quoted
 from ml_assets.lake.tables import read, window_of
+from ml_assets.serving.numbers import number_in
 from ml_assets.serving.reports import PREDICTION, Against, Subject, sampled
 from ml_assets.serving.side_by_side import shared
 
@@ -83,9 +84,10 @@ def parse(project: Project, registry: Registry, first: str, last: str, against: 
     kind, _, number = against.partition(":")
     if kind == "version":
         there = registry.numbers(project.name)
-        if not number.isdecimal() or int(number) not in there:
-            raise ValueError(f"against={against}: there is no such version. There are: {_listed(there)}")
-        return Asked(project, first, last, registry.version(project.name, int(number)), None)
+        found = number_in(number)
+        if found is None or found not in there:
+            raise ValueError(f"against={against[:40]}: there is no such version. There are: {_listed(there)}")
+        return Asked(project, first, last, registry.version(project.name, found), None)
     ends = against.split("..")
     if len(ends) > 2 or not ends[0]:  # noqa: PLR2004 - a window has two ends
         raise ValueError(f"against={against}: expected version:N, or KEY..KEY as in {project.first}..{project.first}")

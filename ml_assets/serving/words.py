@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 
 from ml_assets.core.showing import visible
 from ml_assets.core.tasks import BY_NAME
@@ -39,13 +40,9 @@ def capitalized(text: str) -> str:
 
 
 def number(value: object) -> str:
-    """A value of the data: a number as a figure, any other as it may be seen."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return visible(str(value))
-    return figure(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else cell(value)
+    """A value of the data: a number as a figure, any other as it is: a text of digits is a text."""
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    return figure(float(value)) if is_number else cell(value)  # type: ignore[arg-type]
 
 
 def cell(value: object) -> str:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ml_assets.core.partitioning import Calendar, in_utc, placed
+from ml_assets.core.partitioning import Calendar, Grain, in_utc, placed
 
 # Clocks that change at two, at one, at midnight forwards and backwards, by day, and never.
 ZONES = [
@@ -109,3 +109,27 @@ def test_a_text_that_is_no_block_is_refused(wrong: str) -> None:
 def test_a_zone_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="Europe/Berlim"):
         Calendar("day", "2024-01-01", "Europe/Berlim").start_of("2024-01-01")
+
+
+@pytest.mark.parametrize(
+    ("grain", "zone", "key"),
+    [
+        ("block", "UTC", "block-99999999999"),
+        ("block", "UTC", "block-" + "9" * 5000),
+        ("month", "Europe/Berlin", "0001-01"),
+        ("month", "UTC", "9999-12"),
+        ("week", "UTC", "9999-12-27"),
+        ("day", "America/New_York", "9999-12-31"),
+        ("hour", "UTC", "9999-12-31-23:00"),
+        ("hour", "UTC", "9999-12-31-23:00-1400"),
+    ],
+)
+def test_a_key_at_the_end_of_the_years_is_none(grain: Grain, zone: str, key: str) -> None:
+    start = (
+        "block-000001"
+        if grain == "block"
+        else {"month": "2024-01", "hour": "2024-01-01-00:00"}.get(grain, "2024-01-01")
+    )
+    with pytest.raises(ValueError, match=f"is no key of a {grain}: keys look like '{start}'") as refused:
+        Calendar(grain, start, zone).start_of(key)
+    assert len(str(refused.value)) < 200

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from small_site import PROJECT
+from writing_tables import replace_window
 
+from ml_assets.lake.connection import Commit, Lake
 from ml_assets.registry.ledger import Entry, Kind
+from ml_assets.registry.models import Registry
 from ml_assets.serving.glance import HEIGHT, WIDTH, Glance, freshness_of, glance_of, spark_of
-from ml_assets.serving.queries import ModelVersion, Partition, State
+from ml_assets.serving.queries import ModelVersion, Partition, State, read_state
 from ml_assets.serving.stories import TITLES, because, events, title_of_entry, why_trained
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MAY = datetime(2024, 5, 20)  # noqa: DTZ001 - naive UTC
 
@@ -44,6 +51,9 @@ def state(*partitions: Partition, champion: int | None = 1, reference: float | N
     return State(PROJECT, partitions, versions, **more)  # type: ignore[arg-type]
 
 
+BACK = entry(9, "promoted", 1, "2024-05", "rollback")
+
+
 def glance(found: State) -> Glance:
     return glance_of(found, MAY)
 
@@ -64,6 +74,21 @@ def glance(found: State) -> Glance:
             state(partition("2024-04", 0.09), champion=2), "good",
             "version 2 is new, MAPE 5.0% in its test; version 1 before it came to 9.0% in 2024-04.",
         ),
+        (
+            state(partition("2024-03", 0.05, 1), partition("2024-04", 0.2, 2), promotions=(BACK,)), "good",
+            "serves again, MAPE 5.0% in 2024-03 when it served before; version 2 before it came to 20.0% in 2024-04.",
+        ),
+        (
+            state(partition("2024-03", 0.07, 1), partition("2024-04", 0.2, 2), promotions=(BACK,)), "bad",
+            "version 1 serves again, MAPE 7.0% in 2024-03",
+        ),
+        (
+            state(partition("2024-04", 0.2, 2), promotions=(BACK,)), "good",
+            "version 1 serves again, MAPE 5.0% in its test; version 2 before it came to 20.0% in 2024-04.",
+        ),
+        # Its labels come so late that the newest partitions have none.
+        (state(partition("2024-04", None), measured=partition("2023-01", 0.055)), "good", "MAPE 5.5% in 2023-01 again"),
+        (state(partition("2024-04", None), measured=partition("2023-01", 0.07)), "bad", "MAPE 7.0% in 2023-01 again"),
         (state(partition("2024-04"), ask=entry(7, "decision", 1, "2024-04", "ask")), "watch", "MAPE 5.0% in 2024-04"),
     ],
 )  # fmt: skip
@@ -71,6 +96,27 @@ def test_the_light_says_how_the_model_does(found: State, level: str, words: str)
     told = glance(found)
     assert told.level == level
     assert words in told.words
+
+
+def test_the_champions_newest_measured_partition_is_found_however_old_it_is(filled: Path, tmp_path: Path) -> None:
+    import polars as pl
+
+    shutil.copytree(filled / "home", tmp_path / "home")
+    lake, registry = Lake(tmp_path / "home" / "lake"), Registry(tmp_path / "home" / "registry")
+    rows = [("2024-01", 1, 0.01), ("2024-02", 1, 0.02), ("2024-03", 2, 0.03), ("2024-04", 1, None)]
+    errors = pl.DataFrame(
+        [(PROJECT.start_of(key), version, "mape", value) for key, version, value in rows],
+        schema=["_partition", "version", "metric", "value"], orient="row",
+    )  # fmt: skip
+    window = PROJECT.window("2024-01", "2024-04")
+    replace_window(lake, {PROJECT.table("performance"): errors}, window, Commit("houses", "test"))
+    with lake.reader() as cursor:
+        found = read_state(cursor, registry, PROJECT, 1)
+    lake.close()
+
+    assert [(one.key, one.error) for one in found.partitions] == [("2024-04", None)]
+    assert found.measured is not None
+    assert (found.measured.key, found.measured.error, found.judged) == ("2024-02", 0.02, found.measured)
 
 
 def test_what_waits_for_a_person_is_said_and_never_hides_that_the_model_is_wrong() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -13,6 +14,7 @@ from writing_tables import replace_window
 
 from ml_assets.lake.connection import Commit, Lake
 from ml_assets.registry.models import Registry
+from ml_assets.serving.app import create_app
 from ml_assets.serving.partition_queries import Place, worst_of
 from ml_assets.serving.tracing import Origin, column_origins, trace
 
@@ -154,6 +156,55 @@ def test_of_a_classification_the_surest_mistakes_are_farthest_off(tmp_path: Path
     )
     with lake.reader() as cursor:
         found = worst_of(cursor, project, start, ["no", "yes"])
+        unknown = worst_of(cursor, project, start, [])
     lake.close()
+    assert unknown == ([] if task == "binary" else found), "whose probability it is must be known"
     assert [one.row for one in found] == [3, 2, 1]
     assert [round(one.off, 6) for one in found] == [0.9, 0.8, 0.1]
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_a_label_is_shown_as_it_is_and_a_probability_says_of_what(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    import polars as pl
+
+    project = replace(PROJECT, task=task, target="label", positive="1_000" if task == "binary" else None)  # type: ignore[arg-type]
+    row = pl.DataFrame({"_partition": [project.start_of("2024-04")], "_source": ["2024-04.csv"], "_row": [3]})
+    predictions = row.with_columns(
+        prediction=0.25, predicted_class=pl.lit("1_000"), version=1, in_sample=False, hindsight=False
+    )
+    tables = {"features": row.with_columns(label=pl.lit("0042")), "predictions": predictions}
+    replace_window(
+        lake,
+        {project.table(name): table for name, table in tables.items()},
+        project.window("2024-04", "2024-04"),
+        Commit("houses", "test"),
+    )
+    lake.close()
+    monkeypatch.setenv("ML_ASSETS_HOME", str(tmp_path / "home"))
+    browser = Browser()
+    browser._app = create_app({"houses": project})
+
+    text = text_of(browser.get(ROW).text)
+
+    said = "0.25 , the probability of 1_000" if task == "binary" else "1_000 with probability 0.25"
+    assert f"Predicted {said}" in text
+    assert "Actual label 0042" in text
+
+
+def test_a_trace_says_which_sql_is_another_by_now(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.close()
+    record = tmp_path / "home" / "registry" / "houses" / "1" / "version.json"
+    stored = json.loads(record.read_text())
+    record.write_text(json.dumps(stored | {"sources": {"clean_sql": "", "features_sql": "SELECT 1"}}))
+    monkeypatch.setenv("ML_ASSETS_HOME", str(tmp_path / "home"))
+
+    text = text_of(Browser().get(ROW).text)
+
+    assert "features.sql is another than when version 1 was trained" in text
+    assert "clean.sql" not in text
+    record.write_text(json.dumps(stored))
+    text = text_of(Browser().get(ROW).text)
+    assert "The tables and the SQL are shown as they are now." in text
+    assert "is another than" not in text

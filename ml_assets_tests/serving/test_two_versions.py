@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from small_site import HOSTILE, PROJECT, Browser
 
@@ -113,9 +113,12 @@ def test_which_is_better_turns_round_with_the_two(one: float, other: float, half
         assert there.better == int((other > one) == (metric == "r2"))
     if abs(one - other) < 1.999 * half:
         assert there.better is None
+    bare = (side(other)[0], side(other)[1] | {"intervals": {}})
+    assert compare(side(one), bare, {}).metrics[0].better is None
 
 
-@given(st.lists(st.text("ab", max_size=3), max_size=6), st.lists(st.text("ab", max_size=3), max_size=6))
+@given(st.lists(st.text("a-+", max_size=3), max_size=6), st.lists(st.text("a-+", max_size=3), max_size=6))
+@example(["-- a comment", "SELECT 1"], ["SELECT 1"])
 def test_lines_that_went_and_came_are_all_told(before: list[str], after: list[str]) -> None:
     told = lines("\n".join(before), "\n".join(after))
     gone, came = ("\n".join(before).splitlines(), "\n".join(after).splitlines())

@@ -13,6 +13,7 @@ from ml_assets.registry.models import RegistryError
 from ml_assets.serving.access.caller import Caller
 from ml_assets.serving.access.forms import read_own_form
 from ml_assets.serving.access.plans import OF_VERSIONS, Deed, plan
+from ml_assets.serving.numbers import number_in
 from ml_assets.serving.site import Site
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def build_acts(site: Site) -> "APIRouter":
     router, acts = APIRouter(include_in_schema=False, default_response_class=HTMLResponse), Acts(site)
 
     def add(deed: Deed) -> None:
-        address = f"/projects/{{project}}/versions/{{number:int}}/{deed}"
+        address = f"/projects/{{project}}/versions/{{number:number}}/{deed}"
 
         @router.get(address)
         def ask(project: str, number: int) -> Response:
@@ -144,11 +145,11 @@ def build_acts(site: Site) -> "APIRouter":
     async def roll_back(request: Request, project: str) -> Response:
         return await acts.do(request, project, "rollback", None)
 
-    @router.get("/projects/{project}/decisions/{number:int}/answer")
+    @router.get("/projects/{project}/decisions/{number:number}/answer")
     def ask_answer(project: str, number: int) -> Response:
         return acts.ask(project, "answer", number)
 
-    @router.post("/projects/{project}/decisions/{number:int}/answer")
+    @router.post("/projects/{project}/decisions/{number:number}/answer")
     async def answer(request: Request, project: str, number: int) -> Response:
         return await acts.do(request, project, "answer", number)
 
@@ -173,8 +174,14 @@ def _person(caller: Caller, fields: dict[str, str]) -> "Person":
 
 def _number(fields: dict[str, str], number: int | None) -> int | None:
     """The version that is meant: that of the address, else that of the form, which is what its page has shown."""
+    from fastapi import HTTPException
+
     shown = fields.get("version", "")
-    return int(shown) if number is None and shown.isdecimal() else number
+    if number is not None or not shown:
+        return number
+    if (found := number_in(shown)) is None:
+        raise HTTPException(422, "version: this is no version's number.")
+    return found
 
 
 def _act(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from html import unescape
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -412,6 +413,14 @@ def test_a_key_in_a_header_acts_without_a_token_for_no_browser_sends_one_by_itse
     answer = server.ask(ACT, server.key("decide"), "POST", data={"why": "because"})
     assert answer.status_code == 409
     assert "no version has served before the champion" in answer.text
+
+
+@pytest.mark.parametrize("version", ["9" * 5000, "1000000000", "two", "-1", "\N{ARABIC-INDIC DIGIT TWO}"])
+def test_a_form_that_names_no_version_is_not_taken_for_one_that_names_none(server: Server, version: str) -> None:
+    key = server.key("decide")
+    answer = server.ask("/projects/houses/rollback", key, "POST", data={"why": "because", "version": version})
+    assert answer.status_code == 422
+    assert "no version's number" in unescape(answer.text)
 
 
 # ------------------------------------------------------------------------------------------------- names from people

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ml_assets import settings
 from ml_assets.lake.connection import Commit, Lake
-from ml_assets.registry.ledger import Draft, Ledger
+from ml_assets.registry.ledger import LEDGER, Draft, Ledger, heads_file
 
 if TYPE_CHECKING:
     from keyed_site import Server
@@ -30,3 +31,26 @@ def test_it_shows_the_entries_of_the_projects_that_one_may_look_at(
 
     assert page.status_code == 200
     assert set(re.findall(r"because of (\w+)", page.text)) == seen
+
+
+@pytest.mark.parametrize("page", ["/ledger", "/projects/houses/ledger"])
+def test_where_a_chain_is_broken_is_told_to_who_may_look_at_all_projects(server: Server, page: str) -> None:
+    lake = Lake(settings.home() / "lake")
+    Ledger(lake).append(Commit("boats", "test"), lambda _: [Draft("boats", "decision", "hold", {}, "2024-01", 7)])
+    with lake.transaction(Commit("boats", "forger")) as transaction:
+        transaction.cursor.execute(f"UPDATE {LEDGER.path} SET reason = 'another'")
+    with heads_file(lake).open("a") as file:
+        file.write(f"9:{'a' * 64}\n")
+    lake.close()
+
+    every, some = (
+        unescape(server.page(page, key=server.key("look", projects=projects)).text)
+        for projects in (("*",), ("houses",))
+    )
+    assert "The chain is broken." in every
+    assert "The chain is broken." in some
+    assert "entry 1 (decision of boats version 7" in every
+    assert str(heads_file(lake)) in every
+    assert "in 2 places of the ledger of all projects" in some
+    assert "boats" not in some
+    assert str(settings.home()) not in some

@@ -38,7 +38,6 @@ def predict(
     number = version or current_champion(entries)
     if number is None:
         raise ValueError(f"{name} has no champion yet. Remedy: `ml-assets retrain {name}`, or --version")
-    refused.unlink(missing_ok=True)  # an older one would be taken for this one's
     try:
         served = Served(project, lake, home_registry(), number, entries)
         done = predict_file(served, given, output, refused, lambda line: typer.echo(line, err=True))

@@ -71,7 +71,12 @@ def required_columns(
 
 
 def column_lineage(
-    sql: str, inputs: Mapping[str, Sequence[str] | None], *, where: str = "SQL", without: Collection[OtherRows] = ()
+    sql: str,
+    inputs: Mapping[str, Sequence[str] | None],
+    *,
+    where: str = "SQL",
+    without: Collection[OtherRows] = (),
+    deciding: bool = False,
 ) -> dict[str, frozenset[ColumnRef]]:
     """The input columns that each output column of a SELECT is computed from.
 
@@ -86,6 +91,9 @@ def column_lineage(
         where: The file's name, for the message.
         without: What a window takes from such rows only, never from the current one, is left out: `earlier` leaves
             out `lag(x)` and frames that end before the current row, `later` `lead(x)` and frames that begin after it.
+        deciding: Whether what decides which rows there are counts too: as an input of all that its SELECT returns. Of
+            a LEFT JOIN in the outermost SELECT, without groups and windows, only of what comes from the right: the
+            other values are the same whatever is found.
 
     Returns:
         Output column → inputs, in the statement's order, spelled as DuckDB spells it.
@@ -97,7 +105,7 @@ def column_lineage(
     statement = read_statement(sql, where, inputs)
     lineage: dict[str, frozenset[ColumnRef]] = {}
     taken: set[str] = set()
-    for column in _Resolver(statement, inputs, without=without).query(statement.tree).columns:
+    for column in _Resolver(statement, inputs, without=without, deciding=deciding).query(statement.tree).columns:
         if column.unnamed is not None:
             nameless = "an output column without a name: add AS and one"
             raise statement.error(column.unnamed, nameless, text=column.name)
@@ -123,6 +131,7 @@ class _Column:
 class _Relation:
     columns: tuple[_Column, ...] = ()
     path: tuple[str, ...] = ()  # lower case: (alias,) or (catalog, schema, table)
+    decided: _Refs = frozenset()  # what decides which rows it has, where that is asked for
     open: frozenset[str] = frozenset()  # inputs of unknown columns, which show through under their own names
 
     def find(self, name: str) -> _Column | None:
@@ -141,6 +150,7 @@ class _Scope:
     merged: dict[str, _Column] = field(default_factory=dict)  # by USING or NATURAL
     aliases: dict[str, _Column] = field(default_factory=dict)
     windows: dict[str, exp.Expr] = field(default_factory=dict)
+    decides: _Refs = frozenset()  # on which rows the SELECT has, beyond its own clauses: the conditions of its joins
     matched: _Column | None = None  # what COLUMNS stands for at the moment
     overlay: bool = False  # adds names to the parent's FROM clause, has none of its own
 
@@ -166,12 +176,15 @@ class _Resolver:
         inputs: Mapping[str, Sequence[str] | None],
         target: str | None = None,
         without: Collection[OtherRows] = (),
+        *,
+        deciding: bool = False,
     ) -> None:
         self.statement = statement
         self.mentions: set[ColumnRef] = set()
         self._inputs = {name.lower(): (name, columns) for name, columns in inputs.items()}
         self._target = target
         self._without = without
+        self._deciding = deciding
         self._ctes: dict[int, _Relation] = {}
         self._spelled: dict[tuple[str, str], ColumnRef] = {}
 
@@ -187,8 +200,8 @@ class _Resolver:
             return self._set_operation(node, parent)
         if node.key == "subquery" and not node.args.get("pivots"):
             relation = self.query(node.this, parent)
-            self._mention(node, _Scope(parent, [relation]), but=("this", "with_", "alias", "joins"))
-            return relation
+            decides = self._mention(node, _Scope(parent, [relation]), but=("this", "with_", "alias", "joins"))
+            return self._decided(relation, decides)
         if node.key == "values":
             rows = [[self._refs(value, _Scope(parent)) for value in row.expressions] for row in node.expressions]
             columns = [_union(refs) for refs in zip(*rows, strict=False)]
@@ -227,31 +240,54 @@ class _Resolver:
         elif node.key == "union":
             pairs = zip(columns, right.columns, strict=False)
             columns = tuple(replace(one, refs=one.refs | other.refs) for one, other in pairs)
-        relation = _Relation(columns, open=left.open | right.open if node.key == "union" else left.open)
+        both = left.open | right.open if node.key == "union" else left.open
+        relation = _Relation(columns, decided=left.decided | right.decided, open=both)
         # DuckDB orders by the names of either side, the first one's first.
-        self._mention(node, _Scope(_Scope(parent, [right]), [relation]), but=("this", "expression", "with_"))
-        return relation
+        decides = self._mention(node, _Scope(_Scope(parent, [right]), [relation]), but=("this", "expression", "with_"))
+        if node.key != "union":
+            decides |= _union(column.refs for column in (*left.columns, *right.columns))
+        return self._decided(relation, decides)
 
     def _select(self, node: exp.Expr, parent: _Scope | None) -> _Relation:
         scope = _Scope(parent)
         if from_ := node.args.get("from_"):
             self._source(from_.this, scope)
+        scope.decides |= _union(relation.decided for relation in scope.relations)
         for join in node.args.get("joins") or ():
             self._join(join, scope)
         scope.windows = {window.name.lower(): window for window in node.args.get("windows") or ()}
         items = [self._item(item, scope) for item in node.expressions]
-        self._mention(node, scope, but=("with_", "from_", "joins", "expressions", "order"))
+        decides = scope.decides | self._mention(node, scope, but=("with_", "from_", "joins", "expressions", "order"))
         if order := node.args.get("order"):
-            self._refs(order, scope.over(scope.aliases.values()))
+            decides |= self._refs(order, scope.over(scope.aliases.values()))
         columns = tuple(column for item in items for column in item.columns)
-        return _Relation(columns, open=_union(item.open for item in items))
+        if node.args.get("group") or node.args.get("distinct"):
+            # Also of GROUP BY ALL, or by position.
+            decides |= _union(column.refs for column in columns)
+        return self._decided(_Relation(columns, open=_union(item.open for item in items)), decides)
 
-    def _mention(self, node: exp.Expr, scope: _Scope, but: Collection[str]) -> None:
-        for name, part in node.args.items():
-            if name not in but:
-                for each in part if isinstance(part, list) else [part]:
-                    if hasattr(each, "key"):  # not a flag or a word
-                        self._refs(each, scope)
+    def _mention(self, node: exp.Expr, scope: _Scope, but: Collection[str]) -> _Refs:
+        parts = (part for name, part in node.args.items() if name not in but)
+        listed = chain.from_iterable(part if isinstance(part, list) else [part] for part in parts)
+        # Not a flag or a word.
+        return _union([self._refs(each, scope) for each in listed if hasattr(each, "key")])
+
+    def _decided(self, relation: _Relation, refs: _Refs) -> _Relation:
+        """The relation, its columns made of what decides which rows it has too, if that is asked for."""
+        if not self._deciding or not refs:
+            return relation
+        columns = tuple(replace(one, refs=one.refs | refs) for one in relation.columns)
+        return replace(relation, columns=columns, decided=relation.decided | refs)
+
+    def _is_plain(self, node: exp.Expr | None) -> bool:
+        """Whether a SELECT is the outermost one, and no value of it hangs on how many rows there are."""
+        return (
+            node is self.statement.tree
+            and not node.args.get("group")
+            and not any(
+                part.key == "window" for part in node.walk(prune=lambda part: part is not node and part.key in _QUERIES)
+            )
+        )
 
     # FROM
 
@@ -282,7 +318,7 @@ class _Resolver:
         name, known = self._inputs.get(written.lower(), (written, None))
         columns = tuple(_Column(column, frozenset({self._ref(name, column)})) for column in known or ())
         path = tuple(part.lower() for part in name_parts(node))
-        return _Relation(columns, path, frozenset({name}) if known is None else frozenset())
+        return _Relation(columns, path, open=frozenset({name}) if known is None else frozenset())
 
     def _unnest(self, node: exp.Expr, scope: _Scope) -> _Relation:
         refs = _union(self._refs(each, scope) for each in node.expressions)
@@ -307,13 +343,14 @@ class _Resolver:
                 name = f"{wanted.name}_{copies}"
             columns[name.lower()] = replace(wanted, name=name)
         path = (alias.name.lower(),) if alias and alias.name else relation.path
-        return _Relation(tuple(columns.values()), path, relation.open)
+        return _Relation(tuple(columns.values()), path, relation.decided, relation.open)
 
     def _join(self, node: exp.Expr, scope: _Scope) -> None:
         before = len(scope.relations)
         self._source(node.this, scope)
         left, right = scope.relations[:before], scope.relations[before:]
         using = {name.name.lower(): name for name in node.args.get("using") or ()}
+        decides = _union(relation.decided for relation in right)
         if node.args.get("method") == "NATURAL":
             names = [column.name.lower() for relation in left for column in relation.columns]
             using = {name: node for name in names if any(relation.find(name) for relation in right)}
@@ -324,8 +361,12 @@ class _Resolver:
             refs = {"FULL": both, "RIGHT": other.refs}.get(node.args.get("side") or "", one.refs)
             scope.merged[name] = replace(one, refs=refs)
             self.mentions |= both
+            decides |= both
         if on := node.args.get("on"):
-            self._refs(on, scope)
+            decides |= self._refs(on, scope)
+        scope.relations[before:] = [self._decided(relation, decides) for relation in right]
+        if not (node.args.get("side") == "LEFT" and not node.args.get("kind") and self._is_plain(node.parent)):
+            scope.decides |= decides
         if node.args.get("kind") in {"SEMI", "ANTI"}:
             del scope.relations[before:]
 

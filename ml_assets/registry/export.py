@@ -56,12 +56,14 @@ class Exported:
         sha256: over it.
         rows: on so many it was held against the version.
         greatest: the greatest difference of a prediction, in the target's unit or of a probability.
+        limit: the greatest that would have been taken for rounding.
     """
 
     content: bytes
     sha256: str
     rows: int
     greatest: float
+    limit: float
 
 
 def is_installed() -> bool:
@@ -107,7 +109,7 @@ def keep(registry: Registry, version: Version, exported: Exported) -> None:
 
 
 def parity(registry: Registry, version: Version) -> dict[str, Any] | None:
-    """What is known of a version's export: `sha256`, `rows`, `greatest`; None where there is none."""
+    """What is known of a version's export: `sha256`, `rows`, `greatest`, `limit`; None where there is none."""
     path = registry.path(version, PARITY)
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
@@ -162,7 +164,7 @@ def _agreed(content: bytes, version: Version, rows: pl.DataFrame, *, wanted: Val
             f"{len(apart)} rows, most by {greatest:.4g} on row {row['_row']} of {row['_source']}, {row['_case']}: "
             f"{np.round(found[at], 6)} instead of {np.round(wanted[at], 6)}. Nothing was exported"
         )
-    return Exported(content, hashlib.sha256(content).hexdigest(), len(apart), greatest)
+    return Exported(content, hashlib.sha256(content).hexdigest(), len(apart), greatest, float(limit))
 
 
 def _convert(model: Any, version: Version) -> bytes:

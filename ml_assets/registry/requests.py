@@ -58,14 +58,10 @@ class Logged:
 def write_requests(lake: Lake, table: Table, rows: Sequence[Logged]) -> None:
     """Add rows, in one transaction."""
     import polars as pl
-    from pydantic_core import to_json  # noqa: PLC0415
-
-    def text(value: Any) -> str:
-        return to_json(value, inf_nan_mode="constants").decode()
 
     frame = pl.DataFrame(
         [
-            (one.at, one.version, one.engine, one.snapshot, text(one.input), text(one.features), text(one.predicted))
+            (one.at, one.version, one.engine, one.snapshot, *map(as_text, (one.input, one.features, one.predicted)))
             for one in rows
         ],
         schema=list(COLUMNS),
@@ -80,6 +76,13 @@ def write_requests(lake: Lake, table: Table, rows: Sequence[Logged]) -> None:
         cursor.register("incoming", frame)
         cursor.execute(f"INSERT INTO {table.path} BY NAME FROM incoming")
         cursor.unregister("incoming")
+
+
+def as_text(value: Any) -> str:
+    """A value as JSON; what JSON has no form for, in one that is the same each time."""
+    from pydantic_core import to_json  # noqa: PLC0415
+
+    return to_json(value, inf_nan_mode="constants", bytes_mode="base64", serialize_unknown=True).decode()
 
 
 def read_requests(cursor: duckdb.DuckDBPyConnection, table: Table, most: int) -> list[Logged]:

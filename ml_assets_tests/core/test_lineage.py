@@ -199,6 +199,41 @@ def test_without_a_required_column_duckdb_refuses_and_without_another_it_does_no
     assert required_columns(sql, table, INPUTS[table]) == needed
 
 
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        # A LEFT JOIN decides what comes from the right, and nothing else.
+        ("SELECT r.a, v FROM raw r LEFT JOIN other o ON r.B = o.k", {"a": "a", "v": "B k v"}),
+        ("SELECT a, v FROM raw LEFT JOIN other USING (k)", {"a": "a", "v": "k v"}),
+        ("SELECT r.a, v FROM raw r ASOF LEFT JOIN other o ON r.B >= o.k", {"a": "a", "v": "B k v"}),
+        # Other joins, filters and groups decide everything.
+        ("SELECT r.a, v FROM raw r JOIN other o ON r.B = o.k", {"a": "B a k", "v": "B k v"}),
+        ("SELECT r.a, v FROM raw r, other o WHERE r.B = o.k", {"a": "B a k", "v": "B k v"}),
+        ("SELECT a FROM raw SEMI JOIN other ON B = v", {"a": "B a v"}),
+        ("SELECT count(*) AS n, a FROM raw GROUP BY ALL", {"n": "a", "a": "a"}),
+        ("SELECT a, count(*) AS n FROM raw GROUP BY 1 HAVING max(B) > 1", {"a": "B a", "n": "B a"}),
+        ("SELECT a FROM raw QUALIFY row_number() OVER (ORDER BY B) = 1", {"a": "B a"}),
+        # How many rows a join makes, a count and a window tell.
+        ("SELECT r.a, count(*) OVER () AS n FROM raw r LEFT JOIN other o ON r.B = o.k", {"a": "B a k", "n": "B k"}),
+        ("SELECT r.a, count(v) AS n FROM raw r LEFT JOIN other o ON r.B = o.k GROUP BY r.a",
+         {"a": "B a k v", "n": "B a k v"}),
+        ("WITH c AS (SELECT a FROM raw WHERE B > 1) SELECT count(*) AS n FROM c", {"n": "B"}),
+        ("WITH c AS (SELECT r.a FROM raw r LEFT JOIN other o ON r.B = o.k) SELECT count(*) AS n FROM c", {"n": "B k"}),
+        # A subquery's filter decides what it says.
+        ("SELECT a, (SELECT max(v) FROM other WHERE other.k = raw.B) AS z FROM raw", {"a": "a", "z": "B k v"}),
+        ("SELECT r.a, v FROM raw r LEFT JOIN LATERAL (SELECT v FROM other o WHERE o.k = r.B) ON true",
+         {"a": "a", "v": "B k v"}),
+        ("SELECT a FROM raw EXCEPT SELECT v FROM other", {"a": "a v"}),
+        ("SELECT a FROM (SELECT a, B FROM raw ORDER BY B LIMIT 1)", {"a": "B a"}),
+    ],
+)  # fmt: skip
+def test_what_decides_which_rows_there_are_counts_where_it_is_asked_for(sql: str, expected: dict[str, str]) -> None:
+    check_select(sql, where="SQL", allowed=list(INPUTS))
+    connection().execute(sql)
+    found = column_lineage(sql, INPUTS, deciding=True)
+    assert {name: " ".join(sorted(ref.column for ref in refs)) for name, refs in found.items()} == expected
+
+
 # A chain of CTEs with known wiring
 
 

@@ -95,7 +95,9 @@ def test_an_export_is_kept_beside_its_version_with_how_well_it_agrees(registry: 
     exported = export(registry, version, rows)
     keep(registry, version, exported)
 
-    assert parity(registry, version) == {"sha256": exported.sha256, "rows": 740, "greatest": exported.greatest}
+    assert exported.greatest < exported.limit < 1e-3 * float(rows["price"].std())  # type: ignore[arg-type]
+    facts = {"sha256": exported.sha256, "rows": 740, "greatest": exported.greatest, "limit": exported.limit}
+    assert parity(registry, version) == facts
     file = registry.path(version, exporting.ONNX)
     np.testing.assert_array_equal(predict_onnx(file, version, rows), predict_onnx(exported.content, version, rows))
 

@@ -90,7 +90,7 @@ def test_a_version_says_what_serves_it_why_it_was_trained_and_what_it_costs(two:
     assert "Served by scikit-learn : it has no ONNX file that agrees with it" in text
     assert "Why it was trained Without a decision" in text
     assert "What became of it version 1 serves from 2024-04: the first version that passes" in text
-    keep(two, two.version("houses", 1), Exported(b"onnx", "ab" * 32, 1234, 0.0012))
+    keep(two, two.version("houses", 1), Exported(b"onnx", "ab" * 32, 1234, 0.0012, 0.1))
     text = text_of(Browser().get("/projects/houses/versions/1").text)
     assert "Served by ONNX : its export agrees with scikit-learn on 1,234 rows, by 0.0012 at most" in text
 

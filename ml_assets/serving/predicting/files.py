@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ml_assets.core.files import replacing
@@ -45,7 +46,8 @@ def predict_file(served: Served, given: Path, output: Path, refused: Path, say: 
         given: CSV with a header, or Parquet; columns that the schema does not have are passed on.
         output: of the same kind: the columns given, `prediction`, of a classification `label`, and `version`.
         refused: of the same kind: rows that have no prediction, with `_row`, their number from 1, and `_reasons`. It
-            stays away where there are none.
+            stays away where there are none, and an older one goes. In both, a column given that has a name of these is
+            passed on as `given_NAME`.
         say: hears of the progress.
 
     Raises:
@@ -67,18 +69,21 @@ def predict_file(served: Served, given: Path, output: Path, refused: Path, say: 
         for piece, malformed in _pieces(given):
             first = done + bad
             whole = [place for place in range(piece.height) if place not in malformed]
-            good, wrong = _predicted(served, piece[whole].drop(ROW))
+            good, wrong = _predicted(served, piece[whole])
             reasons = malformed | {whole[place]: reason for place, reason in wrong.items()}
             if len(good) or not first:
                 write(output, good)
             if reasons:
+                places = sorted(reasons)
                 told = pl.DataFrame(
-                    {"place": list(reasons), REASONS: list(reasons.values())}, {"place": pl.Int64, REASONS: pl.String}
-                ).sort("place")
-                rows = piece[told["place"].to_list()]
-                write(refused, pl.concat([rows.select(ROW), told.select(REASONS), rows.drop(ROW)], how="horizontal"))
+                    {ROW: [first + place + 1 for place in places], REASONS: [reasons[place] for place in places]},
+                    {ROW: pl.Int64, REASONS: pl.String},
+                )
+                write(refused, pl.concat([told, _beside(piece[places], told)], how="horizontal"))
             done, bad = done + good.height, bad + len(reasons)
             say(f"{done + bad:,} rows: {done:,} predicted, {bad:,} refused")
+    if not bad:
+        refused.unlink(missing_ok=True)  # an older one would be taken for this one's
     return Done(done, bad)
 
 
@@ -93,17 +98,24 @@ def _predicted(served: Served, rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[i
     reasons |= {int(judged.at[place]): reason for place, reason in others.items()}
     kept = rows[judged.at.gather(answers["_row"]).to_list()]
     told = answers.drop("_row").with_columns(pl.lit(served.number).alias("version"))
-    return pl.concat([kept.drop(told.columns, strict=False), told], how="horizontal"), reasons
+    return pl.concat([_beside(kept, told), told], how="horizontal"), reasons
+
+
+def _beside(given: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
+    """The columns given, to stand beside others: one that has a name of theirs gets another."""
+    taken, names = {*given.columns, *told.columns}, {}
+    for name in sorted({*given.columns} & {*told.columns}):
+        free = f"given_{name}"
+        while free in taken:
+            free = f"given_{free}"
+        names[name] = free
+        taken.add(free)
+    return given.rename(names)
 
 
 def _pieces(given: Path) -> Iterator[tuple[pl.DataFrame, dict[int, str]]]:
-    """A file's rows with their numbers, some at a time; and of each piece what cannot be read: place → reason."""
-    import polars as pl
-
-    number = 1
-    for piece, malformed in _read_csv(given) if given.suffix == ".csv" else _read_parquet(given):
-        yield piece.with_columns(pl.int_range(number, number + pl.len(), dtype=pl.Int64).alias(ROW)), malformed
-        number += piece.height
+    """A file's rows, some at a time, at least once; and of each piece what cannot be read: place → reason."""
+    return _read_csv(given) if given.suffix == ".csv" else _read_parquet(given)
 
 
 def _read_csv(given: Path) -> Iterator[tuple[pl.DataFrame, dict[int, str]]]:
@@ -116,6 +128,7 @@ def _read_csv(given: Path) -> Iterator[tuple[pl.DataFrame, dict[int, str]]]:
             header = next(reader, [])
             if not header or len(set(header)) < len(header):
                 raise ValueError(f"{given}: expected a header of names that differ")
+            began = False
             while True:
                 taken = [record for _, record in zip(range(PIECE), reader, strict=False)]
                 records = [record for record in taken if record]
@@ -126,8 +139,9 @@ def _read_csv(given: Path) -> Iterator[tuple[pl.DataFrame, dict[int, str]]]:
                 }
                 full = [[*record, *[""] * len(header)][: len(header)] for record in records]
                 rows = pl.DataFrame(full, schema=dict.fromkeys(header, pl.String), orient="row")
-                if records or reader.line_num <= 1:
+                if records or not began:
                     yield rows.with_columns(pl.all().replace("", None)), malformed
+                began = True
                 if not taken:
                     return
         except (csv.Error, UnicodeDecodeError) as error:
@@ -190,7 +204,7 @@ class _ParquetWriter:
 
 
 def check_paths(paths: Sequence[Path], *, force: bool) -> None:
-    """Refuse files of other kinds, one that is not there, and to replace one.
+    """Refuse files of other kinds, one that is not there, to write over what is read, and to replace a file.
 
     Args:
         paths: the file given, then those to be written.
@@ -205,6 +219,18 @@ def check_paths(paths: Sequence[Path], *, force: bool) -> None:
             raise ValueError(f"{path}: expected .csv or .parquet, the same for what is read and written")
     if not given.is_file():
         raise ValueError(f"{given}: there is no such file")
+    # Whatever is forced: the file given would be gone, or one of those written replace the other.
+    twice = next((one for one, other in combinations(paths, 2) if _is_same(one, other)), None)
+    if twice is not None:
+        told = ", ".join(map(str, written))
+        raise ValueError(f"{twice} would be read and written, or written twice: {told}. Remedy: another --output")
     there = next((path for path in written if path.exists()), None)
     if there is not None and not force:
         raise ValueError(f"{there} is there already. Remedy: another name, or --force")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two names are of one file, through links and in whatever case the disk takes them."""
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()

@@ -38,7 +38,8 @@ class Inputs:
         hidden: columns that are not known when a prediction is asked for.
         filled: those of them that the statement mentions, in a filter as a rule: they get the values of a real row.
         row_wise: whether a row's features hang on no other row.
-        sources: feature → the columns of `validated` that it is made of.
+        sources: feature → the columns of `validated` that it tells of: it is made of them, or they decide in a join or
+            a filter what it is.
     """
 
     asked: tuple[str, ...]
@@ -80,7 +81,7 @@ def inputs_of(
             )
         # The reason says that it is known.
         hidden -= set(secret)
-    every = column_lineage(project.features_sql, known, where=where)
+    every = column_lineage(project.features_sql, known, where=where, deciding=True)
     sources = {
         feature: frozenset(ref.column for ref in every.get(feature, ()) if ref.table == "validated")
         for feature in features

@@ -95,6 +95,62 @@ def test_the_command_predicts_with_the_champion(town: Market, tmp_path: Path, mo
         assert CliRunner().invoke(app, [*words, "--force"]).exit_code == 0
 
 
+def test_the_file_given_is_never_written_over_or_deleted(
+    town: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_assets.projects.load_project", lambda _: town.project)
+    given = tmp_path / "out.refused.csv"
+    given.write_text(CSV)
+    (tmp_path / "linked.csv").symlink_to(given)
+    with town.settings():
+        for output in ("out.csv", "out.refused.csv", "linked.csv"):
+            words = ["predict", "flats", "--input", str(given), "--output", str(tmp_path / output), "--force"]
+            said = str(CliRunner().invoke(app, words).exception)
+            assert "would be read and written" in said
+            assert said.endswith("Remedy: another --output")
+    assert given.read_text() == CSV
+    assert {path.name for path in tmp_path.iterdir()} == {"out.refused.csv", "linked.csv"}
+
+
+def test_an_older_file_of_refused_rows_goes_only_once_the_rows_are_predicted(
+    town: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_assets.projects.load_project", lambda _: town.project)
+    given, older = tmp_path / "in.csv", tmp_path / "out.refused.csv"
+    older.write_text("_row,_reasons\n")
+    words = ["predict", "flats", "--input", str(given), "--output", str(tmp_path / "out.csv"), "--force"]
+    with town.settings():
+        given.write_bytes(b"area,town\n100,\xff\n")
+        assert CliRunner().invoke(app, words).exit_code == 1
+        assert older.exists()
+        given.write_text("area,town\n100,EAST\n")
+        assert CliRunner().invoke(app, words).exit_code == 0
+        assert not older.exists()
+
+
+def test_columns_given_that_have_names_of_the_outputs_are_kept_under_others(served: Served, tmp_path: Path) -> None:
+    given, output, refused = (tmp_path / name for name in ("in.csv", "out.csv", "out.refused.csv"))
+    given.write_text(
+        "_row,town,area,version,prediction,given_version,_reasons\n77,EAST,100,v9,2,x,a\n78,NORTH,100,v8,3,y,b\n"
+    )
+    assert predict_file(served, given, output, refused, lambda _: None) == Done(1, 1)
+    out, bad = pl.read_csv(output), pl.read_csv(refused)
+    names = ["_row", "given_given_version", "given_prediction", "given_version", "_reasons", "version"]
+    assert out.select(names).rows() == [(77, "v9", 2, "x", "a", 1)]
+    names = ["_row", "given__row", "version", "prediction", "given_version", "given__reasons"]
+    assert bad.select(names).rows() == [(2, 78, "v8", 3, "y", "b")]
+    assert bad["_reasons"].to_list() == ["town: NORTH is not one of EAST, WEST"]
+
+
+@pytest.mark.parametrize("content", ["town,area\n", "town,area", "town,area\n\n", '"town","area"\n\n\n'])
+def test_a_file_without_rows_gives_the_header_alone(served: Served, tmp_path: Path, content: str) -> None:
+    given, output, refused = (tmp_path / name for name in ("in.csv", "out.csv", "out.refused.csv"))
+    given.write_text(content)
+    assert predict_file(served, given, output, refused, lambda _: None) == Done(0, 0)
+    assert output.read_text() == "town,area,prediction,version\n"
+    assert not refused.exists()
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -10,6 +10,7 @@ import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.core.partitioning import in_reach
 from ml_assets.lake.connection import table_exists
 from ml_assets.lake.sql import Window
 from ml_assets.registry.cards import gates_of
@@ -129,12 +130,14 @@ def parse_moment(text: str) -> tuple[datetime, datetime]:
         day = datetime.combine(date.fromisoformat(text), time(), UTC)
     except ValueError:
         day = None
+    try:
+        start = day or datetime.fromisoformat(text)
+    except ValueError:
+        start = None
+    if start is None or not in_reach(start):
+        raise ValueError(f"--on {text}: expected a day or a moment, such as 2024-05-03 or 2024-05-03T14:30")
     if day is not None:
         return day, day + timedelta(days=1)
-    try:
-        start = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError(f"--on {text}: expected a day or a moment, such as 2024-05-03 or 2024-05-03T14:30") from error
     start = start if start.tzinfo else start.replace(tzinfo=UTC)
     return start, start
 

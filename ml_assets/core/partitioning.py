@@ -22,9 +22,15 @@ TRUNCATIONS = {"day": "1d", "week": "1w", "month": "1mo"}
 ONLY = "all"
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC throughout the lake
 BLOCK_DIGITS = 6
+FIRST_YEAR, LAST_YEAR = 1000, 9000
 # Partitions after which a season may come again.
 SEASONS = {"hour": 24, "day": 7, "week": 52, "month": 12}
 NO_START = {"block": "block-000001", "none": ONLY}
+
+
+def in_reach(moment: datetime) -> bool:
+    """Whether partitions are cut at a moment: so far from the ends of `datetime` that windows around it fit."""
+    return FIRST_YEAR <= moment.year <= LAST_YEAR
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,12 @@ class Calendar:
         Raises:
             ValueError: if the key is no partition's, saying how keys look.
         """
-        start = self._read(key)
+        try:
+            start = self._read(key)
+        except (ValueError, OverflowError):  # a moment or number beyond all that there are
+            start = None
+        if start is not None and not in_reach(start):
+            start = None
         if start is None or self.key_of(start) != key:
             # Keys are compared as text: `2017-1` is not `2017-01`, and the 3rd is no week that begins on the 4th.
             written = "" if start is None else f"; did you mean {self.key_of(start)!r}?"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from ml_assets.core.card import as_markdown, card_of
 from ml_assets.registry.cards import subject_of
 from ml_assets.registry.models import RegistryError
+from ml_assets.serving import numbers  # noqa: F401 - what `number` is in an address
 from ml_assets.serving.queries import reading
 from ml_assets.serving.site import Site
 
@@ -22,7 +23,7 @@ def build_card_pages(site: Site) -> "APIRouter":
 
     router = APIRouter()
 
-    @router.get("/projects/{project}/versions/{number:int}/card")
+    @router.get("/projects/{project}/versions/{number:number}/card")
     def card(project: str, number: int) -> HTMLResponse:
         subject = _subject(site, project, number)
         return site.page(
@@ -30,7 +31,7 @@ def build_card_pages(site: Site) -> "APIRouter":
             sections=card_of(subject), number=number,
         )  # fmt: skip
 
-    @router.get("/projects/{project}/versions/{number:int}/card.md")
+    @router.get("/projects/{project}/versions/{number:number}/card.md")
     def card_file(project: str, number: int) -> PlainTextResponse:
         subject = _subject(site, project, number)
         return PlainTextResponse(as_markdown(subject.name, card_of(subject)))

@@ -90,4 +90,5 @@ def _ends(since: str, until: str) -> tuple[str, str]:
             raise ValueError(f"{name} = {text}: expected a day in UTC, such as 2024-05-03") from error
         found.append(day)
     first, last = found
-    return str(first or ""), str(last + timedelta(days=1)) if last else ""
+    # After the last day that there is nothing comes: that end is none.
+    return str(first or ""), str(last + timedelta(days=1)) if last and last < date.max else ""

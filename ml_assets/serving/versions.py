@@ -4,13 +4,14 @@ From records and evaluations, computed no second time.
 """
 
 # Annotations are values here: FastAPI reads those of a route, and its classes are imported inside the function.
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ml_assets.lives import diff_versions
 from ml_assets.registry.cards import gates_of
 from ml_assets.registry.export import parity
 from ml_assets.registry.models import RegistryError
 from ml_assets.serving.comparing import compare
+from ml_assets.serving.numbers import DIGITS
 from ml_assets.serving.queries import read_state, reading
 from ml_assets.serving.site import Site
 from ml_assets.serving.stories import why_trained
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 
 def build_version_pages(site: Site) -> "APIRouter":
     """The router of the versions' pages and their pictures."""
-    from fastapi import APIRouter, HTTPException
+    from fastapi import APIRouter, HTTPException, Query
     from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
     router = APIRouter()
+    Number = Annotated[int, Query(ge=1, lt=10**DIGITS)]  # noqa: N806 - a type
 
     def state_of(project: "Project") -> "State":
         with reading(site.lake) as cursor:
@@ -40,7 +42,7 @@ def build_version_pages(site: Site) -> "APIRouter":
         state = state_of(declared)
         return site.page("versions.html", warnings=[state.warning], project=declared, state=state)
 
-    @router.get("/projects/{project}/versions/{number:int}")
+    @router.get("/projects/{project}/versions/{number:number}")
     def version(project: str, number: int) -> HTMLResponse:
         declared = site.project(project)
         try:
@@ -60,11 +62,11 @@ def build_version_pages(site: Site) -> "APIRouter":
         )  # fmt: skip
 
     @router.get("/projects/{project}/versions/diff")
-    def choose(project: str, one: int, other: int) -> RedirectResponse:
+    def choose(project: str, one: Number, other: Number) -> RedirectResponse:
         name = site.project(project).name
         return RedirectResponse(f"/projects/{name}/versions/{one}/diff/{other}", 303)
 
-    @router.get("/projects/{project}/versions/{number:int}/diff/{other:int}")
+    @router.get("/projects/{project}/versions/{number:number}/diff/{other:number}")
     def diff(project: str, number: int, other: int) -> HTMLResponse:
         declared = site.project(project)
         try:
@@ -79,7 +81,7 @@ def build_version_pages(site: Site) -> "APIRouter":
             whys=[why_trained(state.entries, each) for each in (number, other)],
         )  # fmt: skip
 
-    @router.get("/projects/{project}/versions/{number:int}/{picture}.png")
+    @router.get("/projects/{project}/versions/{number:number}/{picture}.png")
     def picture_of_version(project: str, number: int, picture: str) -> Response:
         content = site.registry.picture(site.project(project).name, number, picture)
         if content is None:

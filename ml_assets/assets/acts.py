@@ -41,7 +41,7 @@ class UnpublishedError(ValueError):
     def __init__(self, entry: Entry, error: Exception) -> None:
         super().__init__(
             f"{entry.project}: this stands in the ledger as entry {entry.id}, but its ONNX file, cards or tracking "
-            f"were not all made: {type(error).__name__}: {error}. Remedy: mend that, then `ml-assets models export "
+            f"were not all made: {type(error).__name__}: {error}. Once that is mended: `ml-assets models export "
             f"{entry.project}@{entry.version} --onnx FILE`"
         )
         self.entry = entry

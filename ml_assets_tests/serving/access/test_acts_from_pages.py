@@ -197,8 +197,8 @@ def test_an_act_that_is_not_known_any_more_is_not_said_to_be_done(site: Server) 
 
 
 def test_a_broken_evaluation_is_told_before_an_act(site: Server, market: Market) -> None:
-    (market.folder / "home" / "registry" / NAME / "2" / "evaluation.json").write_text("{")
     assert site.act(f"{VERSION_2}/reject", why="broken").status_code == 303
+    (market.folder / "home" / "registry" / NAME / "2" / "evaluation.json").write_text("{")
     page = site.page(f"{VERSION_2}/promote")
     assert page.status_code == 404
     assert "evaluation.json" in page.text

@@ -21,7 +21,7 @@ FORMATS = {"hour": "%Y-%m-%d-%H:%M", "day": "%Y-%m-%d", "week": "%Y-%m-%d", "mon
 TRUNCATIONS = {"day": "1d", "week": "1w", "month": "1mo"}
 ONLY = "all"
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC throughout the lake
-BLOCK_DIGITS = 6
+BLOCK_DIGITS, MOST_DIGITS = 6, 9
 FIRST_YEAR, LAST_YEAR = 1000, 9000
 # Partitions after which a season may come again.
 SEASONS = {"hour": 24, "day": 7, "week": 52, "month": 12}
@@ -99,7 +99,7 @@ class Calendar:
         """
         try:
             start = self._read(key)
-        except (ValueError, OverflowError):  # a moment or number beyond all that there are
+        except OverflowError:  # a moment beyond all that there are
             start = None
         if start is not None and not in_reach(start):
             start = None
@@ -143,7 +143,8 @@ class Calendar:
             return EPOCH
         if self.grain == "block":
             number = key.removeprefix("block-")
-            return EPOCH + timedelta(days=int(number) - 1) if number.isdecimal() and int(number) else None
+            is_one = number.isdecimal() and len(number) <= MOST_DIGITS and int(number)
+            return EPOCH + timedelta(days=int(number) - 1) if is_one else None
         for fmt in (FORMATS[self.grain], FORMATS[self.grain] + "%z"):
             try:
                 read = datetime.strptime(key, fmt)  # noqa: DTZ007 - local, or with its offset

@@ -83,7 +83,8 @@ def log(*, limit: Annotated[int, typer.Option(help="How many of the newest to sh
     findings = verify(each(store))
     for finding in findings:
         typer.echo(finding, err=True)
-    typer.echo(f"{entries[-1].id if entries else 0:,} entries: {f'{len(findings)} findings' if findings else 'all as it was written'}")
+    many = entries[-1].id if entries else 0
+    typer.echo(f"{many:,} entries: {f'{len(findings)} findings' if findings else 'all as it was written'}")
     if findings:
         raise typer.Exit(1)
 

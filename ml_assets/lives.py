@@ -10,6 +10,7 @@ import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.core.partitioning import in_reach
 from ml_assets.lake.connection import table_exists
 from ml_assets.lake.sql import Window
 from ml_assets.registry.cards import gates_of
@@ -135,7 +136,8 @@ def parse_moment(text: str) -> tuple[datetime, datetime]:
         start = day or datetime.fromisoformat(text)
         start = (start if start.tzinfo else start.replace(tzinfo=UTC)).astimezone(UTC)
         # The partitions around it must have their ends too.
-        _ = start - EDGE, start + EDGE
+        if not in_reach(start):
+            raise ValueError(text)
     except (OverflowError, ValueError) as error:
         raise ValueError(
             f"--on {text[:40]}: expected a day or a moment, such as 2024-05-03 or 2024-05-03T14:30"

@@ -31,6 +31,22 @@ class ActError(ValueError):
     """What a person asks for cannot be done; the message says why and what can."""
 
 
+class UnpublishedError(ValueError):
+    """An act was done and stands in the ledger; what should be made of it was not, or not all of it.
+
+    Attributes:
+        entry: of the ledger.
+    """
+
+    def __init__(self, entry: Entry, error: Exception) -> None:
+        super().__init__(
+            f"{entry.project}: this stands in the ledger as entry {entry.id}, but its ONNX file, cards or tracking "
+            f"were not all made: {type(error).__name__}: {error}. Once that is mended: `ml-assets models export "
+            f"{entry.project}@{entry.version} --onnx FILE`"
+        )
+        self.entry = entry
+
+
 @dataclass(frozen=True)
 class Person:
     """Who acts, and why.
@@ -190,8 +206,15 @@ def roll_back(project: Project, lake: Lake, number: int | None, person: Person) 
 
 
 def _published(project: Project, lake: Lake, entry: Entry) -> Entry:
-    """The entry, once the ONNX file, the cards and MLflow say so too."""
-    publish(project, lake, entry)
+    """The entry, once the ONNX file, the cards and MLflow say so too.
+
+    Raises:
+        UnpublishedError: if they do not: the entry stands all the same.
+    """
+    try:
+        publish(project, lake, entry)
+    except Exception as error:
+        raise UnpublishedError(entry, error) from error
     return entry
 
 

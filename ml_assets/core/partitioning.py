@@ -21,11 +21,17 @@ FORMATS = {"hour": "%Y-%m-%d-%H:%M", "day": "%Y-%m-%d", "week": "%Y-%m-%d", "mon
 TRUNCATIONS = {"day": "1d", "week": "1w", "month": "1mo"}
 ONLY = "all"
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC throughout the lake
-BLOCK_DIGITS = 6
+BLOCK_DIGITS, MOST_DIGITS = 6, 9
+FIRST_YEAR, LAST_YEAR = 1000, 9000
 LONGEST_KEY = 40
 # Partitions after which a season may come again.
 SEASONS = {"hour": 24, "day": 7, "week": 52, "month": 12}
 NO_START = {"block": "block-000001", "none": ONLY}
+
+
+def in_reach(moment: datetime) -> bool:
+    """Whether partitions are cut at a moment: so far from the ends of `datetime` that windows around it fit."""
+    return FIRST_YEAR <= moment.year <= LAST_YEAR
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,12 @@ class Calendar:
         Raises:
             ValueError: if the key is no partition's, saying how keys look.
         """
-        start = self._read(key)
+        try:
+            start = self._read(key)
+        except OverflowError:  # a moment beyond all that there are
+            start = None
+        if start is not None and not in_reach(start):
+            start = None
         written = self._written(start) if start is not None else None
         if start is None or written != key:
             # Keys are compared as text: `2017-1` is not `2017-01`, and the 3rd is no week that begins on the 4th.
@@ -151,7 +162,8 @@ class Calendar:
     def _moment(self, key: str) -> datetime | None:
         if self.grain == "block":
             number = key.removeprefix("block-")
-            return EPOCH + timedelta(days=int(number) - 1) if number.isdecimal() and int(number) else None
+            is_one = number.isdecimal() and len(number) <= MOST_DIGITS and int(number)
+            return EPOCH + timedelta(days=int(number) - 1) if is_one else None
         for fmt in (FORMATS[self.grain], FORMATS[self.grain] + "%z"):
             try:
                 read = datetime.strptime(key, fmt)  # noqa: DTZ007 - local, or with its offset

@@ -119,5 +119,7 @@ def create_app(projects: Mapping[str, Project] | None = None) -> Any:
         response.headers.update(HEADERS)
         return response
 
-    app.add_middleware(Door, store=store, notes=notes, names=own_names(), page=site.error, limits=limits(), demands_keys=demanded)
+    app.add_middleware(
+        Door, store=store, notes=notes, names=own_names(), page=site.error, limits=limits(), demands_keys=demanded
+    )
     return app

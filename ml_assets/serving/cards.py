@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from ml_assets.core.card import as_markdown, card_of
 from ml_assets.registry.cards import subject_of
 from ml_assets.registry.models import RegistryError
+from ml_assets.serving import numbers  # noqa: F401 - what `number` is in an address
 from ml_assets.serving.queries import reading
 from ml_assets.serving.site import Site
 

@@ -4,13 +4,14 @@ From records and evaluations, computed no second time.
 """
 
 # Annotations are values here: FastAPI reads those of a route, and its classes are imported inside the function.
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ml_assets.lives import diff_versions
 from ml_assets.registry.cards import gates_of
 from ml_assets.registry.export import parity
 from ml_assets.registry.models import RegistryError
 from ml_assets.serving.comparing import compare
+from ml_assets.serving.numbers import DIGITS
 from ml_assets.serving.queries import read_state, reading
 from ml_assets.serving.site import Site
 from ml_assets.serving.stories import why_trained
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 
 def build_version_pages(site: Site) -> "APIRouter":
     """The router of the versions' pages and their pictures."""
-    from fastapi import APIRouter, HTTPException
+    from fastapi import APIRouter, HTTPException, Query
     from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
     router = APIRouter()
+    Number = Annotated[int, Query(ge=1, lt=10**DIGITS)]  # noqa: N806 - a type
 
     def state_of(project: "Project") -> "State":
         with reading(site.lake) as cursor:
@@ -60,7 +62,7 @@ def build_version_pages(site: Site) -> "APIRouter":
         )  # fmt: skip
 
     @router.get("/projects/{project}/versions/diff")
-    def choose(project: str, one: int, other: int) -> RedirectResponse:
+    def choose(project: str, one: Number, other: Number) -> RedirectResponse:
         name = site.project(project).name
         return RedirectResponse(f"/projects/{name}/versions/{one}/diff/{other}", 303)
 

@@ -5,15 +5,16 @@ of it afterwards (the ONNX file, the cards) may take seconds: a request that wou
 """
 
 # Annotations are values here: FastAPI reads those of a route, and its classes are imported inside the function.
+import logging
 import secrets
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from ml_assets.registry.models import RegistryError
 from ml_assets.serving.access.caller import Caller
 from ml_assets.serving.access.forms import read_own_form
 from ml_assets.serving.access.plans import OF_VERSIONS, Deed, plan
-from ml_assets.serving.numbers import number_in
+from ml_assets.serving.numbers import DIGITS, number_in
 from ml_assets.serving.site import Site
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 # How long a request waits for its act, and how many acts are remembered.
 WAIT_SECONDS = 2.0
 REMEMBERED = 100
+LOG = logging.getLogger(__name__)
 # Characters of a reason.
 LONGEST_REASON = 2000
 
@@ -43,7 +45,7 @@ class Doing:
 
     def begin(self, project: str, act: "Callable[[], Entry]") -> "tuple[str, Future[Entry]]":
         """Begin an act, and say under which name it is found."""
-        name, begun = secrets.token_hex(8), self._worker.submit(act)
+        name, begun = secrets.token_hex(8), self._worker.submit(_logged, project, act)
         self._acts[name] = (project, begun)
         for old in list(self._acts)[:-REMEMBERED]:
             del self._acts[old]
@@ -53,6 +55,19 @@ class Doing:
         """An act in a project; None where there is none of that name, or it is forgotten."""
         of, begun = self._acts.get(name, ("", None))
         return begun if of == project else None
+
+
+def _logged(project: str, act: "Callable[[], Entry]") -> "Entry":
+    """Do an act; an error that nobody has foreseen is told in the log too, where it outlives whoever waits for it."""
+    from ml_assets.assets.acts import ActError  # noqa: PLC0415 - imports much, for few requests
+
+    try:
+        return act()
+    except (ActError, RegistryError):
+        raise
+    except Exception:
+        LOG.exception("an act in %s was not done, or not all of it", project)
+        raise
 
 
 class Acts:
@@ -67,8 +82,13 @@ class Acts:
 
     def ask(self, project: str, deed: Deed, number: int | None) -> "AnyResponse":
         """The page that says what would happen."""
+        from fastapi import HTTPException
+
         declared = self._site.project(project)
-        planned = plan(self._site, declared, deed, number)
+        try:
+            planned = plan(self._site, declared, deed, number)
+        except RegistryError as error:
+            raise HTTPException(404, f"{error}.") from error
         return self._site.page(
             "act.html",
             warnings=self._site.warnings_of(declared),
@@ -98,11 +118,12 @@ class Acts:
         """What became of an act: the page of what it is about, or why it could not be done."""
         from fastapi.responses import RedirectResponse
 
-        from ml_assets.assets.acts import ActError  # noqa: PLC0415 - imports much, for few requests
+        from ml_assets.assets.acts import ActError, UnpublishedError  # noqa: PLC0415 - imports much, for few requests
 
         declared, act = self._site.project(project), self._doing.find(project, name)
         if act is None:
-            return RedirectResponse(f"/projects/{project}", 303)
+            told = "This act is not known any more: the server was started again, or many came after it. What the"
+            return self._site.error(404, "Not known any more", f"{told} ledger of {project} says is what was done.")
         if not act.done():
             response = self._site.page(
                 "acting.html", warnings=self._site.warnings_of(declared), status=202, project=declared
@@ -113,12 +134,14 @@ class Acts:
             entry = act.result()
         except (ActError, RegistryError) as error:
             return self._site.error(409, "Not done", f"{error}.")
+        except UnpublishedError as error:
+            return self._site.error(500, "Done, but not all that follows from it", f"{error}.")
         return RedirectResponse(f"/projects/{project}" + (f"/versions/{entry.version}" if entry.version else ""), 303)
 
 
 def build_acts(site: Site) -> "APIRouter":
     """The router of the acts: GET says what would happen, POST does it."""
-    from fastapi import APIRouter, Request
+    from fastapi import APIRouter, Query, Request
     from fastapi.responses import HTMLResponse, Response
 
     router, acts = APIRouter(include_in_schema=False, default_response_class=HTMLResponse), Acts(site)
@@ -138,7 +161,7 @@ def build_acts(site: Site) -> "APIRouter":
         add(deed)
 
     @router.get("/projects/{project}/rollback")
-    def ask_rollback(project: str, version: int | None = None) -> Response:
+    def ask_rollback(project: str, version: Annotated[int | None, Query(ge=1, lt=10**DIGITS)] = None) -> Response:
         return acts.ask(project, "rollback", version)
 
     @router.post("/projects/{project}/rollback")

@@ -45,7 +45,7 @@ CHALLENGE = 'Bearer realm="ml-assets"'
 class Asked:
     """What the headers of a request say; of one that stands twice, `twice` names it.
 
-    `bearer` is the key that is shown in a header, None where none is: a browser shows one only if a script of ours does.
+    `bearer` is the key that is shown in a header, None where none is: no browser shows one by itself.
     """
 
     values: Mapping[bytes, str]

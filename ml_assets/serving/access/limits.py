@@ -24,7 +24,7 @@ class Buckets:
         rate: tokens that come back per second.
         burst: tokens of a full bucket.
         clock: in seconds.
-        most: how many are remembered; of more, whoever has not come for longest is forgotten, as if theirs were full again.
+        most: how many are remembered; of more, whoever has not come for longest is forgotten.
     """
 
     def __init__(

@@ -28,8 +28,8 @@ class Happened:
     Attributes:
         id: 1, 2, 3, … without gaps.
         at: when, ISO 8601, UTC.
-        what: `key made`, `key revoked`, `signed in`, `sign-in refused`, `signed out`, `act refused`; and `refusals`, how
-            many more of people unknown there were on a day (noting.py).
+        what: `key made`, `key revoked`, `signed in`, `sign-in refused`, `signed out`, `act refused`; and
+            `refusals`, how many more of people unknown there were on a day (noting.py).
         who: the name of the key that asked; of whoever is logged in, for what is done on the command line.
         key: the id of the key that it is about, or that asked; "" where there is none. Never a secret.
         detail: what else is known, in words.

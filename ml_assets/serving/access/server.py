@@ -1,6 +1,6 @@
 """Serving the application: where, with which limits, and not for others before there is a key.
 
-`ml-assets up` runs this module; `ml-assets serve` calls `run`.
+`ml-assets up` runs this module; `ml-assets serve` takes `check_start` and `options`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 # Annotations are values here: FastAPI reads those of a route, and its classes are imported inside the function.
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from ml_assets import settings
 from ml_assets.serving.access import sessions
@@ -81,6 +81,12 @@ def build_signing_in(site: Site, store: Store, notes: Notes) -> "APIRouter":
     def let_in() -> Response:
         # The door has answered already; a proxy reads the status alone.
         return Response(status_code=204)
+
+    @router.get("/auth/sign-in")
+    def send_to_sign_in(request: Request) -> RedirectResponse:
+        # In a header, where nothing need be encoded: what a proxy writes into a query ends at the first `&`.
+        wanted = local_path(request.headers.get("x-original-uri", "/"))
+        return RedirectResponse(f"/sign-in?next={quote(wanted, safe='')}", 303)
 
     return router
 

@@ -42,7 +42,8 @@ TABLE = (
     Row("/static", OPEN),
     Row("/sign-in", OPEN, OPEN),
     Row("/sign-out", KNOWN, KNOWN),
-    Row("/metrics", "look"),
+    # It names every project.
+    Row("/metrics", "look", where="every"),
     Row("/ledger", "look"),
     Row("/projects", "look", "decide", "named"),
     Row("/predict", "predict", "predict", "named", ROWS),
@@ -50,6 +51,8 @@ TABLE = (
     # What a proxy asks before it lets somebody at Dagster's own UI: docs/access.md.
     Row("/auth/dagster/decide", "decide", where="every"),
     Row("/auth/dagster", "look", where="every"),
+    # Where the proxy then sends somebody who has not signed in.
+    Row("/auth/sign-in", OPEN),
     # The start page alone: a row also covers what is below it, and nothing is below "//".
     Row("", "look"),
 )

@@ -170,6 +170,47 @@ def test_an_act_that_takes_long_shows_where_it_is(
     assert stages(market.ledger())[2] == "champion"
 
 
+def test_an_act_that_is_done_but_not_published_says_both_and_leaves_a_trace(
+    site: Server, market: Market, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("ml_assets.assets.acts.publish", full)
+    answer = site.act(f"{VERSION_2}/approve", why="better")
+    entry = market.ledger("promoted")[-1]
+    assert stages(market.ledger())[2] == "champion"
+    assert answer.status_code == 500
+    assert (
+        f"this stands in the ledger as entry {entry.id}, but its ONNX file, cards or tracking were not" in answer.text
+    )
+    assert "the disk is full" in answer.text
+    assert f"ml-assets models export {NAME}@2" in answer.text
+    assert f"an act in {NAME} was not done, or not all of it" in caplog.text
+    assert "the disk is full" in caplog.text
+
+
+def test_an_act_that_is_not_known_any_more_is_not_said_to_be_done(site: Server) -> None:
+    page = site.page(f"/projects/{NAME}/acts/0123456789abcdef")
+    assert page.status_code == 404
+    assert "not known any more" in page.text
+
+
+def test_a_broken_evaluation_is_told_before_an_act(site: Server, market: Market) -> None:
+    assert site.act(f"{VERSION_2}/reject", why="broken").status_code == 303
+    (market.folder / "home" / "registry" / NAME / "2" / "evaluation.json").write_text("{")
+    page = site.page(f"{VERSION_2}/promote")
+    assert page.status_code == 404
+    assert "evaluation.json" in page.text
+
+
+def test_a_number_that_no_version_has_is_not_taken(site: Server, market: Market) -> None:
+    token = site.page(f"{VERSION_2}/approve").text.split('name="form_token" value="')[1].split('"')[0]
+    fields = {"form_token": token, "why": "far", "version": "9" * 5000}
+    assert site.page(f"/projects/{NAME}/rollback", method="POST", data=fields).status_code == 422
+    assert stages(market.ledger()) == {1: "champion", 2: "awaiting"}
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(
     CHROMIUM is None and not REQUIRED,

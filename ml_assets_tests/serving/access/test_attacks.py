@@ -92,6 +92,7 @@ def test_what_is_no_key_opens_nothing_and_says_so_the_same_way(server: Server, h
         (["predict"], "GET", "/", 403),
         (["predict"], "GET", "/projects/houses", 403),
         (["predict"], "GET", "/metrics", 403),
+        (["look"], "GET", "/metrics", 403),
         (["predict"], "POST", "/predict/boats", 403),
         (["predict"], "POST", "/try/boats", 403),
         (["predict"], "POST", ACT, 403),
@@ -142,6 +143,11 @@ def test_a_project_that_may_not_be_looked_at_is_named_nowhere(server: Server) ->
         assert "boats" not in server.page(path).text, path
     server.cookies.clear()
     assert not re.search("boats|houses", server.page("/sign-in").text)
+
+
+def test_the_metrics_of_all_projects_are_for_who_may_look_at_all(server: Server) -> None:
+    assert server.ask("/metrics", server.key("look", projects=("houses", "boats"))).status_code == 403
+    assert server.ask("/metrics", server.key("look")).status_code == 200
 
 
 def test_keys_are_looked_up_for_who_is_not_on_this_machine_even_before_there_is_one(server: Server) -> None:

@@ -275,7 +275,7 @@ def test_what_was_done_to_the_newest_entries_is_found_at_a_glance(home: tuple[La
 
 def test_of_long_heads_the_end_alone_is_read_and_tells_the_same(home: tuple[Lake, Registry]) -> None:
     file = heads_file(home[0])
-    written = file.read_text()
+    written = 10 * file.read_text()
     file.write_text("no head\n" * 1000 + written)
     assert verify_newest(home[0], 4).findings == ()
     assert len(verify(*home).findings) == 1000

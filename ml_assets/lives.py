@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ml_assets.registry.models import Registry
 
 # No partition is longer.
-EDGE = timedelta(days=32)
 ACTS = ("by", "login", "why")
 
 

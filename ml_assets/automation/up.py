@@ -50,8 +50,9 @@ class Ports:
 
     @property
     def dagster_url(self) -> str:
-        """The address of Dagster's UI, for a browser on this machine."""
-        return f"http://{_reachable(self.host)}:{self.dagster}"
+        """The address of Dagster's UI, for a browser on this machine: with the prefix that its web server is given."""
+        prefix = os.environ.get("DAGSTER_WEBSERVER_PATH_PREFIX", "").strip("/")
+        return f"http://{_reachable(self.host)}:{self.dagster}{prefix and '/'}{prefix}"
 
     @property
     def reports_url(self) -> str:

@@ -8,6 +8,7 @@ that file and the versions' folders can rewrite history unseen: only a head that
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from ml_assets.lake.connection import Lake
     from ml_assets.registry.ledger import Entry
     from ml_assets.registry.models import Registry
+
+# Bytes of a line of the heads: a number, a colon, 64 hex digits and the end of the line.
+LONGEST_HEAD = 19 + 1 + 64 + 1
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def verify_newest(lake: Lake, most: int) -> Chain:
         lake: holds the ledger.
         most: so many entries are looked at.
     """
-    heads = _read_heads(lake)
+    heads = _read_heads(lake, most)
     with lake.reader() as cursor:
         newest = newest_id(cursor)
         after = max(0, newest - most)
@@ -123,27 +127,43 @@ def _named(entry: Entry) -> str:
     return f"{entry.kind} of {entry.project}{version}, {entry.at}"
 
 
-def _read_heads(lake: Lake) -> str | None:
-    """The heads kept outside of the lake. To be read before the ledger: entries written in between have none yet."""
+def _read_heads(lake: Lake, most: int = 0) -> list[tuple[str, str]] | None:
+    """The heads kept outside of the lake. To be read before the ledger: entries written in between have none yet.
+
+    Args:
+        lake: they are kept beside it.
+        most: no more than the heads of so many entries are needed, the newest; 0 for all.
+
+    Returns:
+        Where each line stands, and its text; None where there is no file.
+    """
     file = heads_file(lake)
-    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
+    if not file.is_file():
+        return None
+    with file.open("rb") as opened:
+        start = max(0, opened.seek(0, os.SEEK_END) - (most + 1) * LONGEST_HEAD) if most else 0
+        opened.seek(start)
+        lines = opened.read().decode(errors="replace").splitlines()
+    if start:  # amid a line
+        return [(f"{file}, near its end", text) for text in lines[1:]]
+    return [(f"{file}, line {line}", text) for line, text in enumerate(lines, 1)]
 
 
-def _heads(lake: Lake, heads: str | None, entries: Sequence[Entry], after: int = 0) -> list[str]:
+def _heads(lake: Lake, heads: list[tuple[str, str]] | None, entries: Sequence[Entry], after: int = 0) -> list[str]:
     """What the heads say that were kept outside of the lake, of the entries after one."""
     file = heads_file(lake)
     if heads is None:
         missing = f"{file} is missing: without the heads kept there, entries cut off the end are not noticed"
         return [missing] if entries else []
     findings = []
-    for line, text in enumerate(heads.splitlines(), 1):
+    for where, text in heads:
         try:
             number, sealed = _read_head(text)
         except ValueError:
-            findings.append(f"{file}, line {line}: this is no head: it was edited, or the machine failed while writing")
+            findings.append(f"{where}: this is no head: it was edited, or the machine failed while writing")
             continue
         if number > after:
-            findings.append(_missing(number, sealed, entries, f"{file}, line {line}", after))
+            findings.append(_missing(number, sealed, entries, where, after))
     return findings
 
 

@@ -48,7 +48,8 @@ class Point:
         limit: the error above which a retraining is due under the policy `performance`; None where unknown.
         drift: how near its drift comes to an alarm, which is at 1; None where it was not measured.
         alarms: whether a column alarms.
-        retrained: whether a retraining was decided on it.
+        retrained: whether a retraining was decided on it, by a policy or by the person that it asked.
+        asked: whether a person was asked, and has not said yes.
     """
 
     place: datetime | int
@@ -57,6 +58,7 @@ class Point:
     drift: float | None
     alarms: bool
     retrained: bool
+    asked: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,21 @@ def series_of(state: State, warning: str | None) -> Series:
     def place(start: datetime) -> datetime | int:
         return start if calendar.has_time else calendar.number_of(start)
 
+    agreed = {one.facts.get("decision") for one in state.entries if (one.kind, one.action) == ("answered", "yes")}
     points = []
     for one in state.partitions:
         reference = None if one.error is None else state.reference(one.version)
         limit = None if reference is None else settled.tolerance * reference
-        retrained = one.error is not None and one.asks_retraining
-        points.append(Point(place(one.start), one.error, limit, one.surprise, bool(one.alarms), retrained))
+        ask = (
+            one.decision if one.decision and one.decision.action == "ask" and one.decision.standing == "live" else None
+        )
+        retrained = one.asks_retraining or (ask is not None and ask.id in agreed)
+        points.append(
+            Point(
+                place(one.start), one.error, limit, one.surprise, bool(one.alarms), retrained,
+                asked=ask is not None and not retrained,
+            )
+        )  # fmt: skip
     promoted = tuple((place(state.project.start_of(entry.partition)), entry.version) for entry in state.promotions)
     return Series(state.project.watched, tuple(points), promoted, warning)
 
@@ -141,10 +152,13 @@ def _plot_errors(axes: Any, series: Series) -> None:
     marker = "o" if len(points) <= MARKED else ""
     errors = [_or_gap(one.error) for one in points]
     axes.plot(places, errors, color=ERROR, linewidth=1.6, marker=marker, markersize=3, label=title_of(series.metric))
-    asked = [one for one in points if one.retrained]
-    if asked:
-        x, y = [one.place for one in asked], [one.error for one in asked]
-        axes.plot(x, y, color=LIMIT, linestyle="", marker="D", markersize=7, label="retraining decided")
+    retrained = [(one.place, one.error) for one in points if one.retrained]
+    asked = [(one.place, one.error) for one in points if one.asked]
+    for found, shape, label in ((retrained, "D", "retraining decided"), (asked, "s", "a person asked")):
+        if found:
+            # At the axis where the error is not known: drift alone may ask for a retraining.
+            x, y = zip(*((start, error or 0.0) for start, error in found), strict=True)
+            axes.plot(x, y, color=LIMIT, linestyle="", marker=shape, markersize=7, label=label, clip_on=False)
     # The labels of champions stand at the top: the line must not run into them.
     axes.set_ylim(bottom=0, top=axes.get_ylim()[1] * 1.1)
     if BY_NAME[series.metric].is_share:

@@ -120,8 +120,7 @@ class State:
         many, last: how many partitions hold rows, and the key of the newest; "" where none does.
         quarantined: rows in quarantine, of all partitions.
         read_at: when the newest partition was read from the source, naive UTC; None where nobody noted it.
-        measured: the newest partition on which the champion was measured, where `partitions` do not reach so far; or
-            None.
+        measured: the newest on which the champion was measured, where `partitions` do not reach so far; or None.
     """
 
     project: Project
@@ -150,9 +149,8 @@ class State:
     @property
     def own(self) -> Partition | None:
         """The newest partition on which the champion has a watched error."""
-        number = self.champion.number if self.champion else None
-        found = (one for one in reversed(self.partitions) if one.error is not None and one.version == number)
-        return next(found, self.measured)
+        errors = (one for one in reversed(self.partitions) if one.error is not None)
+        return next((one for one in errors if self.champion and one.version == self.champion.number), self.measured)
 
     @property
     def decided(self) -> Partition | None:
@@ -267,8 +265,7 @@ def _measured(
     ((start,),) = cursor.execute(sql, [end, project.watched, current_champion(entries)]).fetchall()
     if start is None:
         return None
-    window = Window(start, project.step(start, 1))
-    return next(iter(_partitions(cursor, project, entries, present, window)), None)
+    return next(iter(_partitions(cursor, project, entries, present, Window(start, project.step(start, 1)))), None)
 
 
 def _extent(cursor: duckdb.DuckDBPyConnection, project: Project) -> tuple[int, datetime | None]:

@@ -494,7 +494,10 @@ def test_the_report_pages_link_to_the_dagster_that_is_started_with_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ML_ASSETS_DAGSTER_URL", raising=False)
+    monkeypatch.delenv("DAGSTER_WEBSERVER_PATH_PREFIX", raising=False)
     assert environment(tmp_path, Ports(dagster=4000))["ML_ASSETS_DAGSTER_URL"] == "http://127.0.0.1:4000"
+    monkeypatch.setenv("DAGSTER_WEBSERVER_PATH_PREFIX", "/dagster-act")
+    assert environment(tmp_path, Ports())["ML_ASSETS_DAGSTER_URL"] == "http://127.0.0.1:3000/dagster-act"
     monkeypatch.setenv("ML_ASSETS_DAGSTER_URL", "https://dagster.example.org")
     assert environment(tmp_path, Ports())["ML_ASSETS_DAGSTER_URL"] == "https://dagster.example.org"
 

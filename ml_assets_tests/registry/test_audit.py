@@ -273,6 +273,18 @@ def test_what_was_done_to_the_newest_entries_is_found_at_a_glance(home: tuple[La
     assert "entry 8 is gone" in "".join(verify_newest(lake, 2).findings)
 
 
+def test_of_long_heads_the_end_alone_is_read_and_tells_the_same(home: tuple[Lake, Registry]) -> None:
+    file = heads_file(home[0])
+    written = 10 * file.read_text()
+    file.write_text("no head\n" * 1000 + written)
+    assert verify_newest(home[0], 4).findings == ()
+    assert len(verify(*home).findings) == 1000
+
+    file.write_text("no head\n" * 1000 + written + f"9:{'a' * 64}\n")
+    (finding,) = verify_newest(home[0], 4).findings
+    assert finding == f"entry 9 is gone: the ledger ends at entry 8, and {file}, near its end names entry 9"
+
+
 def test_an_entry_that_is_written_while_the_chain_is_looked_at_is_no_finding(
     home: tuple[Lake, Registry], monkeypatch: pytest.MonkeyPatch
 ) -> None:

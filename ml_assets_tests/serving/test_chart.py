@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from xml.etree import ElementTree as ET
 
 import pytest
 from small_site import Browser
+from test_glance import entry, partition, state
 
-from ml_assets.serving.chart import Point, Series, draw
+from ml_assets.serving.chart import Point, Series, draw, series_of
 
 TEXT = "{http://www.w3.org/2000/svg}text"
 CHART = "/projects/houses/performance.svg"
@@ -64,3 +66,22 @@ def test_a_phone_gets_one_of_its_own_with_the_same_words(client: Browser) -> Non
     assert {"drift alarm", "retraining decided", "new champion"} <= words(wide.text) & words(narrow.text)
     assert narrow.text != wide.text
     assert narrow.headers["content-security-policy"] == wide.headers["content-security-policy"]
+
+
+def test_every_live_decision_is_drawn_at_the_axis_where_no_error_is_known() -> None:
+    decisions = [
+        entry(1, "decision", 1, "2024-01", "retrain"),
+        entry(2, "decision", 1, "2024-02", "ask"),
+        entry(3, "decision", 1, "2024-03", "ask"),
+        replace(entry(4, "decision", 1, "2024-04", "retrain"), standing="backfill"),
+    ]
+    partitions = [replace(partition(one.partition, None), decision=one) for one in decisions]
+    found = state(*partitions, entries=(*decisions, entry(5, "answered", 0, "2024-04", "yes", decision=3)))
+
+    series = series_of(found, None)
+
+    assert [one.retrained for one in series.points] == [True, False, True, False]
+    assert [one.asked for one in series.points] == [False, True, False, False]
+    assert {"retraining decided", "a person asked"} <= words(draw(series))
+    alone = [replace(one, retrained=False, asked=False) for one in series.points]
+    assert not {"retraining decided", "a person asked"} & words(draw(replace(series, points=tuple(alone))))

@@ -261,10 +261,13 @@ class _Resolver:
         if order := node.args.get("order"):
             decides |= self._refs(order, scope.over(scope.aliases.values()))
         columns = tuple(column for item in items for column in item.columns)
-        if node.args.get("group") or node.args.get("distinct"):
-            # Also of GROUP BY ALL, or by position.
-            decides |= _union(column.refs for column in columns)
-        return self._decided(_Relation(columns, open=_union(item.open for item in items)), decides)
+        every = _union(column.refs for column in columns)
+        if node.args.get("group"):
+            decides |= every  # also of GROUP BY ALL, or by position
+        relation = self._decided(_Relation(columns, open=_union(item.open for item in items)), decides)
+        # DISTINCT leaves each value as it is: only how many rows there are hangs on all of them.
+        distinct = self._deciding and node.args.get("distinct")
+        return replace(relation, decided=relation.decided | every) if distinct else relation
 
     def _mention(self, node: exp.Expr, scope: _Scope, but: Collection[str]) -> _Refs:
         parts = (part for name, part in node.args.items() if name not in but)

@@ -81,12 +81,12 @@ def inputs_of(
             )
         # The reason says that it is known.
         hidden -= set(secret)
-    every = column_lineage(project.features_sql, known, where=where, deciding=True)
+    made, told = (column_lineage(project.features_sql, known, where=where, deciding=one) for one in (False, True))
     sources = {
-        feature: frozenset(ref.column for ref in every.get(feature, ()) if ref.table == "validated")
+        feature: frozenset(ref.column for ref in told.get(feature, ()) if ref.table == "validated")
         for feature in features
     }
-    read_by = {column for columns in sources.values() for column in columns}
+    read_by = {ref.column for feature in features for ref in made.get(feature, ()) if ref.table == "validated"}
     others = {name: list(columns) for name, columns in references.items()}
     used = only(project.features_sql, features, where)
     read_by |= required_columns(used, "validated", validated, others=others, where=where)

@@ -84,6 +84,20 @@ def test_what_is_only_passed_on_is_not_asked_for(priced: Market) -> None:
     assert made.of([{"town": "EAST", "area": 50.0}])[0] == {"town": ["EAST"], "area": [50.0]}
 
 
+@pytest.mark.parametrize(
+    ("sql", "needed", "town"),
+    [
+        ("SELECT * FROM validated WHERE contract <> ''", {"town", "area", "contract"}, {"town", "contract"}),
+        # It looks at other rows, and so the time is needed.
+        ("SELECT DISTINCT * FROM validated", {"month", "town", "area"}, {"town"}),
+    ],
+)
+def test_a_feature_tells_of_what_decides_its_rows(priced: Market, sql: str, needed: set[str], town: set[str]) -> None:
+    inputs = features_of(priced, {"town": "category", "area": "number"}, features_sql=sql).inputs
+    assert inputs.needed == needed
+    assert inputs.sources["town"] - set(LINEAGE.split(", ")) == town
+
+
 def trained_on(market: Market, rows: pl.DataFrame, sql: str) -> pl.DataFrame:
     """What the asset `features` would make of rows."""
     with market.lake.reader() as cursor:

@@ -6,6 +6,7 @@ Of the pandera schema only the outline of its limits is kept, under the home fol
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -235,13 +236,21 @@ def cut(text: str) -> str:
 
 
 def outline_of(path: str) -> Outline:
-    """The columns and limits of a schema, from the cache where its source is unchanged.
+    """The columns and limits of a schema, from the cache where its source and the modules beside it are unchanged.
 
     Args:
         path: `module:Class`.
     """
+    source = source_of(path)
+    place = importlib.util.find_spec(path.partition(":")[0])
+    # What a schema imports stands beside it, as a rule.
+    beside = sorted(Path(str(place and place.origin)).parent.glob("*.py"))
     key = digest(
-        path, source_of(path), Path(__file__).read_text(encoding="utf-8"), importlib.metadata.version("pandera")
+        path,
+        source,
+        *(file.read_text(encoding="utf-8") for file in beside),
+        Path(__file__).read_text(encoding="utf-8"),
+        importlib.metadata.version("pandera"),
     )
     cached = settings.home() / "cache" / "requests" / f"{key}.json"
     if cached.is_file():
@@ -263,12 +272,23 @@ def _outlined(path: str) -> Outline:
             if found is None:
                 more = True
                 limits.setdefault("also", []).append(check.description or check.error or str(check.name))
-            limits |= found or {}
+            limits |= {
+                name: _both(name, limits[name], one) if name in limits else one for name, one in (found or {}).items()
+            }
         described = column.description or column.title or ""
         dtype = column.dtype.type
         zoned = getattr(dtype, "time_zone", None) is not None
         columns.append(Column(name, _kind(dtype, limits), bool(column.nullable), described, limits, zoned))
     return Outline(tuple(columns), more)
+
+
+def _both(name: str, known: Any, other: Any) -> Any:
+    """What two limits of the same name demand together."""
+    if name == "allowed":
+        return [one for one in known if one in other]
+    if name == "forbidden":
+        return [*known, *other]
+    return max(known, other) if name in {"ge", "gt", "min_length"} else min(known, other)
 
 
 def _limits_of(check: Any, known: Mapping[str, Any]) -> dict[str, Any] | None:  # noqa: PLR0911 - one for each check

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from ml_assets.serving.predicting.request import Contract, Outline, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SCHEMA = "every_limit_schema:EveryLimit"
 GOOD: dict[str, Any] = {
@@ -163,6 +166,39 @@ def test_times_of_a_frame_are_meant_as_those_of_json(outline: Outline, zone: str
     frame = pl.DataFrame({"at": [time], "moment": [time]}).with_columns(pl.all().dt.replace_time_zone(zone))
     text = time.isoformat() + ("Z" if zone else "")
     assert judge.refuse(frame).to_dicts() == contract.read(json.dumps({"at": text, "moment": text}).encode(), 1)
+
+
+TWICE = """
+import pandera.polars as pa
+from towns_of_twice import TOWNS
+
+class Twice(pa.DataFrameModel):
+    low: int = pa.Field(ge=0, in_range={"min_value": -5, "max_value": 10})
+    one: int = pa.Field(isin=[1, 2, 3], eq=2)
+    none: str = pa.Field(ne="x", notin=["y"])
+    town: str = pa.Field(isin=TOWNS)
+"""
+
+
+def test_limits_of_the_same_kind_hold_together_and_those_that_are_imported_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ML_ASSETS_HOME", str(tmp_path / "home"))
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "twice_schema.py").write_text(TWICE)
+
+    def limits(towns: list[str]) -> dict[str, Any]:
+        (tmp_path / "towns_of_twice.py").write_text(f"TOWNS = {towns}\n")
+        for name in ("twice_schema", "towns_of_twice"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        return {column.name: column.limits for column in outline_of("twice_schema:Twice").columns}
+
+    found = limits(["EAST"])
+    assert (found["low"]["ge"], found["low"]["le"]) == (0, 10)
+    assert found["one"]["allowed"] == [2]
+    assert sorted(found["none"]["forbidden"]) == ["x", "y"]
+    assert limits(["EAST", "NORTH"])["town"] == {"allowed": ["EAST", "NORTH"]}
 
 
 def test_a_schema_of_the_shipped_projects_has_its_limits_in_the_document() -> None:

@@ -214,6 +214,26 @@ def test_a_feature_of_what_is_not_known_is_not_served(priced: Market) -> None:
         features_of(priced, {"area": "number", "dear": "number"}, features_sql=sql)
 
 
+@pytest.mark.parametrize(
+    ("condition", "both"),
+    [
+        ("price > area * 2000", "price > area * 2000"),
+        ("area > 20 AND (town = 'EAST' OR price IS NULL)", "town = 'EAST' OR price IS NULL"),
+        ("price > 0 AND area < 390 AND town IN ('EAST', 'WEST')", ""),
+    ],
+)
+def test_a_filter_that_relates_what_is_not_known_to_what_is_given_is_not_served(
+    priced: Market, condition: str, both: str
+) -> None:
+    sql = f"{FEATURES} WHERE {condition}"
+    if not both:
+        assert features_of(priced, {"area": "number"}, features_sql=sql).inputs.filled == {"price"}
+        return
+    with pytest.raises(CannotServeError) as refused:
+        features_of(priced, {"area": "number"}, features_sql=sql)
+    assert f"the filter {both} holds" in str(refused.value)
+
+
 def test_a_value_that_the_statement_cannot_compute_with_is_told(priced: Market) -> None:
     sql = FEATURES.replace("price FROM", "CAST(contract AS INTEGER) AS nr, price FROM")
     sql += " WHERE contract NOT LIKE '%/%' OR false"

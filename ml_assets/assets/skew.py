@@ -19,6 +19,7 @@ from ml_assets.assets.references import read_references
 from ml_assets.core.partitioning import in_utc, placed
 from ml_assets.core.showing import markdown_table
 from ml_assets.core.statement import is_row_wise
+from ml_assets.core.validation import cast_column
 from ml_assets.lake.connection import Lake, LakeError
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sql import Window
@@ -223,9 +224,10 @@ def _as_validated(
         for name in empty.columns
         if name not in LINEAGE
     }
-    rows = pl.DataFrame({name: _typed(values, empty.schema[name]) for name, values in columns.items()}).with_row_index(
-        "_row"
-    )
+    zone = project.partitions.timezone
+    rows = pl.DataFrame(
+        {name: _typed(values, empty.schema[name], zone) for name, values in columns.items()}
+    ).with_row_index("_row")
     time, partition = (
         project.partitions.time,
         pl.Series([newest.fetchall()[0][0]] * rows.height, dtype=pl.Datetime("us")),
@@ -237,12 +239,12 @@ def _as_validated(
     return rows.select(pl.col(name).cast(kind) for name, kind in empty.schema.items())
 
 
-def _typed(values: "pl.Series", kind: Any) -> "pl.Series":
-    """Values of JSON in a column's type; a hashed one, which is of none, is null."""
+def _typed(values: "pl.Series", kind: Any, timezone: str) -> "pl.Series":
+    """Values of JSON in a column's type, times read as training reads them; a hashed one, which is of none, is null."""
     import polars as pl
 
     if values.dtype == pl.String and kind.is_temporal():
-        return values.str.to_datetime(strict=False, time_unit="us").cast(kind, strict=False)
+        return cast_column(values, kind, timezone)
     return values.cast(kind, strict=False)
 
 

@@ -18,7 +18,7 @@ from ml_assets import settings
 from ml_assets.core.statement import SqlError, nearest
 from ml_assets.lake.connection import LakeError
 from ml_assets.registry.models import RegistryError
-from ml_assets.serving.predicting.bulk import ARROW, PARQUET, read_body, written
+from ml_assets.serving.predicting.bulk import ARROW, MOST, PARQUET, read_body, written
 from ml_assets.serving.predicting.champions import Champions
 from ml_assets.serving.predicting.document import EXPLAINED, document
 from ml_assets.serving.predicting.inputs import CannotServeError
@@ -165,7 +165,7 @@ class Desk:
     async def _json(self, served: Served, body: bytes, *, explain: bool) -> "Response":
         from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
 
-        most = served.project.serving.max_rows
+        most = served.max_rows
         # A large body is read beside the loop, which others wait for.
         read = served.contract.read
         rows = read(body, most) if len(body) < SMALL else await run_in_threadpool(read, body, most)
@@ -187,7 +187,7 @@ class Desk:
     def _bulk(self, served: Served, kind: str, body: bytes) -> "Response":
         from starlette.responses import Response  # noqa: PLC0415
 
-        rows = served.judge.refuse(read_body(kind, body))
+        rows = served.judge.refuse(read_body(kind, body, served.judge.chosen, served.features.most or MOST))
         answers = served.answer_frame(rows)
         name, number = served.project.name, served.number
         self.metrics.rows.labels(name, number).inc(answers.height)

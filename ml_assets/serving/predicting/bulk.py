@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,22 @@ from ml_assets.schemas import load_schema
 from ml_assets.serving.predicting.request import TOLD, MalformedError, Mistake, RefusedError, cut
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import polars as pl
+    import pyarrow as pa
 
     from ml_assets.project import Project
     from ml_assets.serving.predicting.request import Contract
 
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
-# What a body may unfold to, in bytes.
-UNFOLDED = 2 * 2**30
+# What a body may unfold to, in rows and in bytes; what a value takes at most beside the letters of a text.
+MOST, UNFOLDED = 10_000_000, 2 * 2**30
+VALUE = 16
+# Rows that are read at a time.
+BATCH = 65_536
+# Of a message of an Arrow stream: that it holds the values that others point at.
+DICTIONARY = 2
 
 
 @dataclass(frozen=True)
@@ -50,44 +57,166 @@ class Judged:
     mistakes: dict[int, list[Mistake]]
 
 
-def read_body(kind: str, body: bytes) -> pl.DataFrame:
+def read_body(
+    kind: str, body: bytes, chosen: Callable[[Sequence[str]], list[str]], most: int = MOST, unfolded: int = UNFOLDED
+) -> pl.DataFrame:
     """The rows of an Arrow stream or a Parquet file.
+
+    A small body may unfold to any size: by compression, by a value that stands once and is pointed at often, by columns
+    of nulls that are only counted. So sizes are looked at as it is read, before anything is repeated.
+
+    Args:
+        kind: `ARROW` or `PARQUET`.
+        body: as it came.
+        chosen: of the columns that are there, those to read; it refuses others.
+        most: rows.
+        unfolded: bytes of all values.
 
     Raises:
         MalformedError: if it is none, or too large.
+        RefusedError: as `chosen` does.
     """
     import polars as pl
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
+    room = _Room(most, unfolded)
     try:
-        if kind == PARQUET:
-            file = pq.ParquetFile(pa.BufferReader(body))
-            of = file.metadata
-            _refuse_large(sum(of.row_group(place).total_byte_size for place in range(of.num_row_groups)))
-            found = file.read()
-        else:
-            batches, size = [], 0
-            reader = pa.ipc.open_stream(pa.BufferReader(body))
-            for batch in reader:
-                size += batch.nbytes
-                _refuse_large(size)
-                batches.append(batch)
-            found = pa.Table.from_batches(batches, reader.schema)
-        found.validate(full=True)
-        rows = pl.from_arrow(found)
-    except (pa.ArrowException, OSError, ValueError, pl.exceptions.PolarsError) as error:
+        batches = (_parquet if kind == PARQUET else _arrow)(body, chosen, room)
+        found = [_plain(batch, room) for batch in batches]
+    except (pa.ArrowException, OSError, ValueError, IndexError, struct.error, pl.exceptions.PolarsError) as error:
         raise MalformedError(
             f"the body is no {'Parquet file' if kind == PARQUET else 'Arrow stream'}: {error}"
         ) from error
-    if not isinstance(rows, pl.DataFrame) or not rows.height:
+    if not any(part.height for part in found):
         raise MalformedError("the body holds no row")
-    return rows
+    return pl.concat(found, how="vertical_relaxed")
 
 
-def _refuse_large(size: int) -> None:
-    if size > UNFOLDED:
-        raise MalformedError(f"the body unfolds to more than {UNFOLDED // 2**30} GiB. Remedy: several requests")
+@dataclass
+class _Room:
+    """What a body may still unfold to: rows, and bytes."""
+
+    rows: int
+    size: int
+
+    def refuse(self, rows: int, size: int) -> None:
+        if rows > self.rows or size > self.size:
+            what = "rows" if rows > self.rows else "bytes"
+            raise MalformedError(f"the body unfolds to more {what} than one request may hold. Remedy: several requests")
+
+    def take(self, rows: int, size: int) -> None:
+        self.refuse(rows, size)
+        self.rows, self.size = self.rows - rows, self.size - size
+
+
+def _parquet(body: bytes, chosen: Callable[[Sequence[str]], list[str]], room: _Room) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    of = pq.ParquetFile(pa.BufferReader(body))
+    names = _readable(of.schema_arrow, chosen)
+    groups = [of.metadata.row_group(place) for place in range(of.num_row_groups)]
+    room.refuse(of.metadata.num_rows, sum(group.total_byte_size for group in groups))
+    # A text that stands there once is left so: then it can be seen how long all are, before they are written out.
+    texts = [name for name in names if _is_text(of.schema_arrow.field(name).type)]
+    file = pq.ParquetFile(pa.BufferReader(body), read_dictionary=texts)
+    yield from file.iter_batches(BATCH, columns=names, use_threads=False)
+
+
+def _arrow(body: bytes, chosen: Callable[[Sequence[str]], list[str]], room: _Room) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    # Compressed buffers say how long they will be, and are held to it: it is seen before one is unfolded.
+    messages = pa.ipc.MessageReader.open_stream(pa.BufferReader(body))
+    room.refuse(0, sum(unfolded_size(one.metadata.to_pybytes(), one.body) for one in messages if one.body))
+    reader = pa.ipc.open_stream(pa.BufferReader(body))
+    names = _readable(reader.schema, chosen)
+    for batch in reader:
+        yield batch.select(names)
+
+
+def unfolded_size(metadata: bytes, body: Any) -> int:
+    """The bytes that compressed buffers of a message of Arrow's stream say they have; 0 where none is compressed.
+
+    A message is a flatbuffer; of it only the buffers of its record batch are read. See `Message.fbs` and
+    `RecordBatch.compression` of the Arrow columnar format.
+    """
+
+    def number(form: str, at: int) -> int:
+        return int(struct.unpack_from(f"<{form}", metadata, at)[0])
+
+    def field(table: int, place: int) -> int:
+        """Where a field of a table stands; 0 where it is left out."""
+        known = table - number("i", table)
+        entry = 4 + 2 * place
+        offset = number("H", known + entry) if entry < number("H", known) else 0
+        return table + offset if offset else 0
+
+    def followed(at: int) -> int:
+        return at + number("I", at)
+
+    message = followed(0)
+    header = field(message, 2)
+    if not header:
+        return 0
+    batch = followed(header)
+    if number("B", field(message, 1)) == DICTIONARY:
+        batch = followed(field(batch, 1))
+    if not field(batch, 3):
+        return 0
+    buffers = followed(field(batch, 2))
+    size = 0
+    for place in range(number("I", buffers)):
+        offset, length = struct.unpack_from("<qq", metadata, buffers + 4 + 16 * place)
+        if length:
+            # -1 stands where it is not compressed after all.
+            (said,) = struct.unpack_from("<q", body, offset)
+            size += max(said, length)
+    return size
+
+
+def _readable(schema: pa.Schema, chosen: Callable[[Sequence[str]], list[str]]) -> list[str]:
+    """The columns to read; none of them nested or exotic, for of those nobody knows what they unfold to."""
+    import pyarrow as pa
+
+    if len(set(schema.names)) < len(schema.names):
+        raise MalformedError("two columns have the same name. Remedy: one of each")
+    names = chosen(schema.names)
+    kinds = pa.types
+    plain = (
+        kinds.is_integer, kinds.is_floating, kinds.is_boolean, kinds.is_null, kinds.is_decimal128, kinds.is_date,
+        kinds.is_timestamp, kinds.is_time, _is_text,
+    )  # fmt: skip
+    for name in names:
+        kind = schema.field(name).type
+        kind = kind.value_type if kinds.is_dictionary(kind) else kind
+        if not any(is_kind(kind) for is_kind in plain):
+            raise MalformedError(f"{name}: {cut(str(kind))} is not read here. Remedy: numbers, text or times")
+    return names
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _plain(batch: pa.RecordBatch, room: _Room) -> pl.DataFrame:
+    """A batch as a frame, each text by itself; refused before that where it would be too much."""
+    import polars as pl
+    import pyarrow as pa
+
+    room.refuse(batch.num_rows, 0)
+    batch.validate(full=True)
+    rows = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
+    size = VALUE * rows.width * rows.height
+    for column in rows:
+        if isinstance(column.dtype, pl.Categorical | pl.Enum):
+            size += int(column.cat.len_bytes().cast(pl.Int64).sum())
+        elif column.dtype == pl.String:
+            size += int(column.str.len_bytes().cast(pl.Int64).sum())
+    room.take(rows.height, size)
+    return rows.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String))
 
 
 def written(kind: str, rows: pl.DataFrame) -> bytes:
@@ -119,6 +248,15 @@ class Judge:
         columns = self._model.to_schema().columns
         return {name: columns[name].dtype.type for name in self._asked}
 
+    def chosen(self, given: Sequence[str]) -> list[str]:
+        """Of the columns of a body, those to read.
+
+        Raises:
+            RefusedError: if a column is missing, or not known where that is refused.
+        """
+        self._refuse_columns(given)
+        return [name for name in self._asked if name in given]
+
     def __call__(self, rows: pl.DataFrame) -> Judged:
         """Judge rows.
 
@@ -131,7 +269,7 @@ class Judge:
         given = [name for name in self._asked if name in rows.columns]
         calendar = self._project.calendar
         judged = (
-            rows.select(given)
+            _meant(rows.select(given), self.types, calendar.timezone)
             .with_columns(pl.lit(0).alias("_partition"), pl.lit(None, dtype=pl.String).alias(MALFORMED))
             .with_row_index("_place")
         )
@@ -185,3 +323,24 @@ class Judge:
         name = reason["column"]
         value = "null" if reason["value"] is None else cut(reason["value"])
         return Mistake(place, name, value, f"{name}: {value} is not {self._columns[name].words}")
+
+
+def _meant(rows: pl.DataFrame, types: Mapping[str, Any], timezone: str) -> pl.DataFrame:
+    """Rows whose times are moments with a zone, or what the project's clocks show, as the schema's columns are.
+
+    So JSON and text are read too; polars itself would take what the clocks show for UTC.
+    """
+    import polars as pl
+
+    found = []
+    for name, kind in rows.schema.items():
+        given, wanted = (getattr(one, "time_zone", None) for one in (kind, types[name]))
+        if kind != pl.Datetime or types[name] != pl.Datetime or bool(given) == bool(wanted):
+            continue
+        time = pl.col(name).dt
+        if wanted:
+            time = time.replace_time_zone(timezone, ambiguous="earliest", non_existent="null").dt
+            found.append(time.convert_time_zone(wanted))
+        else:
+            found.append(time.convert_time_zone(timezone).dt.replace_time_zone(None))
+    return rows.with_columns(found)

@@ -45,7 +45,7 @@ def document(served: Served) -> dict[str, Any]:
     """The document: OpenAPI 3.1."""
     project, contract = served.project, served.contract
     row = contract.row.json_schema(ref_template="#/components/schemas/{model}")
-    most = project.serving.max_rows
+    most = served.max_rows
     listed = {"type": "array", "items": {"$ref": "#/components/schemas/Row"}, "minItems": 1, "maxItems": most}
     many = {
         "type": "object",

@@ -9,7 +9,8 @@ alone, beside those of its partition that the lake holds: as in training, where 
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from ml_assets.lake.tables import LINEAGE, PARTITION, described, read, run_selec
 from ml_assets.serving.predicting.inputs import CannotServeError, inputs_of, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import polars as pl
 
@@ -37,7 +38,24 @@ TRIED = 200
 KEPT = 8
 # Rows up to which a join AS OF looks each of them up.
 FEW = 16
+# Rows that one request may hold where each is looked at alone, beside its partition: two seconds' work or so.
+ALONE = 1_000
 SOURCE = "a request"
+
+
+@dataclass
+class _History:
+    """The rows of a partition, as a table in memory.
+
+    Attributes:
+        table: its name.
+        statement: the statement over it and a row of a request, parsed.
+        users: how many are asking it now; while there are any it is not dropped.
+    """
+
+    table: str
+    statement: Any
+    users: int = 0
 
 
 class UnusableRowError(Exception):
@@ -47,7 +65,7 @@ class UnusableRowError(Exception):
 class Features:
     """The statement of one version, over rows of requests.
 
-    Safe for threads: each has a cursor of its own.
+    Safe for threads: each has a cursor of its own, and parsed statements are copied as they are run.
 
     Attributes:
         inputs: what it needs.
@@ -75,7 +93,7 @@ class Features:
         self._local = threading.local()
         self._sql = project.features_sql
         self._instance = duckdb.connect(":memory:", config={**DUCKDB_SETTINGS, "threads": "1"})
-        self._histories: dict[datetime, str] = {}
+        self._histories: dict[datetime, _History] = {}
         self._made, self._lock = 0, threading.Lock()
         table = project.table("validated")
         with lake.reader() as cursor:
@@ -94,11 +112,17 @@ class Features:
             self._newest: datetime = newest
             self.filled, self.samples = self._tried(cursor, newest)
         self.kinds = dict(kinds)
+        self._alone = self._parsed(None)
 
     @property
     def example(self) -> dict[str, Any]:
         """What a request may give of a real row."""
         return self.samples[0]
+
+    @property
+    def most(self) -> int | None:
+        """Rows that one request may hold, where the statement limits them."""
+        return None if self.inputs.row_wise else ALONE
 
     def close(self) -> None:
         """Let go of the memory; who still asks gets an error."""
@@ -118,15 +142,13 @@ class Features:
             UnusableRowError: if the statement fails, or returns a row more than once.
         """
         if self.inputs.row_wise:
-            found = self._run(rows, range(len(rows)), None)
+            found = self._run(self._alone, rows, range(len(rows)))
         else:
-            # Each alone: no row of a request is seen by another.
-            with self._lock:
-                found = [
-                    one
-                    for place, row in enumerate(rows)
-                    for one in self._run([row], [place], self._history(self._partition_of(row)))
-                ]
+            found = []
+            for place, row in enumerate(rows):
+                # Each alone: no row of a request is seen by another, and other requests are answered in between.
+                with self._history(self._partition_of(row)) as history:
+                    found += self._run(history.statement, [row], [place])
         found.sort(key=lambda one: one[0])
         places = [one[0] for one in found]
         if len(set(places)) < len(places):
@@ -226,25 +248,29 @@ class Features:
         if found.sort(LINEAGE).equals(wanted.sort(LINEAGE)):
             self._sql = sql
 
-    def _run(self, rows: Sequence[Row], places: Sequence[int], history: str | None) -> list[tuple[Any, ...]]:
-        cursor, statement = self._prepared(history, few=len(rows) <= FEW)
+    def _run(self, statement: Any, rows: Sequence[Row], places: Sequence[int]) -> list[tuple[Any, ...]]:
         asked = [[row.get(name) for row in rows] for name in self._read]
         partitions = [self._partition_of(row) for row in rows]
+        values = [*asked, *self.filled.values(), partitions, list(places)]
         try:
-            return cursor.execute(statement, [*asked, *self.filled.values(), partitions, list(places)]).fetchall()
+            return self._cursor(few=len(rows) <= FEW).execute(statement, values).fetchall()
         except duckdb.Error as error:
             raise UnusableRowError(self._said(error)) from error
 
-    def _prepared(self, history: str | None, *, few: bool) -> tuple[duckdb.DuckDBPyConnection, Any]:
-        """This thread's cursor for so many rows, and the statement parsed once for it."""
+    def _cursor(self, *, few: bool) -> duckdb.DuckDBPyConnection:
+        """This thread's cursor for so many rows."""
         local = self._local
         if not hasattr(local, "cursors"):
-            local.cursors, local.statements = (self._instance.cursor(), self._instance.cursor()), {}
+            local.cursors = (self._instance.cursor(), self._instance.cursor())
             # Few rows are joined AS OF by looking each up, which takes a quarter of the time of sorting.
             local.cursors[1].execute(f"SET SESSION asof_loop_join_threshold = {4 * FEW}")
-        if history not in local.statements:
-            (local.statements[history],) = local.cursors[0].extract_statements(self._statement(history))
-        return local.cursors[few], local.statements[history]
+        cursor: duckdb.DuckDBPyConnection = local.cursors[few]
+        return cursor
+
+    def _parsed(self, history: str | None) -> Any:
+        with self._instance.cursor() as cursor:
+            (statement,) = cursor.extract_statements(self._statement(history))
+        return statement
 
     def _statement(self, history: str | None) -> str:
         values: dict[str, str] = {}
@@ -278,20 +304,33 @@ class Features:
             raise UnusableRowError(f"{project.partitions.time}: {moment:%Y-%m-%d} lies outside the calendar") from None
         return max(start, project.start_of(project.first))
 
-    def _history(self, start: datetime) -> str:
-        """The name of the table that holds the rows of a partition, as the lake has them."""
-        if start not in self._histories:
-            window = Window(start, self._project.step(start, 1))
-            with self._lake.reader() as cursor:
-                rows = read(cursor, self._project.table("validated"), window)
-            if len(self._histories) >= KEPT:
-                oldest = self._histories.pop(next(iter(self._histories)))
-                self._instance.execute(f"DROP TABLE {quoted(oldest)}")
-                # Its parsed statement goes with it.
-                self._local.statements.pop(oldest, None)
-            self._made += 1
-            self._histories[start] = f"history {self._made}"
-            self._load(self._histories[start], rows)
+    @contextmanager
+    def _history(self, start: datetime) -> Iterator[_History]:
+        """The rows of a partition, as they stood when this was loaded; they stay for as long as they are asked."""
+        with self._lock:
+            history = self._histories.get(start) or self._loaded(start)
+            history.users += 1
+        try:
+            yield history
+        finally:
+            with self._lock:
+                history.users -= 1
+
+    def _loaded(self, start: datetime) -> _History:
+        table = self._project.table("validated")
+        with self._lake.reader() as cursor:
+            # While the files are those that were there the newest version says the same, and is there for ever: upkeep
+            # forgets snapshots.
+            is_same = fingerprint(cursor, self._project, row_wise=False) == self.fingerprint
+            rows = read(cursor, table, Window(start, self._project.step(start, 1)), None if is_same else self.snapshot)
+        if len(self._histories) >= KEPT:
+            idle = next((at for at, one in self._histories.items() if not one.users), None)
+            if idle is not None:
+                self._instance.cursor().execute(f"DROP TABLE {quoted(self._histories.pop(idle).table)}")
+        self._made += 1
+        name = f"history {self._made}"
+        self._load(name, rows)
+        self._histories[start] = _History(name, self._parsed(name))
         return self._histories[start]
 
     def _said(self, error: duckdb.Error) -> str:

@@ -62,7 +62,8 @@ def inputs_of(
         references: reference table → its columns.
 
     Raises:
-        CannotServeError: if a feature is computed from what is not known when a prediction is asked for.
+        CannotServeError: if a feature is computed from what is not known when a prediction is asked for, or a filter
+            holds that against what is.
     """
     where = project.features_path
     validated = [*schema, *(name for name in LINEAGE if name not in schema)]
@@ -95,6 +96,11 @@ def inputs_of(
         # The time tells which partition a row stands in.
         read_by |= {project.partitions.time}
     asked = tuple(name for name in schema if name not in hidden)
+    if both := relating(project.features_sql, hidden & set(schema), asked, where):
+        raise CannotServeError(
+            f"{where}: the filter {both} holds what a request gives against what is not known of it, so it would let "
+            "through or drop requests by the value of some other row. Remedy: filter by each alone, or in clean.sql"
+        )
     return Inputs(
         asked=asked,
         needed=frozenset(read_by & set(asked)),
@@ -103,6 +109,23 @@ def inputs_of(
         row_wise=row_wise,
         sources=sources,
     )
+
+
+def relating(sql: str, hidden: Collection[str], asked: Collection[str], where: str) -> str:
+    """The first condition of a filter that mentions hidden columns and asked ones; "" where there is none.
+
+    Columns are told by their names alone: of a value that is computed from both first, nothing is seen here.
+    """
+    from sqlglot import exp
+
+    secret, open_ = ({name.lower() for name in names} for names in (hidden, asked))
+    for clause in read_statement(sql, where).tree.find_all(exp.Where, exp.Having, exp.Qualify):
+        whole = clause.this.unnest()
+        for condition in whole.flatten() if isinstance(whole, exp.And) else [whole]:
+            names = {column.name.lower() for column in condition.find_all(exp.Column)}
+            if names & secret and names & open_:
+                return str(condition.sql("duckdb", comments=False))
+    return ""
 
 
 def only(sql: str, wanted: Collection[str], where: str) -> str:

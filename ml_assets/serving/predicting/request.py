@@ -6,9 +6,10 @@ Of the pandera schema only the outline of its limits is kept, under the home fol
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
-from dataclasses import asdict, dataclass, field
-from datetime import date, datetime
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
 
@@ -55,6 +56,7 @@ class Column:
         description: what it is, from the schema.
         limits: `ge`, `gt`, `le`, `lt`, `allowed`, `forbidden`, `pattern`, `min_length`, `max_length`; in `also`, what
             is said of checks that only pandera can make.
+        zoned: of a time, whether it is a moment with a zone, and not what the project's clocks show.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Column:
     nullable: bool
     description: str
     limits: dict[str, Any] = field(default_factory=dict)
+    zoned: bool = False
 
     @property
     def words(self) -> str:
@@ -188,8 +191,7 @@ class Contract:
             raise MalformedError("rows: expected a list of at least one row")
         if len(rows) > most:
             raise MalformedError(
-                f"rows: {len(rows)} are more than the {most} that one JSON request may hold. Remedy: several requests, "
-                "or Arrow or Parquet"
+                f"rows: {len(rows)} are more than the {most} that one JSON request may hold. Remedy: several requests"
             )
         try:
             # JSON again: of Python values a strict model takes no text for a date.
@@ -234,13 +236,21 @@ def cut(text: str) -> str:
 
 
 def outline_of(path: str) -> Outline:
-    """The columns and limits of a schema, from the cache where its source is unchanged.
+    """The columns and limits of a schema, from the cache where its source and the modules beside it are unchanged.
 
     Args:
         path: `module:Class`.
     """
+    source = source_of(path)
+    place = importlib.util.find_spec(path.partition(":")[0])
+    # What a schema imports stands beside it, as a rule.
+    beside = sorted(Path(str(place and place.origin)).parent.glob("*.py"))
     key = digest(
-        path, source_of(path), Path(__file__).read_text(encoding="utf-8"), importlib.metadata.version("pandera")
+        path,
+        source,
+        *(file.read_text(encoding="utf-8") for file in beside),
+        Path(__file__).read_text(encoding="utf-8"),
+        importlib.metadata.version("pandera"),
     )
     cached = settings.home() / "cache" / "requests" / f"{key}.json"
     if cached.is_file():
@@ -262,10 +272,23 @@ def _outlined(path: str) -> Outline:
             if found is None:
                 more = True
                 limits.setdefault("also", []).append(check.description or check.error or str(check.name))
-            limits |= found or {}
+            limits |= {
+                name: _both(name, limits[name], one) if name in limits else one for name, one in (found or {}).items()
+            }
         described = column.description or column.title or ""
-        columns.append(Column(name, _kind(column.dtype.type, limits), bool(column.nullable), described, limits))
+        dtype = column.dtype.type
+        zoned = getattr(dtype, "time_zone", None) is not None
+        columns.append(Column(name, _kind(dtype, limits), bool(column.nullable), described, limits, zoned))
     return Outline(tuple(columns), more)
+
+
+def _both(name: str, known: Any, other: Any) -> Any:
+    """What two limits of the same name demand together."""
+    if name == "allowed":
+        return [one for one in known if one in other]
+    if name == "forbidden":
+        return [*known, *other]
+    return max(known, other) if name in {"ge", "gt", "min_length"} else min(known, other)
 
 
 def _limits_of(check: Any, known: Mapping[str, Any]) -> dict[str, Any] | None:  # noqa: PLR0911 - one for each check
@@ -316,7 +339,7 @@ def _revived(column: Column) -> Column:
         name: value if name == "also" else [read(one) for one in value] if isinstance(value, list) else read(value)
         for name, value in column.limits.items()
     }
-    return Column(column.name, column.kind, column.nullable, column.description, limits)
+    return replace(column, limits=limits)
 
 
 def _typed(column: Column, timezone: str) -> Any:
@@ -325,13 +348,13 @@ def _typed(column: Column, timezone: str) -> Any:
         name: limits[name] for name in ("ge", "gt", "le", "lt", "min_length", "max_length", "pattern") if name in limits
     }
     parts: list[Any] = [Field(**bounds)] if bounds else []
-    if column.kind == "integer":
-        # To JSON 12.0 is a whole number.
-        parts.insert(0, BeforeValidator(_whole))
     if column.kind == "datetime":
-        parts.insert(0, AfterValidator(lambda moment: _local(moment, timezone)))
+        parts.insert(0, AfterValidator(lambda moment: _held(moment, timezone, zoned=column.zoned)))
     if "allowed" in limits or "forbidden" in limits:
         parts.append(AfterValidator(_chosen(limits.get("allowed"), limits.get("forbidden", ()))))
+    if column.kind == "integer":
+        # To JSON 12.0 is a whole number. Outermost: within it the document would not tell the limits.
+        parts.append(BeforeValidator(_whole))
     inner: Any = Annotated[PYTHON[column.kind], *parts] if parts else PYTHON[column.kind]
     described: dict[str, Any] = {"description": column.description} if column.description else {}
     if "allowed" in limits:
@@ -354,16 +377,19 @@ def _chosen(allowed: Sequence[Any] | None, forbidden: Sequence[Any]) -> Any:
     return check
 
 
-def _local(moment: datetime, timezone: str) -> datetime:
-    """A time as the schema's column holds it: of the project's zone, without saying so."""
+def _held(moment: datetime, timezone: str, *, zoned: bool) -> datetime:
+    """A time as the schema's column holds it: the moment in UTC, or what the project's clocks show then."""
     from zoneinfo import ZoneInfo  # noqa: PLC0415
 
     zone = ZoneInfo(timezone)
-    if moment.tzinfo is not None:
-        return moment.astimezone(zone).replace(tzinfo=None)
-    if moment.replace(tzinfo=zone).astimezone(ZoneInfo("UTC")).astimezone(zone).replace(tzinfo=None) != moment:
+    try:
+        instant = (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+        local = instant.astimezone(zone).replace(tzinfo=None)
+    except OverflowError:
+        raise PydanticCustomError("outside", "it lies outside the calendar") from None
+    if moment.tzinfo is None and local != moment:
         raise PydanticCustomError("skipped", "the clocks skip it")
-    return moment
+    return instant if zoned else local
 
 
 def _plain(value: Any) -> Any:

@@ -104,6 +104,12 @@ class Served:
         return {name: value for name, value in self.features.example.items() if name not in personal}
 
     @property
+    def max_rows(self) -> int:
+        """Rows that one JSON request may hold."""
+        declared = self.project.serving.max_rows
+        return min(declared, self.features.most or declared)
+
+    @property
     def can_be_faster(self) -> bool:
         """Whether an ONNX file has been made since it was loaded."""
         scorer = self.scorer

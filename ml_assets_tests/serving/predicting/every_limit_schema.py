@@ -18,6 +18,7 @@ class EveryLimit(pa.DataFrameModel):
     known: bool
     day: date = pa.Field(ge=date(2024, 1, 1), nullable=True)
     at: datetime
+    moment: pl.Datetime("us", "Asia/Singapore") = pa.Field(nullable=True)  # type: ignore[valid-type]
     even: int = pa.Field(ne=4)
     price: float
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from small_market import FEATURES, PREPARING, Market, open_market, sales
 from ml_assets.assets.common import run_sql
 from ml_assets.assets.references import read_references
 from ml_assets.schemas import schema_outline
-from ml_assets.serving.predicting.features import Features, UnusableRowError, fingerprint
+from ml_assets.serving.predicting.features import KEPT, Features, UnusableRowError, fingerprint
 from ml_assets.serving.predicting.inputs import CannotServeError, settled
 
 if TYPE_CHECKING:
@@ -185,10 +186,66 @@ def test_a_statement_that_looks_at_other_rows_sees_those_of_the_lake_and_none_of
     assert columns["price_before"][1] is not None
 
 
+def test_any_thread_asks_more_partitions_than_are_kept(priced: Market) -> None:
+    made = features_of(priced, {"relative": "number"}, features_sql=AMONG_OTHERS)
+    rows = [{"month": date(2024, 1 + number % 11, 1), "town": "EAST", "area": 100.0} for number in range(33)]
+    (want,) = made.of(rows)[0].values()
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda _: made.of(rows)[0]["relative"], range(8))) == [want] * 8
+    assert len(made._histories) <= KEPT + 4
+
+
+def test_a_row_does_not_wait_for_the_others_of_a_long_request(priced: Market) -> None:
+    made = features_of(priced, {"relative": "number"}, features_sql=AMONG_OTHERS)
+    row = {"month": date(2024, 1, 1), "town": "EAST", "area": 100.0}
+    made.of([row])
+    with ThreadPoolExecutor(1) as threads:
+        long = threads.submit(made.of, [row] * 1000)
+        made.of([row])
+        assert not long.done()
+    assert len(long.result()[1]) == 1000
+    assert (made.most, features_of(priced).most) == (1000, None)
+
+
+def test_other_rows_are_those_of_the_snapshot_that_is_named(priced: Market) -> None:
+    """What is written between two looks is not seen: the log would name another snapshot than was read."""
+    row = {"month": date(2024, 2, 1), "town": "EAST", "area": 100.0}
+    before, later = (features_of(priced, {"relative": "number"}, features_sql=AMONG_OTHERS) for _ in range(2))
+    want = before.of([row])[0]
+    priced.write("2024-02", [one | {"area": "160"} for one in sales("2024-02")])
+    priced.materialize(PREPARING, "2024-02")
+    try:
+        assert later.of([row])[0] == want
+        assert features_of(priced, {"relative": "number"}, features_sql=AMONG_OTHERS).of([row])[0] != want
+    finally:
+        priced.write("2024-02", sales("2024-02"))
+        priced.materialize(PREPARING, "2024-02")
+
+
 def test_a_feature_of_what_is_not_known_is_not_served(priced: Market) -> None:
     sql = FEATURES.replace("price FROM", "price / area AS dear, price FROM")
     with pytest.raises(CannotServeError, match=r"the feature dear is computed from price, not known when"):
         features_of(priced, {"area": "number", "dear": "number"}, features_sql=sql)
+
+
+@pytest.mark.parametrize(
+    ("condition", "both"),
+    [
+        ("price > area * 2000", "price > area * 2000"),
+        ("area > 20 AND (town = 'EAST' OR price IS NULL)", "town = 'EAST' OR price IS NULL"),
+        ("price > 0 AND area < 390 AND town IN ('EAST', 'WEST')", ""),
+    ],
+)
+def test_a_filter_that_relates_what_is_not_known_to_what_is_given_is_not_served(
+    priced: Market, condition: str, both: str
+) -> None:
+    sql = f"{FEATURES} WHERE {condition}"
+    if not both:
+        assert features_of(priced, {"area": "number"}, features_sql=sql).inputs.filled == {"price"}
+        return
+    with pytest.raises(CannotServeError) as refused:
+        features_of(priced, {"area": "number"}, features_sql=sql)
+    assert f"the filter {both} holds" in str(refused.value)
 
 
 def test_a_value_that_the_statement_cannot_compute_with_is_told(priced: Market) -> None:

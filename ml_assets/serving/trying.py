@@ -8,12 +8,14 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.core.statement import SqlError
+import duckdb
+
 from ml_assets.lake.connection import LakeError
 from ml_assets.lake.sql import quoted
 from ml_assets.registry.models import RegistryError
 from ml_assets.serving.predicting.api import Desk
 from ml_assets.serving.predicting.inputs import CannotServeError
+from ml_assets.serving.predicting.pinned import Failure, NotNowError
 from ml_assets.serving.predicting.request import Column, MalformedError, RefusedError
 from ml_assets.serving.queries import reading
 from ml_assets.serving.site import Site
@@ -93,6 +95,10 @@ class Tried:
     widest: float = field(default=1.0)
 
 
+class NoVersionError(Exception):
+    """A version that there is not; the message names those that there are."""
+
+
 def build_trying(site: Site, desk: Desk) -> "APIRouter":
     """The router of the form."""
     from fastapi import APIRouter, HTTPException
@@ -104,13 +110,16 @@ def build_trying(site: Site, desk: Desk) -> "APIRouter":
     @router.get("/try/{project}")
     def form(project: str, request: Request) -> HTMLResponse:
         declared = site.project(project)
-        if not desk.champions.has_looked:
-            desk.champions.look()
         try:
+            desk.champions.look_first()
             served = _served(site, desk, declared, request.query_params.get(VERSION, ""))
-        except (CannotServeError, LakeError, RegistryError, SqlError, ValueError) as error:
+            return _page(site, desk, declared, served, request)
+        except NoVersionError as error:
             raise HTTPException(404, f"{error}.") from error
-        return _page(site, desk, declared, served, request)
+        except NotNowError as error:
+            raise HTTPException(503, f"{error}.") from error
+        except (CannotServeError, LakeError, RegistryError, duckdb.Error) as error:
+            raise HTTPException(409, f"{desk.champions.told(error)}.") from error
 
     return router
 
@@ -121,8 +130,11 @@ def _served(site: Site, desk: Desk, project: "Project", text: str) -> "Served | 
     numbers = site.registry.numbers(project.name)
     if not (text.isascii() and text.isdecimal()) or int(text[:9]) not in numbers:
         there = ", ".join(map(str, numbers)) or "none"
-        raise ValueError(f"{project.name} has no version {text[:20]!r}. It has: {there}")
-    return desk.champions.pinned(project, int(text))
+        raise NoVersionError(f"{project.name} has no version {text[:20]!r}. It has: {there}")
+    found = desk.champions.pinned(project.name, int(text)).result()
+    if isinstance(found, Failure):
+        raise CannotServeError(f"version {text} of {project.name} cannot answer: {found.reason}")
+    return found
 
 
 def _page(site: Site, desk: Desk, project: "Project", served: "Served | None", request: "Request") -> "HTMLResponse":

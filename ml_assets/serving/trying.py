@@ -13,6 +13,7 @@ import duckdb
 from ml_assets.lake.connection import LakeError
 from ml_assets.lake.sql import quoted
 from ml_assets.registry.models import RegistryError
+from ml_assets.serving.predicting.api import VERSION as NUMBER
 from ml_assets.serving.predicting.api import Desk
 from ml_assets.serving.predicting.inputs import CannotServeError
 from ml_assets.serving.predicting.pinned import Failure, NotNowError
@@ -128,7 +129,7 @@ def _served(site: Site, desk: Desk, project: "Project", text: str) -> "Served | 
     if not text:
         return desk.champions.current(project.name)
     numbers = site.registry.numbers(project.name)
-    if not (text.isascii() and text.isdecimal()) or int(text[:9]) not in numbers:
+    if not NUMBER.fullmatch(text) or int(text) not in numbers:
         there = ", ".join(map(str, numbers)) or "none"
         raise NoVersionError(f"{project.name} has no version {text[:20]!r}. It has: {there}")
     found = desk.champions.pinned(project.name, int(text)).result()

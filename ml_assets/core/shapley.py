@@ -31,24 +31,24 @@ def shapley(
     row: Mapping[str, Any],
     background: Sequence[Mapping[str, Any]],
     *,
-    permutations: int = 64,
+    permutations: int = 200,
     seed: int = 0,
 ) -> tuple[float, list[Contribution]]:
     """What each feature of a row contributed to its prediction, against rows of a background.
 
-    A permutation of the features is drawn and a row of the background; feature by feature, in that order, its values
-    give way to the row's, and each step's change of the prediction is the feature's. Permutations come in pairs, one
-    the reverse of the other, which takes much of the noise away.
+    A permutation of the features is drawn, and a row of the background is taken, one after the other; feature by
+    feature, in that order, its values give way to the row's, and each step's change of the prediction is the feature's.
+    Permutations come in pairs, one the reverse of the other, which takes much of the noise away.
 
     Args:
         predict: feature → values, shape (n,), to predictions, shape (n,). It is called once.
         row: the row, with all features.
         background: rows as the model knows them, at least one.
-        permutations: to draw, an even number, at least 4.
+        permutations: to draw, an even number, at least 4; twice as many as the background has rows use each once.
         seed: of the draw.
 
     Returns:
-        The mean prediction of the background rows drawn, and the contributions, greatest first.
+        The mean prediction of the background's rows, and the contributions, greatest first.
 
     Source:
         Štrumbelj and Kononenko (2014), Explaining prediction models and individual predictions with feature
@@ -60,7 +60,8 @@ def shapley(
     names, draw = list(row), np.random.default_rng(seed)
     pairs = permutations // 2
     steps = len(names) + 1
-    drawn = draw.integers(0, len(background), pairs)
+    # Each row as often as any other: so the mean over them has no noise of its own.
+    drawn = np.arange(pairs) % len(background)
     orders = np.stack([draw.permutation(len(names)) for _ in range(pairs)])
     orders = np.concatenate([orders, orders[:, ::-1]])
     # Of the feature at a place of the order, from which step on it is the row's.

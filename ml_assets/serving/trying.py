@@ -8,12 +8,15 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.core.statement import SqlError
+import duckdb
+
 from ml_assets.lake.connection import LakeError
 from ml_assets.lake.sql import quoted
 from ml_assets.registry.models import RegistryError
+from ml_assets.serving.predicting.api import VERSION as NUMBER
 from ml_assets.serving.predicting.api import Desk
 from ml_assets.serving.predicting.inputs import CannotServeError
+from ml_assets.serving.predicting.pinned import Failure, NotNowError
 from ml_assets.serving.predicting.request import Column, MalformedError, RefusedError
 from ml_assets.serving.queries import reading
 from ml_assets.serving.site import Site
@@ -97,6 +100,10 @@ class Tried:
     what: str
 
 
+class NoVersionError(Exception):
+    """A version that there is not; the message names those that there are."""
+
+
 def build_trying(site: Site, desk: Desk) -> "APIRouter":
     """The router of the form."""
     from fastapi import APIRouter, HTTPException
@@ -108,13 +115,16 @@ def build_trying(site: Site, desk: Desk) -> "APIRouter":
     @router.get("/try/{project}")
     def form(project: str, request: Request) -> HTMLResponse:
         declared = site.project(project)
-        if not desk.champions.has_looked:
-            desk.champions.look()
         try:
+            desk.champions.look_first()
             served = _served(site, desk, declared, request.query_params.get(VERSION, ""))
-        except (CannotServeError, LakeError, RegistryError, SqlError, ValueError) as error:
+            return _page(site, desk, declared, served, request)
+        except NoVersionError as error:
             raise HTTPException(404, f"{error}.") from error
-        return _page(site, desk, declared, served, request)
+        except NotNowError as error:
+            raise HTTPException(503, f"{error}.") from error
+        except (CannotServeError, LakeError, RegistryError, duckdb.Error) as error:
+            raise HTTPException(409, f"{desk.champions.told(error)}.") from error
 
     return router
 
@@ -123,10 +133,13 @@ def _served(site: Site, desk: Desk, project: "Project", text: str) -> "Served | 
     if not text:
         return desk.champions.current(project.name)
     numbers = site.registry.numbers(project.name)
-    if not (text.isascii() and text.isdecimal()) or int(text[:9]) not in numbers:
+    if not NUMBER.fullmatch(text) or int(text) not in numbers:
         there = ", ".join(map(str, numbers)) or "none"
-        raise ValueError(f"{project.name} has no version {text[:20]!r}. It has: {there}")
-    return desk.champions.pinned(project, int(text))
+        raise NoVersionError(f"{project.name} has no version {text[:20]!r}. It has: {there}")
+    found = desk.champions.pinned(project.name, int(text)).result()
+    if isinstance(found, Failure):
+        raise CannotServeError(f"version {text} of {project.name} cannot answer: {found.reason}")
+    return found
 
 
 def _page(site: Site, desk: Desk, project: "Project", served: "Served | None", request: "Request") -> "HTMLResponse":

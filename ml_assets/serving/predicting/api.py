@@ -5,6 +5,7 @@ Errors are JSON here, with a message for people: never a page, never a stack tra
 
 # Annotations are values here: FastAPI's classes are imported inside the function.
 import asyncio
+import logging
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -12,10 +13,11 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 from pydantic_core import to_json
 
 from ml_assets import settings
-from ml_assets.core.statement import SqlError, nearest
+from ml_assets.core.statement import nearest
 from ml_assets.lake.connection import LakeError
 from ml_assets.registry.models import RegistryError
 from ml_assets.serving.predicting.bulk import ARROW, MOST, PARQUET, read_body, written
@@ -24,6 +26,7 @@ from ml_assets.serving.predicting.document import EXPLAINED, document
 from ml_assets.serving.predicting.inputs import CannotServeError
 from ml_assets.serving.predicting.log import RequestLog
 from ml_assets.serving.predicting.metrics import Metrics
+from ml_assets.serving.predicting.pinned import Failure, NotNowError
 from ml_assets.serving.predicting.request import MalformedError, RefusedError
 from ml_assets.serving.predicting.served import TOGETHER, Served
 from ml_assets.serving.site import Site
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+LOG = logging.getLogger(__name__)
 JSON = "application/json"
 # Bytes of a body: of JSON, and of the other kinds.
 LARGEST = {JSON: 16 * 2**20, ARROW: 512 * 2**20, PARQUET: 512 * 2**20}
@@ -129,9 +133,10 @@ class Desk:
         return json_of({"error": "rows are sent by POST"}, 405, {"Allow": "POST"})
 
     async def readyz(self, _: "Request") -> "Response":
-        """`GET /readyz`: 200 where every project that has a champion serves a version."""
+        """`GET /readyz`: 200 where every project that has a champion serves a version; of which, to who may look."""
         ready = self.champions.is_ready
-        return json_of({"ready": ready, "projects": self.champions.state()}, 200 if ready else 503)
+        shown = {name: told for name, told in self.champions.state().items() if self._site.is_shown(name)}
+        return json_of({"ready": ready} | ({"projects": shown} if shown else {}), 200 if ready else 503)
 
     async def metrics_page(self, _: "Request") -> "Response":
         """`GET /metrics`."""
@@ -158,6 +163,10 @@ class Desk:
             raise RefusedRequestError(400, str(error)) from error
         except CannotServeError as error:
             raise RefusedRequestError(409, f"explain: {error}") from error
+        except (LakeError, RegistryError, duckdb.Error) as error:
+            LOG.exception("%s: version %d could not answer", name, served.number)
+            told = self.champions.told(error)
+            raise RefusedRequestError(503, f"version {served.number} of {name} cannot answer now: {told}") from error
         except RefusedError as error:
             mistakes = [asdict(one) for one in error.mistakes]
             raise RefusedRequestError(422, str(error), mistakes=mistakes, more=error.more) from error
@@ -203,10 +212,13 @@ class Desk:
         projects = self._site.projects
         if name not in projects:
             raise RefusedRequestError(404, f"there is no project {name[:60]!r}; {nearest(name[:60], list(projects))}")
-        if not self.champions.has_looked:
-            await run_in_threadpool(self.champions.look)
-        if "version" in request.query_params:
-            return await run_in_threadpool(self._pinned, name, request.query_params["version"])
+        try:
+            if not self.champions.has_looked:
+                await run_in_threadpool(self.champions.look_first)
+            if "version" in request.query_params:
+                return await self._pinned(name, request.query_params["version"])
+        except NotNowError as error:
+            raise RefusedRequestError(503, str(error)) from error
         served = self.champions.current(name)
         if served is not None:
             return served
@@ -216,27 +228,29 @@ class Desk:
         why = state.get("failed", {}).get("reason", "it is being loaded")
         raise RefusedRequestError(503, f"the champion of {name}, version {state['champion']}, cannot answer: {why}")
 
-    def _pinned(self, name: str, text: str) -> Served:
+    async def _pinned(self, name: str, text: str) -> Served:
         """The version whose number stands in the address."""
+        from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
+
         if not VERSION.fullmatch(text):
             raise RefusedRequestError(422, f"version: {text[:60]!r} is no version: expected a number from 1")
-        number, there = int(text), self._site.registry.numbers(name)
+        number, there = int(text), await run_in_threadpool(self._site.registry.numbers, name)
         if number not in there:
             told = ", ".join(map(str, there)) or "none"
             raise RefusedRequestError(404, f"{name} has no version {number}. It has: {told}")
-        try:
-            return self.champions.pinned(self._site.projects[name], number)
-        except (CannotServeError, LakeError, RegistryError, SqlError) as error:
-            raise RefusedRequestError(
-                409, f"version {number} of {name} cannot answer: {self.champions.told(error)}"
-            ) from error
+        # Others may wait for the same: who gives up takes it from none of them.
+        found = await asyncio.shield(asyncio.wrap_future(self.champions.pinned(name, number)))
+        if isinstance(found, Failure):
+            raise RefusedRequestError(409, f"version {number} of {name} cannot answer: {found.reason}")
+        return found
 
 
 def json_of(content: Any, code: int = 200, headers: Mapping[str, str] | None = None) -> "Response":
     """An answer in JSON."""
     from starlette.responses import Response  # noqa: PLC0415
 
-    return Response(to_json(content), code, media_type=JSON, headers=dict(headers or {}))
+    # JSON has no infinity: what a document tells beside predictions, a feature's value, is null then.
+    return Response(to_json(content, inf_nan_mode="null"), code, media_type=JSON, headers=dict(headers or {}))
 
 
 def _flag(request: "Request", name: str) -> bool:

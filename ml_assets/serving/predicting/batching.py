@@ -49,8 +49,13 @@ class Batcher(Generic[_Asked, _Answer]):
                 taken, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
                 try:
                     answers = await loop.run_in_executor(self._thread, self._answer, [asked for asked, _ in taken])
-                except Exception as error:  # noqa: BLE001 - it is raised where each of them is awaited
-                    answers = [error] * len(taken)
+                except asyncio.CancelledError:
+                    for _, future in taken:
+                        future.cancel()
+                    raise
+                except BaseException as error:  # noqa: BLE001 - raised where each is awaited; polars' panic is no Exception
+                    broken = error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
+                    answers = [broken] * len(taken)
                 for (_, future), answer in zip(taken, answers, strict=True):
                     if future.done():
                         continue  # whoever asked has gone

@@ -11,44 +11,35 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
-from dataclasses import dataclass
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+import duckdb
 
 from ml_assets.registry.export import is_installed
 from ml_assets.registry.ledger import current_champion, newest_id, read_entries
 from ml_assets.registry.models import RegistryError
 from ml_assets.serving.predicting.features import fingerprint
+from ml_assets.serving.predicting.pinned import AGAIN, Failure, NotNowError, Pinned
 from ml_assets.serving.predicting.scorer import exported
 from ml_assets.serving.predicting.served import Served
 from ml_assets.serving.queries import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ml_assets.lake.connection import Lake
     from ml_assets.project import Project
+    from ml_assets.registry.ledger import Entry
     from ml_assets.registry.models import Registry
     from ml_assets.serving.predicting.metrics import Metrics
 
 LOG = logging.getLogger(__name__)
 SECONDS = 0.5
-# A version that could not be loaded is tried again after so many seconds: its file may have been restored.
-AGAIN = 10.0
-PINNED = 4
 # The ONNX file of a champion is made when it has been promoted: while another serves it is waited for so many seconds,
 # then the pipeline serves until it is there.
 GRACE = 2.5
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A version that could not be loaded, why, and when (monotonic seconds)."""
-
-    version: int
-    reason: str
-    at: float
 
 
 class Champions:
@@ -65,17 +56,17 @@ class Champions:
         self._served: dict[str, Served] = {}
         self._wanted: dict[str, int] = {}
         self._failures: dict[str, Failure] = {}
-        self._pinned: OrderedDict[tuple[str, int], Served] = OrderedDict()
-        self._pinning, self._looking = threading.Lock(), threading.Lock()
+        self._pinned = Pinned(self._loaded)
+        self._starting, self._looking = threading.Lock(), threading.Lock()
         self._stamp: Any = None
-        self._ledger = -1
+        self._ledger, self._loads = -1, 0
         self._looked = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Follow the ledger in a thread, from now on. To start twice does nothing."""
-        with self._pinning:
+        with self._starting:
             if self._thread is None:
                 self._stop.clear()
                 self._thread = threading.Thread(target=self._follow, name="champions", daemon=True)
@@ -92,25 +83,18 @@ class Champions:
         """The champion of a project, loaded; None while there is none."""
         return self._served.get(project)
 
-    def pinned(self, project: Project, number: int) -> Served:
-        """A version that was asked for by its number; loaded where it is not kept. It may take a second.
+    def pinned(self, project: str, number: int) -> Future[Served | Failure]:
+        """A version that was asked for by its number, once it is loaded; or why it cannot be served.
 
         Raises:
-            CannotServeError, RegistryError, LakeError, SqlError: why it cannot be served.
+            NotNowError: if too many others are being loaded.
         """
-        champion = self._served.get(project.name)
-        if champion is not None and champion.number == number:
-            return champion
-        key = (project.name, number)
-        with self._pinning:
-            if key not in self._pinned:
-                with self._lake.reader() as cursor:
-                    entries = read_entries(cursor, project.name)
-                self._pinned[key] = Served(project, self._lake, self._registry, number, entries)
-                if len(self._pinned) > PINNED:
-                    self._pinned.popitem(last=False)
-            self._pinned.move_to_end(key)
-            return self._pinned[key]
+        champion = self._served.get(project)
+        if champion is None or champion.number != number:
+            return self._pinned.ask(project, number)
+        found: Future[Served | Failure] = Future()
+        found.set_result(champion)
+        return found
 
     def told(self, error: Exception) -> str:
         """An error as strangers may read it: without the folder of this home. The log has all of it."""
@@ -145,6 +129,21 @@ class Champions:
         with self._looking:
             self._look()
 
+    def look_first(self) -> None:
+        """Read what the ledger says, if it has not been read yet.
+
+        Raises:
+            NotNowError: if it cannot be read.
+        """
+        if self._looked:
+            return
+        try:
+            self.look()
+        except Exception as error:
+            LOG.exception("the ledger could not be read")
+            self._metrics.failed_looks.inc()
+            raise NotNowError(f"the lake cannot be read now: {type(error).__name__}. Remedy: ask again") from error
+
     def _follow(self) -> None:
         while not self._stop.is_set():
             try:
@@ -172,15 +171,15 @@ class Champions:
                 self._entries = entries
                 champions = {name: current_champion(of) for name, of in entries.items()}
                 self._wanted = {name: number for name, number in champions.items() if number is not None}
-            others = {
-                name: fingerprint(cursor, self._projects[name], row_wise=served.features.inputs.row_wise)
-                for name, served in self._served.items()
-            }
+            same = {name for name, served in self._served.items() if _reads_the_same(cursor, served)}
+            for one in self._pinned.loaded():
+                if not _reads_the_same(cursor, one):
+                    self._pinned.drop(one.project.name, one.number)
         waits = False
         for name, number in self._wanted.items():
             served, failure = self._served.get(name), self._failures.get(name)
             is_same = served is not None and served.number == number
-            if is_same and served and others[name] == served.features.fingerprint and name not in faster:
+            if is_same and name in same and name not in faster:
                 self._failures.pop(name, None)
             elif failure is not None and failure.version == number and name not in due and newest == self._ledger:
                 continue
@@ -202,27 +201,43 @@ class Champions:
 
     def _load(self, name: str, number: int) -> None:
         before, started = self._served.get(name), time.perf_counter()
-        try:
-            loaded = Served(self._projects[name], self._lake, self._registry, number, self._entries[name])
-        except Exception as error:
-            LOG.exception("%s: version %d cannot be served", name, number)
-            self._failures[name] = Failure(number, self.told(error), time.monotonic())
+        loaded = self._tried(name, number, self._entries[name])
+        if isinstance(loaded, Failure):
+            self._failures[name] = loaded
             self._metrics.failed_loads.labels(name).inc()
             return
         self._served[name] = loaded
         self._failures.pop(name, None)
-        with self._pinning:
-            # Of another snapshot, maybe.
-            self._pinned.pop((name, number), None)
+        self._pinned.drop(name, number)
         self._metrics.champion.labels(name).set(number)
         if before is not None and before.number != number:
             self._metrics.swaps.labels(name).inc()
         LOG.info("%s: version %d serves by %s, loaded in %.2f s", name, number, loaded.scorer.engine,
                  time.perf_counter() - started)  # fmt: skip
 
+    def _loaded(self, name: str, number: int) -> Served | Failure:
+        """A version that was asked for by its number."""
+        try:
+            with self._lake.reader() as cursor:
+                entries = read_entries(cursor, name)
+        except Exception as error:
+            LOG.exception("%s: the ledger could not be read", name)
+            return Failure(number, self.told(error), time.monotonic())
+        found = self._tried(name, number, entries)
+        # What was written while it was loaded is found at the next look.
+        self._loads += 1
+        return found
+
+    def _tried(self, name: str, number: int, entries: Sequence[Entry]) -> Served | Failure:
+        try:
+            return Served(self._projects[name], self._lake, self._registry, number, entries)
+        except Exception as error:
+            LOG.exception("%s: version %d cannot be served", name, number)
+            return Failure(number, self.told(error), time.monotonic())
+
     def _stamp_now(self) -> tuple[Any, ...]:
-        """Size and time of the catalogue's files: others after every commit."""
-        found: list[Any] = []
+        """Size and time of the catalogue's files, others after every commit; and how often a version was pinned."""
+        found: list[Any] = [self._loads]
         for suffix in ("", "-wal"):
             try:
                 state = self._lake.catalogue.with_name(self._lake.catalogue.name + suffix).stat()
@@ -231,3 +246,12 @@ class Champions:
             else:
                 found.append((state.st_mtime_ns, state.st_size, state.st_ino))
         return tuple(found)
+
+
+def _reads_the_same(cursor: duckdb.DuckDBPyConnection, served: Served) -> bool:
+    """Whether the tables that a version has read are still the same; one that is gone is told when it is loaded."""
+    features = served.features
+    try:
+        return fingerprint(cursor, served.project, row_wise=features.inputs.row_wise) == features.fingerprint
+    except duckdb.Error:
+        return False

@@ -26,18 +26,23 @@ ERROR = {
     "properties": {
         "error": {"type": "string", "description": "What is wrong, and what was expected."},
         "mistakes": {"type": "array", "items": MISTAKE},
-        "more": {"type": "integer", "description": "Mistakes that are not listed."},
+        "more": {"type": "integer", "description": "At least so many mistakes are not listed."},
     },
     "required": ["error"],
 }
 REFUSALS = {
     "400": "The body cannot be read.",
-    "404": "There is no such project or version.",
+    "401": "No key was shown, or one that opens nothing.",
+    "403": "The key does not allow it: the scope predict, in this project.",
+    "404": "There is no such project or version, or no champion yet.",
+    "405": "Rows are sent by POST.",
+    "408": "The body has not come in time.",
+    "409": "The version cannot be served, or its predictions not be explained.",
     "413": "The body is too large.",
     "415": "Neither JSON, Arrow nor Parquet.",
-    "422": "A value is not as the schema wants it: field, value and limit of each.",
+    "422": "A value is not as the schema wants it: field, value, limit. Or a row has no prediction.",
     "429": "Too many requests.",
-    "503": "The champion is being loaded, or cannot be.",
+    "503": "The champion is being loaded, or cannot be, or the lake is away.",
 }
 
 

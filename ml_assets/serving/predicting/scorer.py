@@ -10,13 +10,16 @@ from ml_assets.registry.models import RegistryError
 from ml_assets.registry.sessions import fed, fed_values, open_session, run_session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import polars as pl
 
     from ml_assets.core.tasks import Values
     from ml_assets.registry.ledger import Entry
     from ml_assets.registry.models import Registry, Version
+
+# The greatest number that 32 bits hold.
+GREATEST = (2 - 2**-23) * 2.0**127
 
 
 class Scorer:
@@ -56,25 +59,50 @@ class Scorer:
             columns: feature → values, shape (n,).
             schema: feature → its type.
         """
-        if self.engine == "onnx":
-            return run_session(self._session, self.version, fed_values(columns, self.version.features))
         import polars as pl
 
-        frame = pl.DataFrame(dict(columns), schema={name: schema[name] for name in columns}, strict=False)
-        return self._registry.predict(self.version, frame)
+        def rows() -> pl.DataFrame:
+            return pl.DataFrame(dict(columns), schema={name: schema[name] for name in columns}, strict=False)
+
+        if self.engine == "onnx":
+            return self._by_onnx(fed_values(columns, self.version.features), rows)
+        return self._by_pipeline(rows())
 
     def predict_frame(self, rows: pl.DataFrame) -> Values:
         """Predictions for many rows of features, in the shape of `Registry.predict`."""
         if self.engine == "onnx":
-            return run_session(self._session, self.version, fed(rows, self.version.features))
-        return self._registry.predict(self.version, rows)
+            return self._by_onnx(fed(rows, self.version.features), lambda: rows)
+        return self._by_pipeline(rows)
+
+    def _by_onnx(self, inputs: Mapping[str, Any], rows: Callable[[], pl.DataFrame]) -> Values:
+        """What the ONNX file says; of rows beyond the 32 bits that it computes with, what the pipeline says."""
+        import numpy as np  # noqa: PLC0415
+
+        said = run_session(self._session, self.version, inputs)
+        beyond: Any = ~np.isfinite(said).reshape(len(said), -1).all(axis=1)
+        for name, kind in self.version.features.items():
+            if kind == "number":
+                beyond |= np.abs(inputs[name][:, 0]) > GREATEST
+        if beyond.any():
+            said[beyond] = self._by_pipeline(rows().filter(beyond))
+        return said
+
+    def _by_pipeline(self, rows: pl.DataFrame) -> Values:
+        import numpy as np  # noqa: PLC0415
+
+        version = self.version
+        if not rows.height:  # no estimator takes none
+            return np.empty((0, len(version.classes)) if version.task == "multiclass" else 0)
+        # What is too large for it is no finite number, and refused by whoever asks.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._registry.predict(version, rows)
 
 
 def noted(registry: Registry, version: Version) -> int | None:
     """When the note beside a version's ONNX file was written; None where there is none."""
     try:
         return registry.path(version, PARITY).stat().st_mtime_ns
-    except FileNotFoundError:
+    except OSError:  # it is not there, or cannot be asked: then the pipeline serves
         return None
 
 
@@ -96,15 +124,18 @@ def exported(registry: Registry, version: Version) -> tuple[str, bytes | None]:
 
 
 def refuse_changed(registry: Registry, version: Version, entries: Sequence[Entry]) -> None:
-    """Refuse a version whose files are not those that the ledger has heard of.
+    """Refuse a version that the ledger does not know, or whose files are not those that it has heard of.
 
     Raises:
         RegistryError: naming the file.
     """
     registry.check(version)
-    told: dict[str, Any] = next(
-        (one.facts for one in entries if (one.kind, one.version) == ("registered", version.number)), {}
-    )
+    told = next((one.facts for one in entries if (one.kind, one.version) == ("registered", version.number)), None)
+    if told is None:
+        raise RegistryError(
+            f"{version.project} version {version.number}: the ledger does not know it: its folder was copied here. "
+            "Remedy: remove the folder, and train a version"
+        )
     found = {"artefact": version.artefact, "record": registry.record_hash(version.project, version.number)}
     if any(told.get(name, value) != value for name, value in found.items()):
         raise RegistryError(

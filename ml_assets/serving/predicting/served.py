@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import weakref
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from ml_assets.core.shapley import shapley
+from ml_assets.core.statement import SqlError
 from ml_assets.core.tasks import as_number
+from ml_assets.lake.connection import LakeError
 from ml_assets.lake.origin import origin_warning
 from ml_assets.lake.sql import quoted
 from ml_assets.lake.tables import window_of
+from ml_assets.registry.models import RegistryError
 from ml_assets.serving.predicting.batching import Batcher
 from ml_assets.serving.predicting.bulk import Judge
 from ml_assets.serving.predicting.features import Features, UnusableRowError, of_version
 from ml_assets.serving.predicting.inputs import CannotServeError
-from ml_assets.serving.predicting.request import Contract, Mistake, RefusedError, outline_of
+from ml_assets.serving.predicting.request import TOLD, Contract, Mistake, RefusedError, outline_of
 from ml_assets.serving.predicting.scorer import Scorer, noted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    import numpy as np
     import polars as pl
 
     from ml_assets.core.tasks import Values
@@ -38,6 +44,9 @@ TOGETHER = 256
 BACKGROUND = 100
 HALF = 0.5
 DROPPED = "{path} drops this row: a filter does not let it through, so there is no prediction for it"
+NO_NUMBER = (
+    "version {number} predicts no finite number for this row. Remedy: smaller values, as the model has learnt from"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,30 +76,31 @@ class Served:
         warning: what must be said of where its data come from, or None.
 
     Raises:
-        CannotServeError, RegistryError, LakeError, SqlError: why it cannot be served.
+        CannotServeError, RegistryError, LakeError, SqlError: why it cannot be served; no other error.
     """
 
     def __init__(self, project: Project, lake: Lake, registry: Registry, number: int, entries: Sequence[Entry]) -> None:
-        version = registry.version(project.name, number)
-        self.project, self._lake, self._registry = project, lake, registry
-        self.scorer = Scorer(registry, version, entries)
-        outline = outline_of(project.schema)
-        declared = of_version(project, version.sources.get("features_sql", ""))
-        schema = [column.name for column in outline.columns]
-        self.features = Features(declared, lake, version.features, schema)
-        inputs = self.features.inputs
-        self.demands_more = outline.demands_more
-        self.contract = Contract(
-            [column for column in outline.columns if column.name in inputs.asked],
-            inputs.needed,
-            unknown=project.serving.unknown_fields,
-            timezone=project.partitions.timezone,
-            example=self.example if inputs.needed <= self.example.keys() else None,
-        )
-        self.batcher: Batcher[Sequence[Mapping[str, Any]], list[Answer]] = Batcher(self.answer_all)
-        with lake.reader() as cursor:
-            self.warning = origin_warning(cursor, project.name)
-        self._try()
+        with _told_as_reason(project, number):
+            version = registry.version(project.name, number)
+            self.project, self._lake, self._registry = project, lake, registry
+            self.scorer = Scorer(registry, version, entries)
+            outline = outline_of(project.schema)
+            declared = of_version(project, version.sources.get("features_sql", ""))
+            schema = [column.name for column in outline.columns]
+            self.features = Features(declared, lake, version.features, schema)
+            inputs = self.features.inputs
+            self.demands_more = outline.demands_more
+            self.contract = Contract(
+                [column for column in outline.columns if column.name in inputs.asked],
+                inputs.needed,
+                unknown=project.serving.unknown_fields,
+                timezone=project.partitions.timezone,
+                example=self.example if inputs.needed <= self.example.keys() else None,
+            )
+            self.batcher = _batched(self)
+            with lake.reader() as cursor:
+                self.warning = origin_warning(cursor, project.name)
+            self._try()
 
     @property
     def number(self) -> int:
@@ -119,8 +129,8 @@ class Served:
         """The answers to some requests, each of some rows; or what is wrong with one."""
         try:
             found = self._answers([row for rows in requests for row in rows])
-        except (UnusableRowError, RefusedError):
-            # One of them is at fault: the others are answered all the same.
+        except Exception:  # noqa: BLE001 - whatever it is, it is told to the one that is at fault
+            # The others are answered all the same.
             return [self._alone(rows) for rows in requests]
         answers = iter(found)
         return [[next(answers) for _ in rows] for rows in requests]
@@ -129,15 +139,14 @@ class Served:
         """The answers to one request's rows.
 
         Raises:
-            RefusedError: if the statement makes no features of one, naming it.
+            RefusedError: if there is no prediction for one, naming it.
         """
         try:
             return self._answers(rows)
         except UnusableRowError as error:
-            wrong = [
-                Mistake(place, "", "", said) for place, row in enumerate(rows) if (said := self._wrong_with(row))
-            ] or [Mistake(0, "", "", str(error))]
-            raise RefusedError(wrong) from error
+            # One more than is told: then there are more.
+            found = list(islice(self._mistakes(rows), TOLD + 1)) or [Mistake(0, "", "", str(error))]
+            raise RefusedError(found[:TOLD], len(found[TOLD:])) from error
 
     def answer_frame(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The answers to many rows: `prediction`, and of a classification `label` too.
@@ -146,15 +155,14 @@ class Served:
             rows: asked columns, judged and cast.
 
         Raises:
-            RefusedError: if the statement drops a row, or fails.
+            RefusedError: if there is no prediction for a row.
         """
         try:
-            answers = self._answer_some(rows)
+            answers, wrong = self._answer_some(rows)
         except UnusableRowError as error:
             raise RefusedError([Mistake(0, "", "", str(error))]) from error
-        if answers.height < rows.height:
-            there = set(answers["_row"])
-            raise self._dropped([place for place in range(rows.height) if place not in there])
+        if wrong:
+            raise _refused(wrong)
         return answers.drop("_row")
 
     def answer_each(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, str]]:
@@ -162,27 +170,36 @@ class Served:
         import polars as pl
 
         try:
-            answers = self._answer_some(rows)
+            return self._answer_some(rows)
         except UnusableRowError as error:
             if rows.height == 1:
-                return self._answer_some(rows.clear()), {0: str(error)}
+                return self._answer_some(rows.clear())[0], {0: str(error)}
             half = rows.height // 2
             (first, why), (second, others) = self.answer_each(rows[:half]), self.answer_each(rows[half:])
             second = second.with_columns(pl.col("_row") + half)
             return pl.concat([first, second]), why | {place + half: reason for place, reason in others.items()}
-        there = set(answers["_row"])
-        return answers, {place: self._drop_message for place in range(rows.height) if place not in there}
 
-    def _answer_some(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def _answer_some(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, str]]:
+        """As `answer_each`; but where the statement or the model fails, there is no answer at all.
+
+        Raises:
+            UnusableRowError: if it does.
+        """
         import polars as pl
 
         features, version = self.features.of_frame(rows), self.scorer.version
-        predicted = self.scorer.predict_frame(features)
+        there = set(features["_row"])
+        wrong = {place: self._drop_message for place in range(rows.height) if place not in there}
+        predicted = self._predicted(self.scorer.predict_frame, features)
+        if unheard := _not_finite(predicted):
+            wrong |= {int(features["_row"][place]): self._no_number for place in unheard}
+            kept = [place for place in range(features.height) if place not in set(unheard)]
+            features, predicted = features[kept], predicted[kept]
         made: dict[str, Any] = {"_row": features["_row"], "prediction": as_number(predicted)}
         if version.task != "regression":
             places = (predicted > HALF).astype(int) if version.task == "binary" else predicted.argmax(axis=1)
             made["label"] = pl.Series(version.classes, dtype=pl.String).gather(places)
-        return pl.DataFrame(made)
+        return pl.DataFrame(made), wrong
 
     def explain(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """What moved a row's prediction, and, of a regression, where it lies with a chance of 90 %.
@@ -193,7 +210,7 @@ class Served:
         """
         columns, places = self.features.of([row])
         if not places:
-            raise self._dropped([0])
+            raise _refused({0: self._drop_message})
         features, version = {name: values[0] for name, values in columns.items()}, self.scorer.version
         own = self.scorer.predict(columns, self.features.schema)
 
@@ -202,7 +219,7 @@ class Served:
             # Of many classes, the probability of the one that it says.
             return said[:, own[0].argmax()] if version.task == "multiclass" else said
 
-        base, found = shapley(predict, features, self.background)
+        base, found = shapley(predict, features, self.background, permutations=2 * BACKGROUND)
         told: dict[str, Any] = {
             "base": base,
             "contributions": [
@@ -254,8 +271,10 @@ class Served:
         columns, places = self.features.of(rows)
         if len(places) < len(rows):
             there = set(places)
-            raise self._dropped([place for place in range(len(rows)) if place not in there])
-        predicted = self.scorer.predict(columns, self.features.schema)
+            raise _refused({place: self._drop_message for place in range(len(rows)) if place not in there})
+        predicted = self._predicted(self.scorer.predict, columns, self.features.schema)
+        if unheard := _not_finite(predicted):
+            raise _refused(dict.fromkeys(unheard, self._no_number))
         features = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
         return list(map(Answer, self._told(predicted), features, predicted.tolist()))
 
@@ -279,35 +298,96 @@ class Served:
             for values in predicted.tolist()
         ]  # fmt: skip
 
+    def _predicted(self, predict: Callable[..., Values], features: Any, *more: Any) -> Values:
+        """What `predict` says of features.
+
+        Raises:
+            UnusableRowError: if the model takes a value for unusable, as trees do a number beyond 32 bits.
+        """
+        try:
+            return predict(features, *more)
+        except ValueError as error:
+            said = str(error).strip().splitlines()[:1]
+            raise UnusableRowError(f"version {self.number} predicts nothing for it: {' '.join(said)[:300]}") from error
+
     def _alone(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer] | Exception:
         try:
             return self.answer(rows)
-        except RefusedError as error:
+        except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
             return error
 
-    def _wrong_with(self, row: Mapping[str, Any]) -> str:
+    def _mistakes(self, rows: Sequence[Mapping[str, Any]], first: int = 0) -> Iterator[Mistake]:
+        """What is wrong with each row, found by halves: most are all right."""
         try:
-            return "" if self.features.of([row])[1] else self._drop_message
+            self._answers(rows)
+        except RefusedError as error:
+            yield from (replace(one, row=one.row + first) for one in error.mistakes)
         except UnusableRowError as error:
-            return str(error)
+            if len(rows) == 1:
+                yield Mistake(first, "", "", str(error))
+                return
+            half = len(rows) // 2
+            yield from self._mistakes(rows[:half], first)
+            yield from self._mistakes(rows[half:], first + half)
 
     @property
     def _drop_message(self) -> str:
         return DROPPED.format(path=self.project.features_path)
 
-    def _dropped(self, places: Sequence[int]) -> RefusedError:
-        told = [Mistake(place, "", "", self._drop_message) for place in places[:20]]
-        return RefusedError(told, max(len(places) - len(told), 0))
+    @property
+    def _no_number(self) -> str:
+        return NO_NUMBER.format(number=self.number)
 
     def _try(self) -> None:
         """Answer real rows before anybody asks: what is loaded late is loaded, and a broken version never serves."""
         rows = self.features.samples[:20]
-        for answers in (self._answers(rows[:1]), self._answers(rows)):
-            if not all(math.isfinite(one.told["prediction"]) for one in answers):
-                raise CannotServeError(
-                    f"version {self.number} of {self.project.name} predicts no numbers for real rows. "
-                    "Remedy: train again"
-                )
+        try:
+            self._answers(rows[:1])
+            self._answers(rows)
+        except (UnusableRowError, RefusedError) as error:
+            raise CannotServeError(
+                f"version {self.number} of {self.project.name} predicts no numbers for real rows: {error}. "
+                "Remedy: train again"
+            ) from error
+
+
+@contextmanager
+def _told_as_reason(project: Project, number: int) -> Iterator[None]:
+    """Whatever goes wrong within is why a version cannot be served: a column that the lake lacks, say."""
+    try:
+        yield
+    except (CannotServeError, LakeError, RegistryError, SqlError):
+        raise
+    except Exception as error:
+        said = str(error).strip().splitlines()[:1]
+        raise CannotServeError(
+            f"version {number} of {project.name} does not run here: {type(error).__name__}: {' '.join(said)[:300]}"
+        ) from error
+
+
+def _batched(served: Served) -> Batcher[Sequence[Mapping[str, Any]], list[Answer]]:
+    """Answers requests, and does not hold what answers: that goes, with its tables, after the last who asks it."""
+    held = weakref.ref(served)
+
+    def answer_all(requests: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[Answer] | Exception]:
+        own = held()
+        # Whoever waits for an answer holds it too: then nobody does.
+        return own.answer_all(requests) if own else [CannotServeError("nobody waits for this answer")] * len(requests)
+
+    return Batcher(answer_all)
+
+
+def _not_finite(predicted: Values) -> list[int]:
+    """The places of predictions that are no finite numbers: JSON has none for them."""
+    import numpy as np  # noqa: PLC0415
+
+    whole: np.ndarray[Any, Any] = np.isfinite(predicted)
+    return [] if whole.all() else np.flatnonzero(~whole.reshape(len(whole), -1).all(axis=1)).tolist()
+
+
+def _refused(wrong: Mapping[int, str]) -> RefusedError:
+    told = [Mistake(place, "", "", wrong[place]) for place in sorted(wrong)[:TOLD]]
+    return RefusedError(told, len(wrong) - len(told))
 
 
 def _plain(value: Any) -> Any:

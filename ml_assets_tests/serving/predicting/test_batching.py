@@ -68,3 +68,21 @@ def test_what_breaks_inside_is_told_to_all_and_the_next_is_answered() -> None:
         return await batcher.ask(2)
 
     assert asyncio.run(play()) == 2
+
+
+def test_a_library_that_panics_leaves_nobody_waiting() -> None:
+    class Panic(BaseException):  # as polars raises
+        pass
+
+    def answer(asked: Sequence[int]) -> list[int]:
+        if 1 in asked:
+            raise Panic("a decimal of 256 bits")
+        return list(asked)
+
+    async def play() -> int:
+        batcher = Batcher(answer)
+        with pytest.raises(RuntimeError, match="Panic: a decimal"):
+            await asyncio.wait_for(batcher.ask(1), 5)
+        return await asyncio.wait_for(batcher.ask(2), 5)
+
+    assert asyncio.run(play()) == 2

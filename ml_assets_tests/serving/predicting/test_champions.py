@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import gc
+import shutil
+import weakref
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from small_market import PREPARING, Market, open_market, sales
 from small_service import ROW, Service
 
 from ml_assets.assets.acts import Person, promote, roll_back
+from ml_assets.lake.connection import Commit, Lake
 from ml_assets.registry.export import ONNX, PARITY
 from ml_assets.registry.models import MODEL
 from ml_assets.serving.predicting import champions as following
 from ml_assets.serving.predicting.champions import Champions
 from ml_assets.serving.predicting.metrics import Metrics
+from ml_assets.serving.predicting.served import Served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,3 +187,115 @@ def test_a_version_can_be_asked_for_whoever_serves(moving: Market) -> None:
     assert (first["version"], second["version"]) == (1, 2)
     assert first["predictions"] != second["predictions"]
     assert second == service.predict(ROW).json()
+
+
+def change(market: Market, *statements: str) -> None:
+    with market.lake.transaction(Commit("flats", "test")) as transaction:
+        for statement in statements:
+            transaction.cursor.execute(statement)
+
+
+@contextmanager
+def levels(market: Market) -> Iterator[Champions]:
+    """What serves a project whose statement may read the reference table `levels`."""
+    table = market.project.table("levels").path
+    change(market, f"CREATE TABLE {table} AS SELECT 'levels.csv' AS _source, 1 AS _row, 2.0 AS level")
+    declared: Any = {"levels": None}
+    found = Champions({"flats": replace(market.project, references=declared)}, market.lake, market.registry, Metrics())
+    try:
+        found.look()
+        yield found
+    finally:
+        change(market, f"DROP TABLE IF EXISTS {table}")
+
+
+def of(found: Champions, number: int) -> Served:
+    one = found.pinned("flats", number).result(30)
+    assert isinstance(one, Served), one
+    return one
+
+
+def test_a_pinned_version_does_not_go_on_with_tables_that_are_others_by_now(moving: Market) -> None:
+    serve(moving, 1)
+    with levels(moving) as found:
+        first = of(found, 2)
+        found.look()
+        assert of(found, 2) is first
+        change(moving, f"INSERT INTO {moving.project.table('levels').path} VALUES ('levels.csv', 2, 3.0)")
+        found.look()
+        second = of(found, 2)
+        assert second is not first
+        assert second.features.fingerprint != first.features.fingerprint
+
+
+def test_a_table_that_is_gone_is_told_of_its_project_and_stops_no_other(moving: Market) -> None:
+    serve(moving, 1)
+    with levels(moving) as found:
+        change(moving, f"DROP TABLE {moving.project.table('levels').path}")
+        found.look()
+        state = found.state()["flats"]
+        assert (state["serves"], found.is_ready) == (1, True)
+        assert "levels" in state["failed"]["reason"]
+
+
+def test_what_is_replaced_goes_with_its_tables_as_soon_as_nobody_asks_it(moving: Market) -> None:
+    serve(moving, 1)
+    found = follow(moving)
+    served = found.current("flats")
+    assert served is not None
+    asyncio.run(served.batcher.ask([served.example]))
+    kept = weakref.ref(served.features)
+    serve(moving, 2)
+    gc.disable()
+    try:
+        found.look()
+        assert kept() is not None, "a request is under way"
+        del served
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
+def test_a_folder_that_the_ledger_does_not_know_is_not_served(moving: Market) -> None:
+    serve(moving, 1)
+    own = moving.registry.path(moving.registry.version("flats", 2), MODEL).parent
+    copy = own.with_name("9")
+    shutil.copytree(own, copy)
+    try:
+        record = copy / "version.json"
+        record.write_text(record.read_text().replace('"number": 2', '"number": 9'))
+        response = Service(moving.project).predict(ROW, params={"version": "9"})
+        assert response.status_code == 409
+        assert "flats version 9: the ledger does not know it" in response.json()["error"]
+    finally:
+        shutil.rmtree(copy)
+
+
+def test_a_version_whose_statement_no_longer_runs_is_refused_in_words_by_the_api_and_the_form(moving: Market) -> None:
+    serve(moving, 1)
+    table = moving.project.table("validated").path
+    change(moving, f"ALTER TABLE {table} RENAME COLUMN area TO size")
+    try:
+        service = Service(moving.project)
+        pinned, champion = service.predict(ROW, params={"version": "2"}), service.predict(ROW)
+        assert (pinned.status_code, champion.status_code) == (409, 503)
+        assert "version 2 of flats cannot answer: " in pinned.json()["error"]
+        form = service.get("/try/flats?_version=2")
+        assert form.status_code == 409
+        assert "version 2 of flats cannot answer" in form.text
+    finally:
+        change(moving, f"ALTER TABLE {table} RENAME COLUMN size TO area")
+
+
+def test_while_the_lake_cannot_be_read_the_first_request_is_told_to_come_again(
+    moving: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = Lake(tmp_path / "lake").catalogue
+    catalogue.parent.mkdir(parents=True)
+    catalogue.write_bytes(b"this is no database" * 500)
+    monkeypatch.setenv("ML_ASSETS_HOME", str(tmp_path))
+    service = Service(moving.project)
+    response = service.predict(ROW)
+    assert response.status_code == 503
+    assert response.json()["error"].startswith("the lake cannot be read now")
+    assert str(tmp_path) not in response.text

@@ -8,6 +8,7 @@ from datetime import date
 from html import unescape
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -201,6 +202,18 @@ def test_it_says_that_it_is_ready_by_which_engine_and_counts_what_it_answers(ser
     assert 'ml_assets_champion_version{project="flats"} 1.0' in page
 
 
+def test_to_strangers_it_says_only_whether_it_is_ready(service: Service) -> None:
+    service.predict(ROW)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(service.app, client=("192.0.2.9", 50_000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:3001") as client:
+            return await client.get("/readyz")
+
+    response = asyncio.run(ask())
+    assert (response.status_code, response.json()) == (200, {"ready": True})
+
+
 def test_the_document_tells_types_limits_and_a_real_example(service: Service) -> None:
     told = service.get("/predict/flats/openapi.json").json()
     row = told["components"]["schemas"]["Row"]
@@ -211,6 +224,8 @@ def test_the_document_tells_types_limits_and_a_real_example(service: Service) ->
         "type": "number",
     }  # fmt: skip
     assert row["properties"]["town"]["enum"] == ["EAST", "WEST"]
+    codes = told["paths"]["/predict/flats"]["post"]["responses"].keys()
+    assert {"200", "400", "401", "403", "404", "405", "408", "409", "413", "415", "422", "429", "503"} == codes
     example = told["paths"]["/predict/flats"]["post"]["requestBody"]["content"]["application/json"]["example"]
     assert service.predict(example).status_code == 200
 

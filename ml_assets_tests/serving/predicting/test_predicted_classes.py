@@ -77,6 +77,10 @@ def test_the_values_of_a_sum_are_its_parts_against_the_mean() -> None:
     assert values["b"].value == pytest.approx(-3 * (0 - 1.5), abs=4 * values["b"].error)
     assert base + sum(one.value for one in found) == pytest.approx(20)
     assert 0 < values["a"].error < 0.2
+    # As many pairs as rows: each stands for itself once, and the means are exact.
+    base, found = shapley(predict, {"a": 10.0, "b": 0.0}, background, permutations=2 * len(background))
+    assert base == pytest.approx(2 * 1 - 3 * 1.5)
+    assert {one.feature: one.value for one in found} == pytest.approx({"a": 18, "b": 4.5})
 
 
 def test_two_features_that_only_count_together_share_what_they_do() -> None:

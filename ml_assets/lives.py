@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ml_assets.registry.ledger import Entry
     from ml_assets.registry.models import Registry
 
-# No partition is longer.
 ACTS = ("by", "login", "why")
 
 
@@ -134,13 +133,11 @@ def parse_moment(text: str) -> tuple[datetime, datetime]:
     try:
         start = day or datetime.fromisoformat(text)
         start = (start if start.tzinfo else start.replace(tzinfo=UTC)).astimezone(UTC)
-        # The partitions around it must have their ends too.
-        if not in_reach(start):
-            raise ValueError(text)
-    except (OverflowError, ValueError) as error:
-        raise ValueError(
-            f"--on {text[:40]}: expected a day or a moment, such as 2024-05-03 or 2024-05-03T14:30"
-        ) from error
+    except (OverflowError, ValueError):
+        start = None
+    # The partitions around it must have their ends too.
+    if start is None or not in_reach(start):
+        raise ValueError(f"--on {text[:40]}: expected a day or a moment, such as 2024-05-03 or 2024-05-03T14:30")
     return start, start + timedelta(days=1) if day is not None else start
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-NUMBER = re.compile(r"[0-9]{1,9}")
+DIGITS = 9
+NUMBER = re.compile(rf"[0-9]{{1,{DIGITS}}}")
 
 
 def number_in(text: str) -> int | None:

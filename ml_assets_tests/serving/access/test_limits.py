@@ -101,9 +101,7 @@ def test_a_body_that_trickles_is_too_slow_and_one_whose_route_works_is_not() -> 
     assert len(receive_all([(b"x", 0)] * 30, 100, work=60)) == 30
 
 
-def test_who_asks_too_often_is_told_when_to_come_again(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_asks_too_often_is_told_when_to_come_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     # So few that a busy machine too asks faster.
     monkeypatch.setenv("ML_ASSETS_ADDRESS_RATE", "0.5")
     server = Server(server.store)

@@ -28,7 +28,7 @@ from ml_assets.serving.predicting.log import RequestLog
 from ml_assets.serving.predicting.metrics import Metrics
 from ml_assets.serving.predicting.pinned import Failure, NotNowError
 from ml_assets.serving.predicting.request import MalformedError, RefusedError
-from ml_assets.serving.predicting.served import TOGETHER, Served
+from ml_assets.serving.predicting.served import Served
 from ml_assets.serving.site import Site
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Desk:
         rows = read(body, most) if len(body) < SMALL else await run_in_threadpool(read, body, most)
         if served.demands_more:
             await run_in_threadpool(served.refuse, rows)
-        if len(rows) <= TOGETHER:
+        if len(rows) <= served.together:
             answers = await served.batcher.ask(rows)
         else:
             answers = await run_in_threadpool(served.answer, rows)

@@ -120,6 +120,11 @@ class Served:
         return min(declared, self.features.most or declared)
 
     @property
+    def together(self) -> int:
+        """Rows up to which a request is answered together with others; where each is looked at alone, others wait."""
+        return TOGETHER if self.features.inputs.row_wise else 1
+
+    @property
     def can_be_faster(self) -> bool:
         """Whether an ONNX file has been made since it was loaded."""
         scorer = self.scorer

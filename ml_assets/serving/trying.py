@@ -108,17 +108,18 @@ def build_trying(site: Site, desk: Desk) -> "APIRouter":
     """The router of the form."""
     from fastapi import APIRouter, HTTPException
     from fastapi.responses import HTMLResponse
+    from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
     from starlette.requests import Request  # noqa: PLC0415
 
     router = APIRouter(default_response_class=HTMLResponse)
 
     @router.get("/try/{project}")
-    def form(project: str, request: Request) -> HTMLResponse:
+    async def form(project: str, request: Request) -> HTMLResponse:
         declared = site.project(project)
         try:
-            desk.champions.look_first()
-            served = _served(site, desk, declared, request.query_params.get(VERSION, ""))
-            return _page(site, desk, declared, served, request)
+            await run_in_threadpool(desk.champions.look_first)
+            served = await _served(site, desk, declared, request.query_params.get(VERSION, ""))
+            return await run_in_threadpool(_page, site, desk, declared, served, request)
         except NoVersionError as error:
             raise HTTPException(404, f"{error}.") from error
         except NotNowError as error:
@@ -129,14 +130,16 @@ def build_trying(site: Site, desk: Desk) -> "APIRouter":
     return router
 
 
-def _served(site: Site, desk: Desk, project: "Project", text: str) -> "Served | None":
+async def _served(site: Site, desk: Desk, project: "Project", text: str) -> "Served | None":
+    from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
+
     if not text:
         return desk.champions.current(project.name)
-    numbers = site.registry.numbers(project.name)
+    numbers = await run_in_threadpool(site.registry.numbers, project.name)
     if not NUMBER.fullmatch(text) or int(text) not in numbers:
         there = ", ".join(map(str, numbers)) or "none"
         raise NoVersionError(f"{project.name} has no version {text[:20]!r}. It has: {there}")
-    found = desk.champions.pinned(project.name, int(text)).result()
+    found = await desk.champions.wait_for_pinned(project.name, int(text))
     if isinstance(found, Failure):
         raise CannotServeError(f"version {text} of {project.name} cannot answer: {found.reason}")
     return found

@@ -238,8 +238,7 @@ class Desk:
         if number not in there:
             told = ", ".join(map(str, there)) or "none"
             raise RefusedRequestError(404, f"{name} has no version {number}. It has: {told}")
-        # Others may wait for the same: who gives up takes it from none of them.
-        found = await asyncio.shield(asyncio.wrap_future(self.champions.pinned(name, number)))
+        found = await self.champions.wait_for_pinned(name, number)
         if isinstance(found, Failure):
             raise RefusedRequestError(409, f"version {number} of {name} cannot answer: {found.reason}")
         return found

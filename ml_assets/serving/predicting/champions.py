@@ -8,6 +8,7 @@ serving, and is told.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -95,6 +96,11 @@ class Champions:
         found: Future[Served | Failure] = Future()
         found.set_result(champion)
         return found
+
+    async def wait_for_pinned(self, project: str, number: int) -> Served | Failure:
+        """The same, for whoever waits in the loop: no thread of those that answer requests waits."""
+        # Others may wait for the same: who gives up takes it from none of them.
+        return await asyncio.shield(asyncio.wrap_future(self.pinned(project, number)))
 
     def told(self, error: Exception) -> str:
         """An error as strangers may read it: without the folder of this home. The log has all of it."""

@@ -79,6 +79,8 @@ class Scorer:
         import numpy as np  # noqa: PLC0415
 
         said = run_session(self._session, self.version, inputs)
+        if not len(said):
+            return said
         beyond: Any = ~np.isfinite(said).reshape(len(said), -1).all(axis=1)
         for name, kind in self.version.features.items():
             if kind == "number":

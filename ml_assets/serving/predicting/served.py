@@ -177,6 +177,8 @@ class Served:
         try:
             return self._answer_some(rows)
         except UnusableRowError as error:
+            if not rows.height:  # it is not a row's fault
+                raise
             if rows.height == 1:
                 return self._answer_some(rows.clear())[0], {0: str(error)}
             half = rows.height // 2

@@ -26,7 +26,7 @@ from ml_assets.core.statement import SqlError, is_star, nearest, read_statement
 from ml_assets.core.training import ALLOWED, EXTRAS, is_allowed
 from ml_assets.core.validation import MALFORMED
 from ml_assets.declared.evaluation import Slice
-from ml_assets.lake.connection import DUCKDB_SETTINGS
+from ml_assets.lake.connection import open_duckdb
 from ml_assets.lake.origin import SIMULATED
 from ml_assets.lake.sql import quoted
 from ml_assets.lake.tables import LINEAGE
@@ -93,7 +93,7 @@ def check_project(project: Project, declaration: Declaration) -> list[Mistake]:
     """All mistakes of a resolved project but those of its estimator, in the order of the files."""
     mistakes: list[Mistake] = []
     outline = _outline(project, declaration, mistakes)
-    with duckdb.connect(":memory:", config=dict(DUCKDB_SETTINGS)) as connection:
+    with open_duckdb() as connection:
         connection.execute("SET errors_as_json = true")
         cleaned = _check_clean(project, connection, mistakes)
         if outline is None:

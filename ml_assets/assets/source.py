@@ -13,7 +13,7 @@ from ml_assets import settings
 from ml_assets.assets.blocks import judged_otherwise
 from ml_assets.assets.partitioning import refuse_other_partitions
 from ml_assets.declared.sources import Reference, Source
-from ml_assets.lake.connection import DUCKDB_SETTINGS, Lake, table_exists
+from ml_assets.lake.connection import Lake, open_duckdb, table_exists
 from ml_assets.lake.sql import Window, quoted
 from ml_assets.project import Project
 from ml_assets.sources import delimited
@@ -60,7 +60,7 @@ def open_files(declared: Source | Reference) -> FileReader:
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(config=dict(DUCKDB_SETTINGS))
+    return open_duckdb()
 
 
 def forget_staged(project: Project, starts: Sequence[datetime]) -> None:

@@ -162,7 +162,7 @@ class Lake:
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         self.folder.mkdir(parents=True, exist_ok=True)
-        instance = duckdb.connect(":memory:", config={**DUCKDB_SETTINGS, "temp_directory": str(self.folder / "spill")})
+        instance = open_duckdb(temp_directory=str(self.folder / "spill"))
         for extension in EXTENSIONS:
             load_extension(instance, extension)
         instance.execute(f"SET GLOBAL {ONE_STATE}")
@@ -178,7 +178,7 @@ class Lake:
             return
         fresh = self.catalogue.with_suffix(".new")
         fresh.unlink(missing_ok=True)
-        with duckdb.connect(":memory:", config=dict(DUCKDB_SETTINGS)) as maker:
+        with open_duckdb() as maker:
             for extension in EXTENSIONS:
                 load_extension(maker, extension)
             self._attach(maker, fresh)
@@ -206,6 +206,21 @@ class Transaction:
     def rows(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
         """The result of a query inside the transaction."""
         return self.cursor.execute(sql, parameters).fetchall()
+
+
+def open_duckdb(database: str = ":memory:", **more: str) -> duckdb.DuckDBPyConnection:
+    """A DuckDB of our settings, in which moments are told in UTC wherever the machine stands.
+
+    Else `hour(sold)` of a moment with a zone would be another number on a machine in another zone.
+
+    Args:
+        database: its file.
+        more: further settings.
+    """
+    opened = duckdb.connect(database, config={**DUCKDB_SETTINGS, **more})
+    # Not among the settings: DuckDB has no zones yet when it reads those.
+    opened.execute("SET GLOBAL TimeZone = 'UTC'")
+    return opened
 
 
 def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:

@@ -16,7 +16,7 @@ import duckdb
 
 from ml_assets import settings
 from ml_assets.declared.sources import Database
-from ml_assets.lake.connection import DUCKDB_SETTINGS
+from ml_assets.lake.connection import open_duckdb
 from ml_assets.lake.sql import quoted
 from ml_assets.scaffold.dialects import Dialect, guess_dialect
 from ml_assets.sources import delimited
@@ -130,7 +130,7 @@ def look(origin: str, *, columns: Sequence[str] = (), data: Path | None = None) 
     data = data or settings.data_root()
     # On disk: some millions of rows of text need not fit into memory.
     with tempfile.TemporaryDirectory() as folder:
-        connection = duckdb.connect(f"{folder}/rows.duckdb", config=dict(DUCKDB_SETTINGS))
+        connection = open_duckdb(f"{folder}/rows.duckdb")
         try:
             scheme, _, rest = origin.partition(":")
             if scheme in {"sqlite", "env"}:

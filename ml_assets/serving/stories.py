@@ -33,12 +33,19 @@ class Why:
         decision: the decision to retrain, or the question that a person answered yes; None where nobody decided.
         by: who had it trained, where that is known.
         verdict: what last became of it; None while nobody has judged it.
+        judged: what became of it when it was judged, which coming back later does not undo.
     """
 
     version: int
     decision: Entry | None
     by: str
     verdict: Entry | None
+    judged: Entry | None = None
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """What it costs to ask it, as it was measured when it was judged; empty where it was not."""
+        return dict(self.judged.facts.get("costs", {})) if self.judged else {}
 
     @property
     def words(self) -> str:
@@ -54,8 +61,9 @@ def why_trained(entries: Sequence[Entry], number: int) -> Why:
     asked = next((one.facts["decision"] for one in own if one.facts.get("decision")), 0)
     decision = next((one for one in entries if one.id == asked and one.kind == "decision"), None)
     by = next((str(one.facts.get("by", "")) for one in own if one.kind == "registered"), "")
-    verdict = next((one for one in reversed(own) if one.kind in VERDICTS), None)
-    return Why(number, decision, by, verdict)
+    verdicts = [one for one in own if one.kind in VERDICTS]
+    judged = next((one for one in verdicts if "costs" in one.facts or "comparison" in one.facts), None)
+    return Why(number, decision, by, verdicts[-1] if verdicts else None, judged)
 
 
 def last_trained(entries: Sequence[Entry]) -> Why | None:

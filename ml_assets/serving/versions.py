@@ -53,11 +53,11 @@ def build_version_pages(site: Site) -> "APIRouter":
             raise HTTPException(404, f"{error}.") from error
         state = state_of(declared)
         stage = next((one.stage for one in state.versions if one.number == number), "candidate")
-        verdict = next((one.verdict for one in state.versions if one.number == number), None)
+        why = why_trained(state.entries, number)
         return site.page(
             "version.html", warnings=[state.warning], project=declared, state=state, version=record, stage=stage,
-            found=found, exported=exported, why=why_trained(state.entries, number),
-            gates=gates_of(state.entries, number, found), costs=verdict.facts.get("costs", {}) if verdict else {},
+            found=found, exported=exported, why=why,
+            gates=gates_of(state.entries, number, found), costs=why.costs,
             life=[one for one in state.entries if one.version == number and one.kind != "decision"][::-1],
         )  # fmt: skip
 

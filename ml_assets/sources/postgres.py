@@ -14,12 +14,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import duckdb
 
-from ml_assets.lake.connection import DUCKDB_SETTINGS, LakeError, load_extension
+from ml_assets.lake.connection import LakeError, load_extension, open_duckdb
 from ml_assets.lake.sql import literal, quoted
 from ml_assets.sources.databases import ISO_TIME, NO_TIME, PLACE, DroppedError, Selection, zone_of
 from ml_assets.sources.reading import FRAME, SourceError
@@ -57,8 +57,7 @@ class Postgres:
         """
         address = _Address.parse(self.url_env)
         # Secrets that somebody stored on this machine are none of ours.
-        config: dict[str, Any] = {**DUCKDB_SETTINGS, "allow_persistent_secrets": "false"}
-        with duckdb.connect(":memory:", config=config) as connection:
+        with open_duckdb(allow_persistent_secrets="false") as connection:
             try:
                 load_extension(connection, "postgres_scanner")
             except LakeError as error:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from threading import Barrier
+from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
@@ -28,6 +32,9 @@ from ml_assets.lake import connection
 from ml_assets.lake.connection import Commit, Lake, create_schema, load_extension, table_exists
 from ml_assets.lake.sql import Table
 from ml_assets.lake.tables import replace_rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
@@ -239,3 +246,22 @@ def test_a_schema_is_made_once(lake: Lake, table: Table) -> None:
         create_schema(transaction.cursor, table.project)
         create_schema(transaction.cursor, table.project)
     write(lake, table, {0: [1]})
+
+
+def test_a_moment_has_the_same_hour_in_sql_wherever_the_machine_stands(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from ml_assets.lake.connection import Lake\n"
+        "with Lake(Path(sys.argv[1])).reader() as cursor:\n"
+        "    print(*cursor.execute(\"SELECT hour(TIMESTAMPTZ '2024-01-01 05:00:00+00')\").fetchone())"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "lake")],
+            env={**os.environ, "TZ": zone},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for zone in ("UTC", "Asia/Singapore", "America/New_York")
+    }
+    assert said == {"5"}

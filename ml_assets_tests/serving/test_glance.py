@@ -213,3 +213,17 @@ def test_what_happened_leaves_out_that_nothing_did() -> None:
     acted, served = entry(3, "decision", 1, "2024-03", "retrain"), entry(4, "promoted", 2)
     assert events([kept, filled, acted, served], 9) == [served, acted]
     assert events([acted, served], 1) == [served]
+
+
+def test_what_was_said_when_a_version_was_judged_stays_when_it_serves_again() -> None:
+    entries = [
+        entry(1, "registered", 1),
+        entry(2, "promoted", 1, "2024-03", costs={"latency_ms": 9.9}),
+        entry(3, "promoted", 2, "2024-04", costs={"latency_ms": 8.0}),
+        entry(4, "promoted", 1, "2024-05", "rollback", by="Ann"),
+    ]
+    found = why_trained(entries, 1)
+
+    assert found.verdict == entries[3]
+    assert found.judged == entries[1]
+    assert found.costs == {"latency_ms": 9.9}

@@ -224,7 +224,7 @@ class Desk:
             return served
         state = self.champions.state().get(name)
         if state is None:
-            raise RefusedRequestError(404, f"{name} has no champion yet. Remedy: `ml-assets retrain {name}`")
+            raise RefusedRequestError(404, f"{name} has no champion yet. Remedy: `ml-assets backfill {name}`")
         why = state.get("failed", {}).get("reason", "it is being loaded")
         raise RefusedRequestError(503, f"the champion of {name}, version {state['champion']}, cannot answer: {why}")
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from ml_assets.core.partitioning import in_utc, placed
-from ml_assets.lake.connection import DUCKDB_SETTINGS, columns_of
+from ml_assets.lake.connection import columns_of, open_duckdb
 from ml_assets.lake.sql import Window, quoted
 from ml_assets.lake.tables import LINEAGE, PARTITION, described, read, run_select
 from ml_assets.serving.predicting.inputs import CannotServeError, inputs_of, settled
@@ -92,7 +92,7 @@ class Features:
         self._project, self._lake, self._names = project, lake, list(kinds)
         self._local = threading.local()
         self._sql = project.features_sql
-        self._instance = duckdb.connect(":memory:", config={**DUCKDB_SETTINGS, "threads": "1"})
+        self._instance = open_duckdb(threads="1")
         self._histories: dict[datetime, _History] = {}
         self._made, self._lock = 0, threading.Lock()
         table = project.table("validated")

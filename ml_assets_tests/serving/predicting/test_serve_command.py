@@ -32,7 +32,7 @@ def test_it_serves_without_dagster_and_says_what_is_missing(tmp_path: Path) -> N
             answer = httpx.post(f"{url}/predict/house_prices", json={})
             assert (answer.status_code, answer.json()) == (
                 404,
-                {"error": "house_prices has no champion yet. Remedy: `ml-assets retrain house_prices`"},
+                {"error": "house_prices has no champion yet. Remedy: `ml-assets backfill house_prices`"},
             )
             assert httpx.get(f"{url}/metrics").status_code == 200
             assert httpx.get(f"{url}/").status_code == 200

@@ -9,6 +9,7 @@ import pytest
 from pydantic_core import to_json
 
 from ml_assets.assets.skew import replay_requests
+from ml_assets.lake.connection import Commit
 from ml_assets.serving.predicting.champions import Champions
 from ml_assets.serving.predicting.log import RequestLog
 from ml_assets.serving.predicting.metrics import Metrics
@@ -50,6 +51,8 @@ def test_json_frames_and_training_agree_on_the_moment(kinds: Market, served: Ser
 
 
 def test_the_replay_reads_kept_moments_as_training_does(kinds: Market, served: Served) -> None:
+    with kinds.lake.transaction(Commit("flats", "test")) as one:
+        one.cursor.execute(f"DROP TABLE IF EXISTS {kinds.project.table('requests').path}")
     log = RequestLog(kinds.lake, kinds.folder / "home", Metrics())
     log.start()
     for moment in ("2024-02-01T05:00:00.5", "2024-02-01T05:00:00", "2024-01-31T21:00:00Z"):

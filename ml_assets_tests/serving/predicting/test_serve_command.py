@@ -28,7 +28,7 @@ def test_it_serves_without_dagster_and_says_what_is_missing(tmp_path: Path) -> N
         try:
             url = f"http://127.0.0.1:{port}"
             ready = wait_for(f"{url}/readyz")
-            assert ready.json() == {"ready": True, "projects": {}}
+            assert ready.json()["ready"] is True
             answer = httpx.post(f"{url}/predict/house_prices", json={})
             assert (answer.status_code, answer.json()) == (
                 404,

@@ -50,7 +50,7 @@ def test_a_fresh_installation_has_every_page(empty: Browser, path: str) -> None:
 
 @pytest.mark.parametrize("path", PAGES[:-1])
 def test_a_fresh_installation_says_what_to_do(empty: Browser, path: str) -> None:
-    assert "make demo" in empty.get(path).text
+    assert "ml-assets backfill houses" in empty.get(path).text
 
 
 def test_looking_at_a_fresh_installation_makes_no_lake(empty: Browser, tmp_path: Path) -> None:

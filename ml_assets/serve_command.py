@@ -15,14 +15,8 @@ def serve(
 
     It answers under its own names only: for others than loopback set ML_ASSETS_URL to the address that people use.
     """
-    import uvicorn
+    from ml_assets.serving.access.server import application, listen  # noqa: PLC0415
 
-    from ml_assets.projects import load_projects  # noqa: PLC0415
-    from ml_assets.serving.access.server import check_start, options  # noqa: PLC0415
-    from ml_assets.serving.app import create_app  # noqa: PLC0415
-
-    check_start(host)
-    app = create_app(load_projects())  # a declaration that is wrong is told here
+    app = application(host)
     typer.echo(f"ml-assets: http://{host}:{port}, predictions at /predict/PROJECT, ready when /readyz says so")
-    # One worker: what waits is answered together, and champions are loaded once.
-    uvicorn.run(app, host=host, port=port, access_log=False, **options())
+    listen(app, host, port)

@@ -85,12 +85,8 @@ def build_pages(site: Site) -> "APIRouter":
 
     @router.get("/projects/{project}/drift")
     def drift(project: str, before: str = "") -> HTMLResponse:
-        declared = site.project(project)
-        end = site.start_of(declared, before) if before else None
-        with reading(site.lake) as cursor:
-            state = read_state(cursor, site.registry, declared, PAGE, end)
-        oldest = state.partitions[0] if len(state.partitions) == PAGE else None
-        return _about(site, state, "drift.html", before=before, older=oldest)
+        state, where = newest_before(site, project, before)
+        return _about(site, state, "drift.html", **where)
 
     @router.get("/projects/{project}/drift/{partition}")
     def drift_of_partition(project: str, partition: str) -> HTMLResponse:
@@ -154,3 +150,24 @@ def _about(site: Site, state: "State", template: str, **values: Any) -> "HTMLRes
 
 def _alerts(project: "Project | None" = None) -> "tuple[Alert, ...]":
     return read_alerts(project.name if project else None)
+
+
+def newest_before(site: Site, project: str, before: str) -> "tuple[State, dict[str, Any]]":
+    """A page of a project's partitions.
+
+    Args:
+        site: the application's parts.
+        project: its name.
+        before: the key of the partition that the page ends before; the newest partitions where "".
+
+    Returns:
+        The state with them, and for the template: `before`, and `older`, the partition that the next page ends before.
+
+    Raises:
+        HTTPException: 404, if there is no such project or key.
+    """
+    declared = site.project(project)
+    end = site.start_of(declared, before) if before else None
+    with reading(site.lake) as cursor:
+        state = read_state(cursor, site.registry, declared, PAGE, end)
+    return state, {"before": before, "older": state.partitions[0] if len(state.partitions) == PAGE else None}

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ml_assets.registry.models import RegistryError
-from ml_assets.serving.pages import PAGE
+from ml_assets.serving.pages import newest_before
 from ml_assets.serving.partition_queries import (
     Place,
     metrics_of,
@@ -38,12 +38,8 @@ def build_partition_pages(site: Site) -> "APIRouter":
 
     @router.get("/projects/{project}/partitions")
     def partitions(project: str, before: str = "") -> HTMLResponse:
-        declared = site.project(project)
-        end = site.start_of(declared, before) if before else None
-        with reading(site.lake) as cursor:
-            state = read_state(cursor, site.registry, declared, PAGE, end)
-        oldest = state.partitions[0] if len(state.partitions) == PAGE else None
-        return _page(site, state, "partitions.html", older=oldest, before=before)
+        state, where = newest_before(site, project, before)
+        return _page(site, state, "partitions.html", **where)
 
     @router.get("/projects/{project}/partitions/{partition}")
     def partition_page(project: str, partition: str) -> HTMLResponse:

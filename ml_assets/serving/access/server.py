@@ -1,6 +1,6 @@
 """Serving the application: where, with which limits, and not for others before there is a key.
 
-`ml-assets up` runs this module; `ml-assets serve` takes `check_start` and `options`.
+`ml-assets up` runs this module beside Dagster; `ml-assets serve` is the same alone.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from ml_assets.serving.access.keys import AccessError
 from ml_assets.serving.access.settings import ACCESS, is_loopback, require_key
 from ml_assets.serving.access.store import home_store
 
-APP = "ml_assets.serving.app:create_app"
 # Seconds that a connection may be silent between two requests (a client that reuses one just as it is closed has a
 # request fail); connections at once, of whoever asks.
 KEEP_ALIVE_SECONDS, MOST_CONNECTIONS = 30, 1000
 
 
 def options() -> dict[str, Any]:
-    """What uvicorn is told wherever the application is served, beside address and number of processes."""
+    """What uvicorn is told wherever the application is served, beside the address."""
     from ml_assets.serving.access.protocol import Impatient  # noqa: PLC0415 - imports uvicorn
 
     return {
@@ -45,21 +44,31 @@ def check_start(host: str) -> None:
         os.environ[ACCESS] = "keys"
 
 
-def run(host: str, port: int, **more: Any) -> None:
-    """Serve until a signal ends it.
+def application(host: str) -> Any:
+    """The application with all projects that are declared.
 
     Args:
-        host: the address to listen on.
-        port: the port.
-        more: options of uvicorn's `run`: `workers`.
+        host: the address that it will be served at.
 
     Raises:
         AccessError: if others can reach it, and no key opens anything.
+        Exception: what is wrong with a declaration.
+    """
+    from ml_assets.projects import load_projects  # noqa: PLC0415 - what follows imports FastAPI
+    from ml_assets.serving.app import create_app  # noqa: PLC0415
+
+    check_start(host)
+    return create_app(load_projects())
+
+
+def listen(app: Any, host: str, port: int) -> None:
+    """Serve an application until a signal ends it.
+
+    One process: what waits is answered together, and champions are loaded once.
     """
     import uvicorn
 
-    check_start(host)
-    uvicorn.run(APP, factory=True, host=host, port=port, **options(), **more)
+    uvicorn.run(app, host=host, port=port, access_log=False, **options())
 
 
 def main() -> None:
@@ -69,7 +78,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=3001)
     said = parser.parse_args()
     try:
-        run(said.host, said.port)
+        listen(application(said.host), said.host, said.port)
     except AccessError as error:
         sys.exit(f"ml-assets: {error}")
 

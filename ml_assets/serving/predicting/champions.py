@@ -21,6 +21,7 @@ import duckdb
 from ml_assets.registry.export import is_installed
 from ml_assets.registry.ledger import current_champion, newest_id, read_entries
 from ml_assets.registry.models import RegistryError
+from ml_assets.serving.predicting.background import Background
 from ml_assets.serving.predicting.features import fingerprint
 from ml_assets.serving.predicting.pinned import AGAIN, Failure, NotNowError, Pinned
 from ml_assets.serving.predicting.scorer import exported
@@ -58,27 +59,19 @@ class Champions:
         self._wanted: dict[str, int] = {}
         self._failures: dict[str, Failure] = {}
         self._pinned = Pinned(self._loaded)
-        self._starting, self._looking = threading.Lock(), threading.Lock()
+        self._looking = threading.Lock()
         self._stamp: Any = None
         self._ledger, self._loads = -1, 0
         self._looked = False
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._following = Background("champions", SECONDS, self._follow)
 
     def start(self) -> None:
         """Follow the ledger in a thread, from now on. To start twice does nothing."""
-        with self._starting:
-            if self._thread is None:
-                self._stop.clear()
-                self._thread = threading.Thread(target=self._follow, name="champions", daemon=True)
-                self._thread.start()
+        self._following.start()
 
     def stop(self) -> None:
         """Stop following; whatever is being loaded is finished first."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self._following.stop()
 
     def current(self, project: str) -> Served | None:
         """The champion of a project, loaded; None while there is none."""
@@ -151,14 +144,12 @@ class Champions:
             raise NotNowError(f"the lake cannot be read now: {type(error).__name__}. Remedy: ask again") from error
 
     def _follow(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self.look()
-            except Exception:
-                # The lake may be away for a moment: what serves goes on serving.
-                LOG.exception("the ledger could not be read")
-                self._metrics.failed_looks.inc()
-            self._stop.wait(SECONDS)
+        try:
+            self.look()
+        except Exception:
+            # The lake may be away for a moment: what serves goes on serving.
+            LOG.exception("the ledger could not be read")
+            self._metrics.failed_looks.inc()
 
     def _look(self) -> None:
         stamp = self._stamp_now()

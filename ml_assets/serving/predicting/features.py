@@ -124,10 +124,6 @@ class Features:
         """Rows that one request may hold, where the statement limits them."""
         return None if self.inputs.row_wise else ALONE
 
-    def close(self) -> None:
-        """Let go of the memory; who still asks gets an error."""
-        self._instance.close()
-
     def of(self, rows: Sequence[Row]) -> tuple[dict[str, list[Any]], list[int]]:
         """The features of some rows.
 

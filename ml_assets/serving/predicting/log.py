@@ -16,6 +16,7 @@ import duckdb
 
 from ml_assets.lake.connection import LakeError
 from ml_assets.registry.requests import Logged, hashed, salt_of, write_requests
+from ml_assets.serving.predicting.background import Background
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,29 +62,23 @@ class RequestLog:
         self._waiting: deque[_Waiting] = deque()
         self._held, self._lock = 0, threading.Lock()
         self._draw = random.Random()  # noqa: S311 - a sample, no secret
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._writing = Background("request log", SECONDS, self._write)
 
     def start(self) -> None:
         """Write what is noted, from now on."""
-        if self._thread is None:
-            self._stop.clear()
-            self._thread = threading.Thread(target=self._write, name="request log", daemon=True)
-            self._thread.start()
+        self._writing.start()
 
     def stop(self) -> None:
         """Write what waits, and stop; what cannot be written now is lost, and counted."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        if self._writing.is_running:
+            self._writing.stop()
             self.flush()
             for one in self._take(list(self._waiting), keep=[]):
                 self._metrics.unlogged.labels(one.served.project.name).inc()
 
     def note(self, served: Served, rows: Sequence[Mapping[str, Any]], answers: Sequence[Answer]) -> None:
         """Keep a request, if the lot falls on it and there is room."""
-        if self._thread is None or self._draw.random() >= served.project.serving.log:
+        if not self._writing.is_running or self._draw.random() >= served.project.serving.log:
             return
         now, kept = datetime.now(UTC).replace(tzinfo=None), 0
         with self._lock:
@@ -135,14 +130,13 @@ class RequestLog:
         return taken
 
     def _write(self) -> None:
-        while not self._stop.wait(SECONDS):
-            started = time.perf_counter()
-            try:
-                self.flush()
-            except Exception:
-                # Whatever it was: requests go on to be kept, and the queue ends at its limits.
-                LOG.exception("the request log could not be written")
-            LOG.debug("wrote the request log in %.2f s", time.perf_counter() - started)
+        started = time.perf_counter()
+        try:
+            self.flush()
+        except Exception:
+            # Whatever it was: requests go on to be kept, and the queue ends at its limits.
+            LOG.exception("the request log could not be written")
+        LOG.debug("wrote the request log in %.2f s", time.perf_counter() - started)
 
 
 def _logged(one: _Waiting, salt: bytes) -> Logged:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,10 +67,10 @@ def data_folder() -> Path:
     return folder.resolve()
 
 
-def plain_script() -> Measured:
-    """Run the plain script over all months."""
+def plain_script(peer: str = "plain_script.py") -> Measured:
+    """Run a plain script over all months."""
     with workspace() as out:
-        return python(str(BENCHMARKS / "peers" / "plain_script.py"), str(data_folder()), str(out))
+        return python(str(BENCHMARKS / "peers" / peer), str(data_folder()), str(out))
 
 
 def by_the_book(months: int) -> Measured:
@@ -113,6 +113,19 @@ def history() -> Comparison:
     measured = alternate(lambda: platform("platform_history"), plain_script, repeats=3, same_work=ROW_COUNTS)
     profile = platform("platform_history", "--profile").report()["profile"]
     return replace(measured, profile=profile)
+
+
+@row(
+    "history-pandas",
+    target="<= 2 x",
+    unit="s",
+    ours="94 months, all partitioned assets",
+    other="the same in pandas and pandera",
+)
+def history_pandas() -> Comparison:
+    """The same against the script that most teams would write."""
+    other = partial(plain_script, "plain_script_pandas.py")
+    return alternate(lambda: platform("platform_history"), other, repeats=3, same_work=ROW_COUNTS)
 
 
 @row("memory", target="<= 2 x", unit="MiB", ours="94 months, all partitioned assets", other="plain script, same work")

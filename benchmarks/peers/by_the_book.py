@@ -33,25 +33,12 @@ from dagster_duckdb import DuckDBIOManager
 from dagster_duckdb.io_manager import DuckDbClient
 from evidently import DataDefinition, Dataset, Report
 from evidently.presets import DataDriftPreset
+from house_prices import CATEGORICAL, FLAT_TYPES, INPUTS, NUMERIC, TARGET, TEST_FROM, TOWNS, evaluate, train
 from pandera.errors import SchemaErrors
-from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.metrics import (
-    mean_absolute_error,
-    mean_absolute_percentage_error,
-    mean_squared_error,
-    r2_score,
-    root_mean_squared_error,
-)
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OrdinalEncoder
+from sklearn.metrics import mean_absolute_percentage_error
 
-CATEGORICAL = ["town", "flat_type", "flat_model"]
-NUMERIC = ["storey_mid", "floor_area_sqm", "lease_commence_year", "remaining_lease_months"]
-INPUTS = CATEGORICAL + NUMERIC
-TARGET = "resale_price"
 TRAINING_MONTHS = [f"{year}-{month:02}" for year in (2019, 2020) for month in range(1, 13)]
-TEST_FROM = pd.Timestamp(2020, 11, 1)
+HELD_OUT_FROM = pd.Timestamp(TEST_FROM)
 TRUSTED = [
     "numpy.dtype",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
@@ -62,14 +49,6 @@ TRUSTED = [
 
 MONTHLY = dg.MonthlyPartitionsDefinition(start_date="2017-01", fmt="%Y-%m")
 BY_MONTH = {"partition_expr": "month"}
-
-FLAT_TYPES = ["1 ROOM", "2 ROOM", "3 ROOM", "4 ROOM", "5 ROOM", "EXECUTIVE", "MULTI-GENERATION"]
-TOWNS = [
-    *("ANG MO KIO", "BEDOK", "BISHAN", "BUKIT BATOK", "BUKIT MERAH", "BUKIT PANJANG", "BUKIT TIMAH", "CENTRAL AREA"),
-    *("CHOA CHU KANG", "CLEMENTI", "GEYLANG", "HOUGANG", "JURONG EAST", "JURONG WEST", "KALLANG/WHAMPOA"),
-    *("MARINE PARADE", "PASIR RIS", "PUNGGOL", "QUEENSTOWN", "SEMBAWANG", "SENGKANG", "SERANGOON", "TAMPINES"),
-    *("TOA PAYOH", "WOODLANDS", "YISHUN"),
-]
 
 SCHEMA = pa.DataFrameSchema(
     {
@@ -217,28 +196,18 @@ def training_features(folders: Folders) -> pd.DataFrame:
 @dg.asset
 def model(training_features: pd.DataFrame, folders: Folders) -> dg.MaterializeResult[None]:
     """Gradient boosting on all but the last two months of the window; its metrics on these."""
-    held_out = training_features["month"] >= TEST_FROM
+    held_out = training_features["month"] >= HELD_OUT_FROM
     fit, test = training_features[~held_out], training_features[held_out]
-    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
-    columns = ColumnTransformer([("categorical", encoder, CATEGORICAL), ("numeric", "passthrough", NUMERIC)])
-    regressor = HistGradientBoostingRegressor(categorical_features=list(range(len(CATEGORICAL))), random_state=0)
-    pipeline = Pipeline([("columns", columns), ("regressor", regressor)]).fit(fit[INPUTS], fit[TARGET])
+    pipeline = train(fit[INPUTS], fit[TARGET].to_numpy())
     skops.io.dump(pipeline, folders.model)
-    truth, predicted = test[TARGET], pipeline.predict(test[INPUTS])
-    metrics = {
-        "mse": float(mean_squared_error(truth, predicted)),
-        "rmse": float(root_mean_squared_error(truth, predicted)),
-        "mae": float(mean_absolute_error(truth, predicted)),
-        "mape": float(mean_absolute_percentage_error(truth, predicted)),
-        "r2": float(r2_score(truth, predicted)),
-    }
+    metrics = evaluate(test[TARGET].to_numpy(), pipeline.predict(test[INPUTS]))
     return dg.MaterializeResult(metadata={**metrics, "path": dg.MetadataValue.path(folders.model)})
 
 
 @dg.asset(deps=[model])
 def reference(training_features: pd.DataFrame, folders: Folders) -> pd.DataFrame:
     """The rows the model was fitted on, with its prediction: what each month's drift is measured against."""
-    fitted = training_features[training_features["month"] < TEST_FROM]
+    fitted = training_features[training_features["month"] < HELD_OUT_FROM]
     pipeline = skops.io.load(folders.model, trusted=TRUSTED)
     return fitted[INPUTS].assign(prediction=pipeline.predict(fitted[INPUTS]))
 

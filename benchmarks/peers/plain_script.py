@@ -14,47 +14,31 @@ import time
 
 STARTED = time.perf_counter()
 
-import argparse
-import json
-from datetime import date
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandera.polars as pa
 import polars as pl
 import skops.io
-from pandera.errors import SchemaErrors
-from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.metrics import (
-    mean_absolute_error,
-    mean_absolute_percentage_error,
-    mean_squared_error,
-    r2_score,
-    root_mean_squared_error,
+from house_prices import (
+    BINS,
+    EMPTY_BIN_SHARE,
+    FIT_FROM,
+    FLAT_TYPES,
+    INPUTS,
+    READ_FROM,
+    TARGET,
+    TEST_FROM,
+    TEST_UNTIL,
+    TOWNS,
+    evaluate,
+    main,
+    train,
 )
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OrdinalEncoder
+from pandera.errors import SchemaErrors
 
-CATEGORICAL = ["town", "flat_type", "flat_model"]
-NUMERIC = ["storey_mid", "floor_area_sqm", "lease_commence_year", "remaining_lease_months"]
-INPUTS = CATEGORICAL + NUMERIC
-TARGET = "resale_price"
-
-# The model is fitted on [FIT_FROM, TEST_FROM) and tested on [TEST_FROM, TEST_UNTIL): 24 months, the last 2 held out.
-FIT_FROM, TEST_FROM, TEST_UNTIL = date(2019, 1, 1), date(2020, 11, 1), date(2021, 1, 1)
-
-BINS = 10
-EMPTY_BIN_SHARE = 1e-4  # keeps PSI finite where one side has no rows
-
-FLAT_TYPES = ["1 ROOM", "2 ROOM", "3 ROOM", "4 ROOM", "5 ROOM", "EXECUTIVE", "MULTI-GENERATION"]
-TOWNS = [
-    *("ANG MO KIO", "BEDOK", "BISHAN", "BUKIT BATOK", "BUKIT MERAH", "BUKIT PANJANG", "BUKIT TIMAH", "CENTRAL AREA"),
-    *("CHOA CHU KANG", "CLEMENTI", "GEYLANG", "HOUGANG", "JURONG EAST", "JURONG WEST", "KALLANG/WHAMPOA"),
-    *("MARINE PARADE", "PASIR RIS", "PUNGGOL", "QUEENSTOWN", "SEMBAWANG", "SENGKANG", "SERANGOON", "TAMPINES"),
-    *("TOA PAYOH", "WOODLANDS", "YISHUN"),
-]
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SCHEMA = pa.DataFrameSchema(
     {
@@ -71,16 +55,6 @@ SCHEMA = pa.DataFrameSchema(
         "resale_price": pa.Column(pl.Float64, pa.Check.gt(0)),
     }
 )
-
-# Each cleaned column that is not text, and the raw column that it is read from.
-READ_FROM = {
-    "month": "month",
-    "storey_mid": "storey_range",
-    "floor_area_sqm": "floor_area_sqm",
-    "lease_commence_year": "lease_commence_date",
-    "remaining_lease_months": "remaining_lease",
-    "resale_price": "resale_price",
-}
 
 
 def read(data: Path) -> pl.DataFrame:
@@ -135,26 +109,6 @@ def validate(raw: pl.DataFrame, cleaned: pl.DataFrame) -> tuple[pl.DataFrame, pl
     quarantine = raw.with_row_index("index").join(reasons, on="index", maintain_order="left").drop("index")
     valid = cleaned.with_row_index("index").join(reasons, on="index", how="anti", maintain_order="left").drop("index")
     return valid, quarantine
-
-
-def train(fit: pl.DataFrame) -> Pipeline:
-    """Return the fitted pipeline: gradient boosting on native categories, unknown ones counted as missing."""
-    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
-    columns = ColumnTransformer([("categorical", encoder, CATEGORICAL), ("numeric", "passthrough", NUMERIC)])
-    regressor = HistGradientBoostingRegressor(categorical_features=list(range(len(CATEGORICAL))), random_state=0)
-    return Pipeline([("columns", columns), ("regressor", regressor)]).fit(fit.select(INPUTS), fit[TARGET].to_numpy())
-
-
-def evaluate(model: Pipeline, test: pl.DataFrame) -> dict[str, float]:
-    """Return the metrics of the model on the held-out rows."""
-    truth, predicted = test[TARGET].to_numpy(), model.predict(test.select(INPUTS))
-    return {
-        "mse": float(mean_squared_error(truth, predicted)),
-        "rmse": float(root_mean_squared_error(truth, predicted)),
-        "mae": float(mean_absolute_error(truth, predicted)),
-        "mape": float(mean_absolute_percentage_error(truth, predicted)),
-        "r2": float(r2_score(truth, predicted)),
-    }
 
 
 def stability_bins(reference: pl.Series, values: pl.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -255,8 +209,8 @@ def run(data: Path, out: Path) -> dict[str, Any]:
 
     fit = features.filter(pl.col("month").is_between(FIT_FROM, TEST_FROM, closed="left"))
     test = features.filter(pl.col("month").is_between(TEST_FROM, TEST_UNTIL, closed="left"))
-    model = train(fit)
-    metrics = evaluate(model, test)
+    model = train(fit.select(INPUTS), fit[TARGET].to_numpy())
+    metrics = evaluate(test[TARGET].to_numpy(), model.predict(test.select(INPUTS)))
     skops.io.dump(model, out / "model.skops")
     finish("train")
 
@@ -284,14 +238,5 @@ def run(data: Path, out: Path) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Run the work on the two folders of the command line and print the outcome as one line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder of the monthly CSV files")
-    parser.add_argument("out", type=Path, help="folder for the Parquet files and the model")
-    arguments = parser.parse_args()
-    print(json.dumps(run(arguments.data, arguments.out)))
-
-
 if __name__ == "__main__":
-    main()
+    main(run, __doc__)

@@ -150,6 +150,13 @@ class Market:
         tags = {DECISION_TAG: str(decision)} if decision else {}
         return self._run(self.defs.resolve_job_def(f"{NAME}_retrain"), tags=tags, config={"ops": ops})
 
+    def found(self, months: Sequence[str]) -> None:
+        """Fill the months and train version 1 of all of them."""
+        for month in months:
+            self.write(month, sales(month))
+        self.materialize(PREPARING, months[0], months[-1])
+        self.retrain()
+
     def _run(self, job: dg.JobDefinition, names: Sequence[str] = (), config: Any = None, **more: Any) -> str:
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         keys = [dg.AssetKey([NAME, name]) for name in names]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from small_market import JUDGING, NAME, PREPARING, Market, open_market, sales
+from small_market import JUDGING, NAME, Market, open_market, sales
 
 from ml_assets.serving.app import create_app
 from ml_assets.sources.reading import Reading
@@ -24,10 +24,7 @@ PAGES = "http://127.0.0.1:3001"
 def market(tmp_path_factory: pytest.TempPathFactory) -> Market:
     """Four months, of which a version was trained."""
     market = open_market(tmp_path_factory.mktemp("linked"))
-    for month in MONTHS:
-        market.write(month, sales(month))
-    market.materialize(PREPARING, MONTHS[0], MONTHS[-1])
-    market.retrain()
+    market.found(MONTHS)
     market.materialize(JUDGING, MONTHS[0], MONTHS[-1])
     return market
 

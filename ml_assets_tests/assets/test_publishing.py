@@ -200,10 +200,7 @@ def test_an_export_that_is_refused_does_not_undo_the_verdict(
 
     monkeypatch.setattr(export, name, value)
     market = open_market(tmp_path)
-    for month in MONTHS:
-        market.write(month, sales(month))
-    market.materialize(PREPARING, MONTHS[0], MONTHS[-1])
-    market.retrain()
+    market.found(MONTHS)
 
     assert [entry.version for entry in market.ledger("promoted")] == [1]
     assert said in market.metadata("champion")["onnx"]

@@ -40,10 +40,7 @@ def status(rebuilt: Rebuilt) -> dict[str, str]:
 
 def trained(folder: Path, months: tuple[str, ...] = MONTHS, **changes: Any) -> Market:
     market = open_market(folder, **changes)
-    for month in months:
-        market.write(month, sales(month))
-    market.materialize(PREPARING, months[0], months[-1])
-    market.retrain()
+    market.found(months)
     return market
 
 

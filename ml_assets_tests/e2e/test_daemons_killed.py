@@ -23,7 +23,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "assets"))  # where the small market is
 
-from small_market import NAME, PREPARING, open_market, sales
+from small_market import NAME, open_market
 
 from ml_assets.assets.common import DECISION_TAG
 from ml_assets.automation.instance import instance_environment, write_instance
@@ -171,10 +171,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("flats")
     market = open_market(folder)
-    for month in MONTHS:
-        market.write(month, sales(month))
-    market.materialize(PREPARING, MONTHS[0], MONTHS[-1])
-    market.retrain()
+    market.found(MONTHS)
     home = write_instance(folder / "home" / "dagster")
     # A daemon that is killed as it starts a run leaves it to this: five minutes are for machines, not for a test.
     settings = home / "dagster.yaml"

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "assets"))  # where the small market is
 
-from small_market import PREPARING, Market, open_market, sales
+from small_market import Market, open_market
 from small_service import Service
 
 if TYPE_CHECKING:
@@ -37,10 +37,7 @@ MONTHS = ("2024-01", "2024-02", "2024-03")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Market:
     """A market whose version 1 serves. Tests only read it."""
     market = open_market(tmp_path_factory.mktemp("town"))
-    for month in MONTHS:
-        market.write(month, sales(month))
-    market.materialize(PREPARING, MONTHS[0], MONTHS[-1])
-    market.retrain()
+    market.found(MONTHS)
     return market
 
 
@@ -58,10 +55,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> Market:
         tmp_path_factory.mktemp("kinds"), clean=EVERY_KIND, features=OF_EVERY_KIND,
         schema="every_limit_schema:EveryLimit", partitions={"timezone": "Asia/Singapore", "time": "day"},
     )  # fmt: skip
-    for month in MONTHS:
-        market.write(month, sales(month))
-    market.materialize(PREPARING, MONTHS[0], MONTHS[-1])
-    market.retrain()
+    market.found(MONTHS)
     return market
 
 

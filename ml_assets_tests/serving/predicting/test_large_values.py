@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 from conftest import MONTHS
-from small_market import PREPARING, Market, open_market, sales
+from small_market import Market, open_market
 from small_service import ROW, Service
 
 from ml_assets.registry.ledger import read_entries
@@ -26,10 +26,7 @@ VERSION = {"version": "1"}
 
 def boundless(folder: Path, **changes: Any) -> Market:
     market = open_market(folder, schema="boundless_schema:Flat", **changes)
-    for month in MONTHS:
-        market.write(month, sales(month))
-    market.materialize(PREPARING, MONTHS[0], MONTHS[-1])
-    market.retrain()
+    market.found(MONTHS)
     return market
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from ml_assets.assets.drift import by_column
-from ml_assets.core.alarms import Place, calibrate, judge
+from ml_assets.core.alarms import Place, Watch, calibrate, judge
 from ml_assets.core.partitioning import SEASONS
 from ml_assets.lake.sql import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from ml_assets.lake.connection import Lake
     from ml_assets.project import Project
@@ -22,8 +20,8 @@ if TYPE_CHECKING:
 
 def alarms_of(
     project: Project, lake: Lake, windows: Sequence[Sequence[datetime]], served: Sequence[datetime], *, delay: int
-) -> NDArray[np.bool_] | None:
-    """Whether drift would have alarmed, for every fit and every later partition.
+) -> Callable[[int, int], bool] | None:
+    """Whether drift would have alarmed, of a fit and a later partition; told when asked: few of all pairs ever are.
 
     Calibrated once a fit, on all partitions before it serves; live, a watch goes on learning. What an alarm does to the
     predictions is not asked: each counts as harmful.
@@ -36,10 +34,8 @@ def alarms_of(
         delay: by how many partitions labels come late: then the target alarms as late.
 
     Returns:
-        Shape (fits, partitions); None where a partition has no profile.
+        A function of the numbers of fit and partition; None where a partition has no profile.
     """
-    import numpy as np  # noqa: PLC0415
-
     calendar = project.calendar
     with lake.reader() as cursor:
         whole = Window(min(windows[0][0], project.start_of(project.first)), project.step(served[-1], 1))
@@ -49,15 +45,15 @@ def alarms_of(
     if delay:
         for profile in profiles.values():
             profile.pop(project.target, None)
-    places = {start: Place(calendar.position(start), profile) for start, profile in profiles.items()}
-    found = np.zeros((len(served), len(served)), dtype=bool)
-    for number, window in enumerate(windows):
-        watch = calibrate(
-            [places[start] for start in window],
-            [place for start, place in sorted(places.items(), key=lambda one: one[0]) if start < served[number]],
+    places = {start: Place(calendar.position(start), profile) for start, profile in sorted(profiles.items())}
+
+    @cache
+    def watch_of(fit: int) -> Watch:
+        return calibrate(
+            [places[start] for start in windows[fit]],
+            [place for start, place in places.items() if start < served[fit]],
             budget=1 / project.monitoring.one_false_alarm_in,
             period=SEASONS.get(calendar.grain, 1),
         )
-        for later in range(number, len(served)):
-            found[number, later] = any(one.alarm for one in judge(watch, places[served[later]]))
-    return found
+
+    return lambda fit, now: any(one.alarm for one in judge(watch_of(fit), places[served[now]]))

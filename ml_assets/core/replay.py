@@ -11,13 +11,12 @@ from ml_assets.core.policy import MOST_DOUBLINGS, Decision, Evidence, Rule, deci
 from ml_assets.core.wear import REMEMBERED, Tenure, better_retired, futile_retrainings, measure_wear, still_needed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     Values = NDArray[np.float64]
-    Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class History:
         references: shape (n,), mean loss of each fit on its test rows; NaN where it has none.
         metric: name of the watched error: the mean loss, or its root for `rmse`.
         delay: by how many partitions labels come late.
-        alarms: shape (n, n), whether drift calls for action, as `losses`; None where that is not known.
+        alarms: of a fit and a partition, whether drift calls for action; None where that is not known.
     """
 
     partitions: tuple[str, ...]
@@ -41,7 +40,7 @@ class History:
     references: Values
     metric: str
     delay: int = 0
-    alarms: Flags | None = None
+    alarms: Callable[[int, int], bool] | None = None
 
     @cached_property
     def errors(self) -> Values:
@@ -160,7 +159,7 @@ class _Player:
             # A version without test rows is held against the first partition that it served.
             reference=float(history.errors[fit, serving.since]) if reference is None and labelled else reference,
             since_retraining=None if self.acted is None else now - self.acted,
-            drift_alarm=history.alarms is not None and bool(history.alarms[fit, now]),
+            drift_alarm=self.rule.policy == "drift" and history.alarms is not None and history.alarms(fit, now),
             served=now - serving.since + 1,
         )
         return self._with_wear(evidence, known, now) if labelled and self.rule.policy == "worth_it" else evidence

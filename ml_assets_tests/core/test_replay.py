@@ -101,7 +101,7 @@ def test_performance_retrains_when_the_error_has_grown() -> None:
 def test_drift_retrains_on_the_alarms_of_the_champion_of_then() -> None:
     alarms = np.zeros((6, 6), dtype=bool)
     alarms[0, 2] = alarms[0, 4] = True
-    history = replace(history_of_losses(aging(6, 0.0)), alarms=alarms)
+    history = replace(history_of_losses(aging(6, 0.0)), alarms=lambda fit, now: bool(alarms[fit, now]))
 
     assert play(history, rule("drift")).retrained == (3,)
 

@@ -12,6 +12,7 @@ from ml_assets.assets.common import run_sql
 from ml_assets.assets.leakage import look_for_leakage
 from ml_assets.lake.connection import DUCKDB_SETTINGS
 from ml_assets.lake.resource import open_lake
+from ml_assets.registry.ledger import read_entries
 from ml_assets.registry.models import TrainingSet
 from ml_assets.runs import PREPARING
 
@@ -171,3 +172,20 @@ def test_all_days_at_once_have_the_features_that_each_has_alone(
                 clean.filter(clean["_partition"] == start), references={"weather": flights.table("weather")},
             )  # fmt: skip
             assert alone.sort(LINEAGE).equals(features.filter(features["_partition"] == start).sort(LINEAGE))
+
+
+def test_the_newest_window_trains_a_version_that_serves_and_its_record_says_what_was_waived(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    made = open_shipped("flight_delays", tmp_path_factory.mktemp("window") / "home", data_or_skip("pnw_flights14"))
+    made.materialize(["weather", *PREPARING], "2014-06-05", "2014-12-31")
+    made.retrain()
+
+    with open_lake(made.home / "lake").reader() as cursor:
+        kinds = [entry.kind for entry in read_entries(cursor, "flight_delays")]
+    assert "promoted" in kinds
+    assert "rejected" not in kinds
+    evaluation = made.registry.evaluation("flight_delays", 1) or {}
+    (waived,) = [gate for gate in evaluation["gates"] if gate["waiver"]]
+    assert "p is 0.19" in waived["waiver"]
+    assert "baseline (linear model)" in waived["demand"]

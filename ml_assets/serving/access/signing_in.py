@@ -50,11 +50,12 @@ def build_signing_in(site: Site, store: Store, notes: Notes) -> "APIRouter":
             response.headers["Retry-After"] = str(int(wait) + 1)
             return response
         before = session_token(request.headers.get("cookie", ""))
-        token = await run_in_threadpool(_begin, store, fields.get("key", "").strip(), before)
-        if not token:
+        key, token = await run_in_threadpool(_begin, store, fields.get("key", "").strip(), before)
+        if not key:
             await notes.refused("sign-in refused", f"from {address_of(request.scope)}")
             return await run_in_threadpool(_form_again, site, onward, REFUSED, 401)
-        answer = RedirectResponse(onward, 303)
+        # The start page is where one lands, not what one asked for: any other page says itself what it needs.
+        answer = RedirectResponse(site.first_page(key.caller()) if onward == "/" else onward, 303)
         is_secure = _is_https(request)
         answer.set_cookie(
             SECURE_COOKIE if is_secure else COOKIE, token, max_age=sessions.SECONDS, httponly=True, secure=is_secure,
@@ -91,10 +92,10 @@ def build_signing_in(site: Site, store: Store, notes: Notes) -> "APIRouter":
     return router
 
 
-def _begin(store: Store, text: str, before: str) -> str:
-    """Begin a session; "" where the key opens nothing."""
+def _begin(store: Store, text: str, before: str) -> "tuple[Key | None, str]":
+    """Begin a session: its key and its token; None and "" where the key opens nothing."""
     key = _find(store, text)
-    return sessions.begin(store, key, time.time(), before) if key else ""
+    return key, sessions.begin(store, key, time.time(), before) if key else ""
 
 
 def _find(store: Store, text: str) -> "Key | None":

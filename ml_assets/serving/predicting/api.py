@@ -8,7 +8,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -124,6 +124,7 @@ class Desk:
     async def openapi(self, request: "Request") -> "Response":
         """`GET /predict/{project}/openapi.json`."""
         try:
+            _require_parameters(request, ("version",))
             return json_of(document(await self._served(request, request.path_params["project"])))
         except RefusedRequestError as refused:
             return json_of(refused.content, refused.code)
@@ -150,6 +151,7 @@ class Desk:
         kind = (request.headers.get("content-type") or JSON).partition(";")[0].strip().lower()
         if kind not in LARGEST:
             raise RefusedRequestError(415, f"{kind[:60]} is not read here: expected {', '.join(LARGEST)}")
+        _require_parameters(request, ("version", "explain"))
         explain = _flag(request, "explain")
         served = await self._served(request, name)
         body = await _body(request, LARGEST[kind])
@@ -250,6 +252,17 @@ def json_of(content: Any, code: int = 200, headers: Mapping[str, str] | None = N
 
     # JSON has no infinity: what a document tells beside predictions, a feature's value, is null then.
     return Response(to_json(content, inf_nan_mode="null"), code, media_type=JSON, headers=dict(headers or {}))
+
+
+def _require_parameters(request: "Request", known: Sequence[str]) -> None:
+    """Refuse parameters of the address that there are not, and one that stands there twice: nobody would see the slip."""
+    seen: set[str] = set()
+    for name, _ in request.query_params.multi_items():
+        if name not in known:
+            raise RefusedRequestError(422, f"{name[:60]}: there is no such parameter; {nearest(name[:60], known)}")
+        if name in seen:
+            raise RefusedRequestError(422, f"{name} stands there twice")
+        seen.add(name)
 
 
 def _flag(request: "Request", name: str) -> bool:

@@ -162,6 +162,12 @@ def test_an_alarm_says_why_and_which_rows_carry_it(client: Browser) -> None:
     assert "Why" not in text_of(client.get("/projects/houses/drift/2024-03").text)
 
 
+def test_what_the_sign_of_a_cost_means_stands_above_it(client: Browser) -> None:
+    text = text_of(client.get("/projects/houses/drift/2024-04").text)
+    said = "With a plus the move makes predictions worse, with a minus better"
+    assert text.index(said) < text.index("+0.01 MAPE")
+
+
 def test_a_statistic_of_a_partition_without_values_is_left_empty(client: Browser) -> None:
     page = client.get("/projects/houses/drift/2024-03").text
     assert "area location 1 1,000 no" in text_of(page)

@@ -47,6 +47,9 @@ PATIENCE = 60.0
 # Of a request whose sender has gone, as proxies count it: nobody reads the answer.
 GONE = 499
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
+# Why we are not ready, as anybody may read it.
+STARTING = "starting: the ledger is being read and the champions are being loaded. Remedy: ask again in a moment"
+FAILED = "a champion cannot be loaded: the server's log says which and why"
 NOT_POST = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 
@@ -134,10 +137,14 @@ class Desk:
         return json_of({"error": "rows are sent by POST"}, 405, {"Allow": "POST"})
 
     async def readyz(self, _: "Request") -> "Response":
-        """`GET /readyz`: 200 where every project that has a champion serves a version; of which, to who may look."""
+        """`GET /readyz`: 200 where every project that has a champion serves a version, else 503 and why.
+
+        Which project it is and which version, is told to who may look.
+        """
         ready = self.champions.is_ready
         shown = {name: told for name, told in self.champions.state().items() if self._site.is_shown(name)}
-        return json_of({"ready": ready} | ({"projects": shown} if shown else {}), 200 if ready else 503)
+        why = {} if ready else {"reason": FAILED if self.champions.has_looked else STARTING}
+        return json_of({"ready": ready} | why | ({"projects": shown} if shown else {}), 200 if ready else 503)
 
     async def metrics_page(self, _: "Request") -> "Response":
         """`GET /metrics`."""

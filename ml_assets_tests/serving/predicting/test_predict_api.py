@@ -211,6 +211,15 @@ def test_it_says_that_it_is_ready_by_which_engine_and_counts_what_it_answers(ser
     assert 'ml_assets_champion_version{project="flats"} 1.0' in page
 
 
+def test_while_it_starts_it_says_that_it_is_not_ready_and_why(town: Market) -> None:
+    with town.settings():
+        starting = Service(town.project).get("/readyz")  # nothing has been loaded: that begins with the server
+    assert starting.status_code == 503
+    assert starting.json()["reason"] == (
+        "starting: the ledger is being read and the champions are being loaded. Remedy: ask again in a moment"
+    )
+
+
 def test_to_strangers_it_says_only_whether_it_is_ready(service: Service) -> None:
     service.predict(ROW)
 

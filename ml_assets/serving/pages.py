@@ -9,7 +9,7 @@ from ml_assets.quarantine import read_quarantine
 from ml_assets.registry.alerts import read_alerts
 from ml_assets.registry.models import RegistryError
 from ml_assets.registry.outbox import outbox
-from ml_assets.serving.chart import draw, series_of
+from ml_assets.serving.chart import draw, limit_title, series_of
 from ml_assets.serving.drift_reports import report_page
 from ml_assets.serving.glance import glance_of, spark_of
 from ml_assets.serving.partition_queries import neighbours_of
@@ -66,7 +66,7 @@ def build_pages(site: Site) -> "APIRouter":
         state, now = _state(site, declared, SHOWN), datetime.now(UTC).replace(tzinfo=None)
         return _about(
             site, state, "project.html", shown=SHOWN, alerts=_alerts(declared), glance=glance_of(state, now),
-            happened=events(state.entries, EVENTS),
+            happened=events(state.entries, EVENTS), limit=limit_title(declared.retraining),
         )  # fmt: skip
 
     @router.get("/projects/{project}/quarantine")

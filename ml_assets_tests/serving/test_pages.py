@@ -378,6 +378,7 @@ def test_the_chart_marks_champions_retrainings_and_the_limit(client: Browser) ->
 
 def test_a_picture_has_its_figures_in_words(client: Browser) -> None:
     page = client.get("/projects/houses").text
+    assert '<th scope="col" class="n">Retrain above</th>' in page
     pictures = re.findall(r"<img[^>]*>", page)
     assert len(pictures) == 1
     assert re.search(r'alt="[^"]*7\.0% in 2024-04', pictures[0])

@@ -262,7 +262,7 @@ def json_of(content: Any, code: int = 200, headers: Mapping[str, str] | None = N
 
 
 def _require_parameters(request: "Request", known: Sequence[str]) -> None:
-    """Refuse parameters of the address that there are not, and one that stands there twice: nobody would see the slip."""
+    """Refuse parameters of the address that there are not, and one that stands there twice: it would be a slip."""
     seen: set[str] = set()
     for name, _ in request.query_params.multi_items():
         if name not in known:

@@ -143,7 +143,22 @@ def test_ends_are_written_as_people_write_them(text: str, end: datetime) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["", "soon", "0d", "0m", "90", "30M", "30min", "1h30m", "2020-01-01", "99999d", "-3d", "2027-13-01", "2027-01-01T00:00+02:00x"]
+    "text",
+    [
+        "",
+        "soon",
+        "0d",
+        "0m",
+        "90",
+        "30M",
+        "30min",
+        "1h30m",
+        "2020-01-01",
+        "99999d",
+        "-3d",
+        "2027-13-01",
+        "2027-01-01T00:00+02:00x",
+    ],
 )
 def test_an_end_that_is_none_or_over_is_refused(text: str) -> None:
     with pytest.raises(AccessError, match=rf"--expires {re.escape(text)}: .*30m, 12h, 90d.*never"):

@@ -177,7 +177,7 @@ def refuse_unknown(projects: Collection[str], declared: Collection[str]) -> None
 
 
 def parse_end(text: str, now: datetime) -> float | None:
-    """When a key ends: `30m`, `12h`, `90d`, a day as `2027-01-31`, a moment (UTC unless it says another zone), or `never`.
+    """When a key ends: `30m`, `12h`, `90d`, a day as `2027-01-31`, a moment (UTC, or the zone it says), or `never`.
 
     Raises:
         AccessError: if it is none of these, or not in the future.

@@ -460,7 +460,7 @@ def test_the_list_of_versions_is_read_at_80_columns(
     made = [line.strip() for line in lines if "made " in line]
     trained = careful.ledger("registered")
     assert [line.startswith(f"made {one.at[:10]} ") for line, one in zip(made, trained, strict=True)] == [True, True]
-    (awaits,) = careful.ledger("awaiting")
+    *_, awaits = careful.ledger("awaiting")
     assert any(awaits.reason[:30] in line for line in lines)
 
 

@@ -29,7 +29,8 @@ def add(
     project: Projects,
     scope: Scopes,
     expires: Annotated[
-        str, typer.Option("--expires", metavar="WHEN", help="90d, 12h, a day such as 2027-01-31, or never.")
+        str,
+        typer.Option("--expires", metavar="WHEN", help="30m (minutes), 12h, 90d, a day such as 2027-01-31, or never."),
     ] = "90d",
 ) -> None:
     """Make a key. It is printed this once and kept nowhere."""

@@ -131,16 +131,8 @@ def list_(name: Name, *, as_json: Json = False) -> None:
     if as_json:
         _print_json(found)
         return
-    columns = ("version", "stage", "made (UTC)", "learnt from", "tested on", title_of(project.watched), "MB", "why")
-    rows = (
-        (
-            one["version"], one["stage"], _minute(one["made"] or ""), " … ".join(one["learnt_from"] or ()),
-            " … ".join(one["tested_on"] or ()), _figure(one["error"]),
-            "" if one["size_mb"] is None else f"{one['size_mb']:.2f}",
-            f"BROKEN: {one['broken']}" if one["broken"] else one["reason"],
-        )
-        for one in found
-    )  # fmt: skip
+    columns = ("version", "stage", title_of(project.watched), "about it")
+    rows = ((one["version"], one["stage"], _figure(one["error"]), _about(one)) for one in found)
     _print_table(f"{project.name}: {len(found)} version{'s' * (len(found) != 1)}", columns, rows)
 
 
@@ -319,6 +311,18 @@ def _figure(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_figure, value)) if len(value) < 5 else f"{value[0]} … {value[-1]}"  # noqa: PLR2004
     return f"{value:,.4g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _about(one: dict[str, Any]) -> tuple[str, ...]:
+    """What a list tells of a version, in lines that a terminal of 80 columns has room for."""
+    if one["broken"]:
+        return (f"BROKEN: {one['broken']}",)
+    return (
+        f"learnt from {' … '.join(one['learnt_from'])}",
+        f"tested on {' … '.join(one['tested_on'])}",
+        f"made {_minute(one['made'])} UTC, {one['size_mb']:.2f} MB",
+        one["reason"],
+    )
 
 
 def _lines(value: Any, full: bool) -> tuple[str, ...]:  # noqa: FBT001 - handed on from the option

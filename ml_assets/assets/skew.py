@@ -25,6 +25,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sql import Window
 from ml_assets.lake.tables import LINEAGE, PARTITION, read
 from ml_assets.project import Project
+from ml_assets.registry.certificates import Certificate, write_certificate
 from ml_assets.registry.export import TOLERANCE, parity
 from ml_assets.registry.models import Version
 from ml_assets.registry.requests import Logged, as_text, forget_requests, read_requests
@@ -93,6 +94,11 @@ class Skew:
         return [name for name, one in self.columns.items() if one.different]
 
     @property
+    def greatest(self) -> float:
+        """The greatest difference in any column; infinite for values that are no two numbers."""
+        return max((one.greatest for one in self.columns.values()), default=0.0)
+
+    @property
     def words(self) -> str:
         """The verdict in a sentence."""
         out = "; ".join(f"{count} left out: {why}" for why, count in self.left_out.items())
@@ -134,18 +140,21 @@ def build_skew(project: Project) -> dg.AssetsDefinition:
     def skew(context: dg.AssetExecutionContext, lake: LakeResource) -> Any:
         found = replay_requests(project, lake.lake)
         context.log.info("%s", found.words)
-        since = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=project.serving.keep_days)
+        now = datetime.now(UTC)
+        since = now.replace(tzinfo=None) - timedelta(days=project.serving.keep_days)
         forgotten = forget_requests(lake.lake, project.table("requests"), since)
         counted = found.columns.items()
         table = markdown_table(
             ("column", "rows", "different", "greatest difference"),
             ((name, f"{one.rows:,}", f"{one.different:,}", f"{one.greatest:.4g}") for name, one in counted),
         )
-        greatest = max((one.greatest for one in found.columns.values()), default=0.0)
+        greatest = found.greatest if math.isfinite(found.greatest) else None
+        certificate = Certificate(now.isoformat(), found.rows, greatest, tuple(found.at_fault), found.words)
+        write_certificate(project.name, certificate)
         yield dg.MaterializeResult(
             asset_key=key,
             metadata={
-                "rows_compared": found.rows, "greatest_difference": greatest, "verdict": found.words,
+                "rows_compared": found.rows, "greatest_difference": found.greatest, "verdict": found.words,
                 "at_fault": ", ".join(found.at_fault) or "none", "forgotten": forgotten,
                 **({"columns": dg.MetadataValue.md(table)} if table else {}),
                 **data_origin(project, lake.lake),

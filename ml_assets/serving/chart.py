@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from ml_assets.declared.retraining import Retraining
     from ml_assets.serving.queries import State
 
 # Matplotlib's settings belong to the whole process.
@@ -45,7 +46,7 @@ class Point:
     Attributes:
         place: a moment; the number of a block, which has none.
         error: its watched error; None where unknown.
-        limit: the error above which a retraining is due under the policy `performance`; None where unknown.
+        limit: `tolerance` times the test error of its version; None where unknown.
         drift: how near its drift comes to an alarm, which is at 1; None where it was not measured.
         alarms: whether a column alarms.
         retrained: whether a retraining was decided on it, by a policy or by the person that it asked.
@@ -70,12 +71,20 @@ class Series:
         points: the partitions, oldest first.
         promoted: place of the first partition that a version serves, and its number.
         warning: stands in the picture, for it may be shown without its page; or None.
+        limit: what the line of limits is called.
     """
 
     metric: str
     points: tuple[Point, ...]
     promoted: tuple[tuple[datetime | int, int], ...]
     warning: str | None
+    limit: str = "retrain above"
+
+
+def limit_title(retraining: Retraining) -> str:
+    """What the tolerated error is called: only the policy `performance` retrains above it."""
+    is_acted_on = retraining.policy == "performance"
+    return "retrain above" if is_acted_on else f"{retraining.tolerance:g} times the test error"
 
 
 def series_of(state: State, warning: str | None) -> Series:
@@ -101,7 +110,7 @@ def series_of(state: State, warning: str | None) -> Series:
             )
         )  # fmt: skip
     promoted = tuple((place(state.project.start_of(entry.partition)), entry.version) for entry in state.promotions)
-    return Series(state.project.watched, tuple(points), promoted, warning)
+    return Series(state.project.watched, tuple(points), promoted, warning, limit_title(settled))
 
 
 @lru_cache(maxsize=32)
@@ -148,7 +157,7 @@ def _plot_errors(axes: Any, series: Series) -> None:
             textcoords="offset points", color=PROMOTED, fontsize=9,
         )  # fmt: skip
     limits = [_or_gap(one.limit) for one in points]
-    axes.step(places, limits, where="mid", color=LIMIT, linewidth=1, linestyle="--", label="retrain above")
+    axes.step(places, limits, where="mid", color=LIMIT, linewidth=1, linestyle="--", label=series.limit)
     marker = "o" if len(points) <= MARKED else ""
     errors = [_or_gap(one.error) for one in points]
     axes.plot(places, errors, color=ERROR, linewidth=1.6, marker=marker, markersize=3, label=title_of(series.metric))

@@ -13,6 +13,7 @@ from ml_assets.serving.words import metric as shown
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from ml_assets.registry.certificates import Certificate
     from ml_assets.serving.queries import Partition, State
 
 Level = Literal["good", "watch", "bad", "new"]
@@ -53,6 +54,7 @@ class Glance:
         why: why the newest version was trained; None where there is none.
         freshness: of its rows; None where there are none.
         waits: what waits for a person, in words; "" where nothing does.
+        skew: the columns that were served otherwise than training would have made them; "" where there are none.
     """
 
     level: Level
@@ -60,6 +62,7 @@ class Glance:
     why: Why | None
     freshness: Freshness | None
     waits: str
+    skew: str = ""
 
     @property
     def mark(self) -> str:
@@ -72,18 +75,20 @@ class Glance:
         return MARKS[self.level][1]
 
 
-def glance_of(state: State, now: datetime) -> Glance:
+def glance_of(state: State, now: datetime, certificate: Certificate | None = None) -> Glance:
     """A project at a glance.
 
     Args:
         state: of the project; its newest partitions are enough.
         now: naive UTC.
+        certificate: the newest of what was served; None where there is none.
     """
     fresh, waits = freshness_of(state, now), _waits(state)
+    skew = ", ".join(certificate.at_fault) if certificate else ""
     level, words = _model(state)
-    if level == "good" and (waits or (fresh and fresh.is_late)):
+    if level == "good" and (waits or skew or (fresh and fresh.is_late)):
         level = "watch"
-    return Glance(level, words, last_trained(state.entries), fresh, waits)
+    return Glance(level, words, last_trained(state.entries), fresh, waits, skew)
 
 
 def freshness_of(state: State, now: datetime) -> Freshness | None:

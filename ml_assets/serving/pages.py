@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from ml_assets.lake.origin import origin_warning
 from ml_assets.quarantine import read_quarantine
 from ml_assets.registry.alerts import read_alerts
+from ml_assets.registry.certificates import read_certificate
 from ml_assets.registry.models import RegistryError
 from ml_assets.registry.outbox import outbox
-from ml_assets.serving.chart import draw, series_of
+from ml_assets.serving.chart import draw, limit_title, series_of
 from ml_assets.serving.drift_reports import report_page
 from ml_assets.serving.glance import glance_of, spark_of
 from ml_assets.serving.partition_queries import neighbours_of
@@ -57,16 +58,21 @@ def build_pages(site: Site) -> "APIRouter":
         alerts = [one for one in _alerts() if any(map(site.is_shown, one.projects))]
         return site.page(
             "home.html", warnings=[state.warning for state in states], alerts=alerts, deliveries=undelivered,
-            glances=[(state, glance_of(state, now), spark_of(state)) for state in states],
+            glances=[
+                (state, glance_of(state, now, read_certificate(state.project.name)), spark_of(state))
+                for state in states
+            ],
         )  # fmt: skip
 
     @router.get("/projects/{project}")
     def project_page(project: str) -> HTMLResponse:
         declared = site.project(project)
         state, now = _state(site, declared, SHOWN), datetime.now(UTC).replace(tzinfo=None)
+        found = read_certificate(declared.name)
         return _about(
-            site, state, "project.html", shown=SHOWN, alerts=_alerts(declared), glance=glance_of(state, now),
-            happened=events(state.entries, EVENTS),
+            site, state, "project.html", shown=SHOWN, alerts=_alerts(declared), glance=glance_of(state, now, found),
+            certificate=found,
+            happened=events(state.entries, EVENTS), limit=limit_title(declared.retraining),
         )  # fmt: skip
 
     @router.get("/projects/{project}/quarantine")

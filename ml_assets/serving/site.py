@@ -16,7 +16,7 @@ from ml_assets.lake.connection import Lake, LakeError
 from ml_assets.lake.origin import origin_warning
 from ml_assets.registry.models import Registry, home_registry
 from ml_assets.serving import words
-from ml_assets.serving.access.caller import CURRENT
+from ml_assets.serving.access.caller import CURRENT, Caller
 from ml_assets.serving.numbers import name_numbers
 from ml_assets.serving.queries import reading
 from ml_assets.serving.reports import Reports
@@ -86,6 +86,21 @@ class Site:
         """Whether whoever asks may look at a project, declared or not."""
         return CURRENT.get().may("look", name)
 
+    def forms(self) -> "list[Project]":
+        """The projects of which whoever asks may see the form to try the model, and nothing else."""
+        caller = CURRENT.get()
+        return [
+            one
+            for one in self.projects.values()
+            if caller.may("predict", one.name) and not caller.may("look", one.name)
+        ]
+
+    def first_page(self, caller: Caller) -> str:
+        """The address of the first page that somebody may see: the start page, or the form of their first project."""
+        theirs = (one.name for one in self.projects.values() if caller.may("predict", one.name))
+        first = None if caller.may("look") else next(theirs, None)
+        return f"/try/{first}" if first else "/"
+
     def start_of(self, project: "Project", key: str) -> datetime:
         """The start of a partition whose key is written as the project writes it: nothing else gets near a path or SQL.
 
@@ -118,7 +133,8 @@ class Site:
         from starlette.responses import HTMLResponse  # noqa: PLC0415
 
         said = list(dict.fromkeys(warning for warning in warnings if warning))
-        text = self.templates.get_template(template).render(projects=self.shown(), warnings=said, **values)
+        theirs = {"projects": self.shown(), "forms": self.forms(), "start": self.first_page(CURRENT.get())}
+        text = self.templates.get_template(template).render(warnings=said, **theirs, **values)
         return HTMLResponse(text, status)
 
     def error(self, status: int, title: str, message: str, path: str = "") -> "HTMLResponse":

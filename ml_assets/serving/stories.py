@@ -19,7 +19,6 @@ TITLES = {
     "decision": "decided", "answered": "question answered", "registered": "trained", "awaiting": "waits for a person",
     "promoted": "serves", "rejected": "rejected", "replayed": "quarantine judged again",
 }  # fmt: skip
-DECISIONS = {"hold": "keep", "retrain": "retrain", "ask": "ask a person", "reinstate": "let an older version serve"}
 # How a version comes to serve that has served before.
 AGAIN = frozenset({"rollback", "reinstate"})
 
@@ -91,7 +90,7 @@ def because(decision: Entry) -> str:
 def title_of_entry(entry: Entry) -> str:
     """What an entry says, in a few words."""
     if entry.kind == "decision":
-        return DECISIONS.get(entry.action, entry.action)
+        return entry.action
     if entry.kind == "answered":
         return {"yes": "answered: yes", "no": "answered: no"}.get(entry.action, "nobody answered")
     if entry.kind == "promoted" and entry.action in AGAIN:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from typing import TYPE_CHECKING, Any
+from unittest.mock import ANY
 
 import pytest
 from small_market import FEATURES, JUDGING, NAME, PREPARING, Market, open_market, sales
@@ -443,6 +444,24 @@ def test_the_commands_tell_the_versions_and_act_on_them(careful: Market, command
     assert (audited.exit_code, len(json.loads(audited.output)["findings"])) == (1, 1)
     assert "name the version" in str(command("models", "promote", NAME, "--why", "again").exception)
     assert "number of a version after @" in str(command("models", "show", f"{NAME}@x").exception)
+
+
+def test_the_list_of_versions_is_read_at_80_columns(
+    careful: Market, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = command("models", "list", NAME).output.splitlines()
+    assert max(map(len, lines)) <= 80
+    # What belongs together stands in one line: windows, moments, and of a reason more than a word.
+    assert [line.split() for line in lines if "learnt from 2" in line] == [
+        ["1", "champion", ANY, "learnt", "from", "2024-01", "…", "2024-01"],
+        ["2", "awaiting", ANY, "learnt", "from", "2024-03", "…", "2024-03"],
+    ]
+    made = [line.strip() for line in lines if "made " in line]
+    trained = careful.ledger("registered")
+    assert [line.startswith(f"made {one.at[:10]} ") for line, one in zip(made, trained, strict=True)] == [True, True]
+    *_, awaits = careful.ledger("awaiting")
+    assert any(awaits.reason[:30] in line for line in lines)
 
 
 def test_a_version_whose_folder_is_lost_or_broken_is_listed_so_beside_the_others(

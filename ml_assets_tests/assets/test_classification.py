@@ -324,7 +324,7 @@ def test_the_pages_show_the_watched_error_and_the_metrics_of_the_task(
         state = read_state(cursor, site.registry, market.project)
     page = site.page(
         "project.html", warnings=[], state=state, project=market.project, shown=24, alerts=(), happened=[],
-        glance=glance_of(state, datetime(2024, 7, 1)),  # noqa: DTZ001 - naive UTC
+        glance=glance_of(state, datetime(2024, 7, 1)), certificate=None, limit="",  # noqa: DTZ001 - naive UTC
     ).body.decode()  # fmt: skip
     title = {"binary": "Log loss", "multiclass": "Error rate"}[which]
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import get_args
 from xml.etree import ElementTree as ET
 
 import pytest
-from small_site import Browser
+from small_site import PROJECT, Browser
 from test_glance import entry, partition, state
 
+from ml_assets.core.policy import Policy
+from ml_assets.declared.retraining import Retraining
 from ml_assets.serving.chart import Point, Series, draw, series_of
 
 TEXT = "{http://www.w3.org/2000/svg}text"
@@ -59,6 +62,16 @@ def test_what_is_not_known_is_a_gap_and_what_is_beyond_telling_is_cut() -> None:
     assert {"RMSE", "drift alarm", "retraining decided", "SIMULATED DATA"} <= words(svg)
     assert "690" not in words(svg)
     assert draw(Series("rmse", points[:1], (), None)), "nothing at all is known"
+
+
+@pytest.mark.parametrize("policy", get_args(Policy))
+def test_the_line_is_called_by_what_it_is_under_the_policy(policy: Policy) -> None:
+    retraining = Retraining(policy=policy, tolerance=1.5)
+    found = series_of(replace(state(partition("2024-03")), project=replace(PROJECT, retraining=retraining)), None)
+    said = words(draw(replace(found, points=(Point(1, 0.05, 0.06, 0.3, alarms=False, retrained=False),))))
+    # Under any other policy nothing is done because of it.
+    assert ("retrain above" in said) == (policy == "performance")
+    assert ("1.5 times the test error" in said) == (policy != "performance")
 
 
 def test_a_phone_gets_one_of_its_own_with_the_same_words(client: Browser) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from small_site import PROJECT
 from writing_tables import replace_window
 
+from ml_assets.core.policy import Action
 from ml_assets.lake.connection import Commit, Lake
 from ml_assets.registry.ledger import Entry, Kind
 from ml_assets.registry.models import Registry
@@ -205,6 +206,11 @@ def test_every_kind_of_entry_has_words() -> None:
     assert set(TITLES) == set(get_args(Kind))
     assert title_of_entry(entry(1, "registered", 3)) == "version 3 trained"
     assert title_of_entry(entry(1, "of later", 3)) == "version 3 of later", "one that this code does not know yet"
+
+
+@pytest.mark.parametrize("action", get_args(Action))
+def test_a_decision_is_told_in_the_one_word_that_the_ledger_has_for_it(action: str) -> None:
+    assert title_of_entry(entry(1, "decision", 1, "2024-01", action)) == action
 
 
 def test_what_happened_leaves_out_that_nothing_did() -> None:

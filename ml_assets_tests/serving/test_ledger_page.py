@@ -35,9 +35,18 @@ def test_entries_stand_newest_first_in_words(client: Browser) -> None:
     assert numbers(page) == [6, 5, 4, 3, 2, 1]
     text = text_of(page)
     assert "4 retrain 2024-04 more than 1.25 times" in text
-    assert "6 keep again 2024-04 asked once more" in text
+    assert "6 hold again 2024-04 asked once more" in text
     assert "2 version 1 serves from 2024-04 the first version that passes" in text
     assert "The chain holds: 6 entries follow one on another" in text
+
+
+def test_a_decision_has_the_same_word_on_every_page(client: Browser) -> None:
+    overview, partition, ledger = (
+        text_of(client.get(f"/projects/houses{path}").text) for path in ("", "/partitions/2024-03", "/ledger")
+    )
+    assert re.search(r"2024-03 .* hold backfill within 1\.25 times", overview)
+    assert "The decision was to hold (recorded only" in partition
+    assert "3 hold backfill 2024-03 within 1.25 times" in ledger
 
 
 @pytest.mark.parametrize(

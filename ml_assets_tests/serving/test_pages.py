@@ -162,6 +162,12 @@ def test_an_alarm_says_why_and_which_rows_carry_it(client: Browser) -> None:
     assert "Why" not in text_of(client.get("/projects/houses/drift/2024-03").text)
 
 
+def test_what_the_sign_of_a_cost_means_stands_above_it(client: Browser) -> None:
+    text = text_of(client.get("/projects/houses/drift/2024-04").text)
+    said = "With a plus the move makes predictions worse, with a minus better"
+    assert text.index(said) < text.index("+0.01 MAPE")
+
+
 def test_a_statistic_of_a_partition_without_values_is_left_empty(client: Browser) -> None:
     page = client.get("/projects/houses/drift/2024-03").text
     assert "area location 1 1,000 no" in text_of(page)
@@ -372,6 +378,7 @@ def test_the_chart_marks_champions_retrainings_and_the_limit(client: Browser) ->
 
 def test_a_picture_has_its_figures_in_words(client: Browser) -> None:
     page = client.get("/projects/houses").text
+    assert '<th scope="col" class="n">Retrain above</th>' in page
     pictures = re.findall(r"<img[^>]*>", page)
     assert len(pictures) == 1
     assert re.search(r'alt="[^"]*7\.0% in 2024-04', pictures[0])

@@ -109,6 +109,17 @@ def test_nothing_is_cut_off_and_all_text_is_readable(page: Page, address: str, w
         assert page.evaluate(CONTRAST) == [], path
 
 
+@pytest.mark.parametrize("path", ["/projects/houses", "/projects/houses/versions"])
+def test_on_a_desk_every_table_is_seen_as_a_whole(page: Page, address: str, path: str) -> None:
+    page.set_viewport_size({"width": 1200, "height": 800})
+    page.goto(address + path)
+    page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
+    cut = page.locator(".scroll").evaluate_all(
+        "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.ariaLabel)"
+    )
+    assert cut == []
+
+
 def test_the_first_key_skips_to_the_content_and_what_has_the_focus_is_seen(page: Page, address: str) -> None:
     page.goto(f"{address}/projects/houses")
     page.keyboard.press("Tab")

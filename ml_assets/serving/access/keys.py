@@ -177,24 +177,24 @@ def refuse_unknown(projects: Collection[str], declared: Collection[str]) -> None
 
 
 def parse_end(text: str, now: datetime) -> float | None:
-    """When a key ends: `90d`, `12h`, a day as `2027-01-31` or a moment, in UTC unless it says another zone, or `never`.
+    """When a key ends: `30m`, `12h`, `90d`, a day as `2027-01-31`, a moment (UTC, or the zone it says), or `never`.
 
     Raises:
         AccessError: if it is none of these, or not in the future.
     """
     if text == "never":
         return None
-    length = re.fullmatch(r"([0-9]{1,4})([dh])", text)
+    length = re.fullmatch(r"([0-9]{1,4})([mhd])", text)
     try:
         if length:
-            end = now + timedelta(**{{"d": "days", "h": "hours"}[length[2]]: int(length[1])})
+            end = now + timedelta(**{{"m": "minutes", "h": "hours", "d": "days"}[length[2]]: int(length[1])})
         else:
             said = datetime.fromisoformat(text)
             end = said.astimezone(UTC) if said.tzinfo else said.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise AccessError(f"--expires {text}: expected 90d, 12h, a day such as 2027-01-31, or never") from None
+        raise AccessError(f"--expires {text}: expected 30m, 12h, 90d, a day such as 2027-01-31, or never") from None
     if end <= now:
-        raise AccessError(f"--expires {text}: that is over already. Remedy: 90d, 12h, a later day, or never")
+        raise AccessError(f"--expires {text}: that is over already. Remedy: 30m, 12h, 90d, a later day, or never")
     return end.timestamp()
 
 

@@ -2,7 +2,7 @@
 
 # Annotations are values here: FastAPI reads those of a route, and its classes are imported inside the function.
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from ml_assets import settings
@@ -12,10 +12,12 @@ from ml_assets.serving.access.forms import local_path, read_form, read_own_form
 from ml_assets.serving.access.keys import find_key
 from ml_assets.serving.access.limits import Buckets
 from ml_assets.serving.access.noting import Notes
-from ml_assets.serving.access.store import Store
+from ml_assets.serving.access.store import BusyError, Store
 from ml_assets.serving.site import Site
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastapi import APIRouter
     from starlette.requests import Request as AnyRequest
     from starlette.responses import HTMLResponse
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 # Tries of an address: ten at once, then one in ten seconds.
 TRIES_PER_SECOND, TRIES_AT_ONCE = 0.1, 10.0
 REFUSED = "This key opens nothing: it is none, it was revoked, or it has expired."
+
+# Seconds after which whoever came while the file was locked may come again.
+AGAIN = "2"
+T = TypeVar("T")
 
 
 def build_signing_in(site: Site, store: Store, notes: Notes) -> "APIRouter":
@@ -50,11 +56,12 @@ def build_signing_in(site: Site, store: Store, notes: Notes) -> "APIRouter":
             response.headers["Retry-After"] = str(int(wait) + 1)
             return response
         before = session_token(request.headers.get("cookie", ""))
-        token = await run_in_threadpool(_begin, store, fields.get("key", "").strip(), before)
-        if not token:
+        key, token = await _written(_begin, store, fields.get("key", "").strip(), before)
+        if not key:
             await notes.refused("sign-in refused", f"from {address_of(request.scope)}")
             return await run_in_threadpool(_form_again, site, onward, REFUSED, 401)
-        answer = RedirectResponse(onward, 303)
+        # The start page is where one lands, not what one asked for: any other page says itself what it needs.
+        answer = RedirectResponse(site.first_page(key.caller()) if onward == "/" else onward, 303)
         is_secure = _is_https(request)
         answer.set_cookie(
             SECURE_COOKIE if is_secure else COOKIE, token, max_age=sessions.SECONDS, httponly=True, secure=is_secure,
@@ -70,7 +77,7 @@ def build_signing_in(site: Site, store: Store, notes: Notes) -> "APIRouter":
     async def sign_out(request: Request) -> Response:
         await read_own_form(request)
         token = session_token(request.headers.get("cookie", ""))
-        await run_in_threadpool(sessions.end, store, token, request.state.caller)
+        await _written(sessions.end, store, token, request.state.caller)
         answer = RedirectResponse("/sign-in", 303)
         for name in (COOKIE, SECURE_COOKIE):
             answer.delete_cookie(name, httponly=True, secure=name == SECURE_COOKIE, samesite="strict", path="/")
@@ -91,10 +98,26 @@ def build_signing_in(site: Site, store: Store, notes: Notes) -> "APIRouter":
     return router
 
 
-def _begin(store: Store, text: str, before: str) -> str:
-    """Begin a session; "" where the key opens nothing."""
+async def _written(write: "Callable[..., T]", *values: Any) -> "T":
+    """What a write to the store returns, in a thread.
+
+    Raises:
+        HTTPException: 503 if somebody else is writing all the while.
+    """
+    from fastapi import HTTPException
+    from fastapi.concurrency import run_in_threadpool
+
+    try:
+        return await run_in_threadpool(write, *values)
+    except BusyError as error:
+        told = f"Somebody else is writing to access.sqlite. Nothing was done: go back and try again in {AGAIN} s."
+        raise HTTPException(503, told, {"Retry-After": AGAIN}) from error
+
+
+def _begin(store: Store, text: str, before: str) -> "tuple[Key | None, str]":
+    """Begin a session: its key and its token; None and "" where the key opens nothing."""
     key = _find(store, text)
-    return sessions.begin(store, key, time.time(), before) if key else ""
+    return key, sessions.begin(store, key, time.time(), before) if key else ""
 
 
 def _find(store: Store, text: str) -> "Key | None":

@@ -41,6 +41,10 @@ CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON record
 BUSY_SECONDS = 2.0
 
 
+class BusyError(sqlite3.OperationalError):
+    """Somebody else has been writing for longer than anybody waits: nothing was done."""
+
+
 class Store:
     """The file. It is made when something is first written: looking at pages makes none.
 
@@ -53,10 +57,19 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that nobody else writes in, on the disk when it is over."""
+        """A transaction that nobody else writes in, on the disk when it is over.
+
+        Raises:
+            BusyError: if somebody else writes all the time that is waited.
+        """
         self._make()
         with closing(self._connect()) as database:
-            database.execute("BEGIN IMMEDIATE")
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:  # beyond a byte it says which kind of busy
+                    raise BusyError(str(error)) from error
+                raise
             with database:
                 yield database
 

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,9 @@ PATIENCE = 60.0
 # Of a request whose sender has gone, as proxies count it: nobody reads the answer.
 GONE = 499
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
+# Why we are not ready, as anybody may read it.
+STARTING = "starting: the ledger is being read and the champions are being loaded. Remedy: ask again in a moment"
+FAILED = "a champion cannot be loaded: the server's log says which and why"
 NOT_POST = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 
@@ -124,6 +127,7 @@ class Desk:
     async def openapi(self, request: "Request") -> "Response":
         """`GET /predict/{project}/openapi.json`."""
         try:
+            _require_parameters(request, ("version",))
             return json_of(document(await self._served(request, request.path_params["project"])))
         except RefusedRequestError as refused:
             return json_of(refused.content, refused.code)
@@ -133,10 +137,14 @@ class Desk:
         return json_of({"error": "rows are sent by POST"}, 405, {"Allow": "POST"})
 
     async def readyz(self, _: "Request") -> "Response":
-        """`GET /readyz`: 200 where every project that has a champion serves a version; of which, to who may look."""
+        """`GET /readyz`: 200 where every project that has a champion serves a version, else 503 and why.
+
+        Which project it is and which version, is told to who may look.
+        """
         ready = self.champions.is_ready
         shown = {name: told for name, told in self.champions.state().items() if self._site.is_shown(name)}
-        return json_of({"ready": ready} | ({"projects": shown} if shown else {}), 200 if ready else 503)
+        why = {} if ready else {"reason": FAILED if self.champions.has_looked else STARTING}
+        return json_of({"ready": ready} | why | ({"projects": shown} if shown else {}), 200 if ready else 503)
 
     async def metrics_page(self, _: "Request") -> "Response":
         """`GET /metrics`."""
@@ -150,6 +158,7 @@ class Desk:
         kind = (request.headers.get("content-type") or JSON).partition(";")[0].strip().lower()
         if kind not in LARGEST:
             raise RefusedRequestError(415, f"{kind[:60]} is not read here: expected {', '.join(LARGEST)}")
+        _require_parameters(request, ("version", "explain"))
         explain = _flag(request, "explain")
         served = await self._served(request, name)
         body = await _body(request, LARGEST[kind])
@@ -250,6 +259,17 @@ def json_of(content: Any, code: int = 200, headers: Mapping[str, str] | None = N
 
     # JSON has no infinity: what a document tells beside predictions, a feature's value, is null then.
     return Response(to_json(content, inf_nan_mode="null"), code, media_type=JSON, headers=dict(headers or {}))
+
+
+def _require_parameters(request: "Request", known: Sequence[str]) -> None:
+    """Refuse parameters of the address that there are not, and one that stands there twice: it would be a slip."""
+    seen: set[str] = set()
+    for name, _ in request.query_params.multi_items():
+        if name not in known:
+            raise RefusedRequestError(422, f"{name[:60]}: there is no such parameter; {nearest(name[:60], known)}")
+        if name in seen:
+            raise RefusedRequestError(422, f"{name} stands there twice")
+        seen.add(name)
 
 
 def _flag(request: "Request", name: str) -> bool:

@@ -40,7 +40,7 @@ REFUSALS = {
     "409": "The version cannot be served, or its predictions not be explained.",
     "413": "The body is too large.",
     "415": "Neither JSON, Arrow nor Parquet.",
-    "422": "A value is not as the schema wants it: field, value, limit. Or a row has no prediction.",
+    "422": "A value is not as the schema wants it: field, value, limit. Or no prediction, or a wrong parameter.",
     "429": "Too many requests.",
     "503": "The champion is being loaded, or cannot be, or the lake is away.",
 }

@@ -67,6 +67,7 @@ def predict_file(served: Served, given: Path, output: Path, refused: Path, say: 
             writers[path].add(rows)
 
         for piece, malformed in _pieces(given):
+            _require_columns(served, given, piece.columns)
             first = done + bad
             whole = [place for place in range(piece.height) if place not in malformed]
             good, wrong = _predicted(served, piece[whole])
@@ -85,6 +86,18 @@ def predict_file(served: Served, given: Path, output: Path, refused: Path, say: 
     if not bad:
         refused.unlink(missing_ok=True)  # an older one would be taken for this one's
     return Done(done, bad)
+
+
+def _require_columns(served: Served, given: Path, there: Sequence[str]) -> None:
+    """Refuse rows without a column that the version needs: mostly they are raw ones."""
+    columns = served.contract.columns
+    missing = sorted(served.contract.needed - set(there))
+    if missing:
+        raise ValueError(
+            f"{given}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. Remedy: rows as "
+            f"{served.project.name}.validated has them, after clean.sql and not as they come from the source; "
+            f"its columns are {', '.join(columns)}"
+        )
 
 
 def _predicted(served: Served, rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[int, str]]:

@@ -263,6 +263,39 @@ def test_a_browser_without_a_session_is_sent_to_sign_in_and_back(server: Server)
     assert server.page("/projects/houses").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("scopes", "projects", "lands"),
+    [
+        (("predict",), ("boats",), "/try/boats"),
+        (("predict",), ("*",), "/try/houses"),
+        (("predict", "look"), ("boats",), "/"),
+        (("decide",), ("boats",), "/"),
+    ],
+)
+def test_who_signs_in_lands_on_the_first_page_that_they_may_see(
+    server: Server, scopes: tuple[str, ...], projects: tuple[str, ...], lands: str
+) -> None:
+    landed = server.sign_in(server.key(*scopes, projects=projects)).headers["location"]
+    assert landed == lands
+    # Nothing has been trained here: the form says so, and is theirs.
+    page = server.page(landed)
+    assert page.status_code in {200, 409}
+    links = re.findall(r'href="(/[^"]*)"', page.text)
+    assert [link for link in links if server.page(link).status_code == 403] == []
+
+
+def test_who_may_predict_alone_finds_every_form_of_theirs(server: Server) -> None:
+    server.sign_in(server.key("predict"))
+    page = server.page("/try/houses").text
+    assert 'href="/try/houses"' in page
+    assert 'href="/try/boats"' in page
+
+
+def test_who_asked_for_a_page_that_they_may_not_see_is_told_so(server: Server) -> None:
+    done = server.sign_in(server.key("predict", projects=("boats",)), "/projects/houses")
+    assert done.headers["location"] == "/projects/houses"
+
+
 def test_the_cookie_is_the_browsers_alone_and_kept_nowhere(server: Server) -> None:
     said = server.sign_in(server.key("look")).headers["set-cookie"]
     assert re.fullmatch(r"ml_assets_session=[\w-]{43}; HttpOnly; Max-Age=43200; Path=/; SameSite=strict", said)

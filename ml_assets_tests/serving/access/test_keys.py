@@ -132,6 +132,7 @@ def test_nobody_may_in_a_project_what_they_may_nowhere(
     [
         ("90d", NOW + timedelta(days=90)),
         ("12h", NOW + timedelta(hours=12)),
+        ("30m", NOW + timedelta(minutes=30)),
         ("2027-01-31", datetime(2027, 1, 31, tzinfo=UTC)),
         ("2027-01-31T10:00+05:00", datetime(2027, 1, 31, 5, tzinfo=UTC)),
     ],
@@ -142,10 +143,25 @@ def test_ends_are_written_as_people_write_them(text: str, end: datetime) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["", "soon", "0d", "90", "2020-01-01", "99999d", "-3d", "2027-13-01", "2027-01-01T00:00+02:00x"]
+    "text",
+    [
+        "",
+        "soon",
+        "0d",
+        "0m",
+        "90",
+        "30M",
+        "30min",
+        "1h30m",
+        "2020-01-01",
+        "99999d",
+        "-3d",
+        "2027-13-01",
+        "2027-01-01T00:00+02:00x",
+    ],
 )
 def test_an_end_that_is_none_or_over_is_refused(text: str) -> None:
-    with pytest.raises(AccessError, match=rf"--expires {re.escape(text)}: .*never"):
+    with pytest.raises(AccessError, match=rf"--expires {re.escape(text)}: .*30m, 12h, 90d.*never"):
         parse_end(text, NOW)
 
 

@@ -69,6 +69,30 @@ def test_a_key_opens_what_it_opens_though_its_use_cannot_be_noted_and_the_next_r
     assert list_keys(server.store)[0].used == noting._today()
 
 
+def test_who_signs_in_or_out_while_the_file_is_locked_is_asked_to_try_again_and_then_can(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "BUSY_SECONDS", 0.1)
+    key = server.key("look")
+    with locked(server.store.file):
+        refused = server.sign_in(key)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+    assert "Somebody else is writing to access.sqlite. Nothing was done: go back and try again in 2 s." in refused.text
+    assert "ml_assets_session" not in refused.cookies
+    assert key not in refused.text
+
+    assert server.sign_in(key).status_code == 303
+    page = server.page("/sign-out").text
+    with locked(server.store.file):
+        token = page.partition('name="form_token" value="')[2][:64]
+        headers = {"origin": server.base, "sec-fetch-site": "same-origin"}
+        refused = server.page("/sign-out", method="POST", data={"form_token": token}, headers=headers)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+    assert "Nothing was done: go back and try again in 2 s." in refused.text
+    assert server.page("/").status_code == 200
+    assert server.act("/sign-out").status_code == 303
+
+
 def test_of_strangers_so_many_are_written_down_in_a_day_and_the_others_counted(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

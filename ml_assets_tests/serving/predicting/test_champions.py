@@ -157,6 +157,7 @@ def test_without_any_version_to_serve_it_is_not_ready(moving: Market) -> None:
         ready = service.get("/readyz")
         assert ready.status_code == 503
         assert "the model file is missing" in ready.text
+        assert ready.json()["reason"] == "a champion cannot be loaded: the server's log says which and why"
         assert str(moving.folder) not in ready.text + response.text, "anybody may read it"
         assert 'ml_assets_champion_failed_loads_total{project="flats"} 1.0' in service.get("/metrics").text
     finally:

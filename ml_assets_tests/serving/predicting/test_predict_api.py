@@ -108,6 +108,9 @@ def test_every_mistake_of_every_row_is_told(service: Service) -> None:
         ({"json": ROW, "params": {"version": "7"}}, 404, "flats has no version 7. It has: 1"),
         ({"json": ROW, "params": {"version": "../1"}}, 422, "version: '../1' is no version"),
         ({"json": ROW, "params": {"explain": "maybe"}}, 422, "explain: 'maybe' is neither true nor false"),
+        ({"json": ROW, "params": {"versoin": "1"}}, 422, "versoin: there is no such parameter; did you mean version?"),
+        ({"json": ROW, "params": {"x": ""}}, 422, "x: there is no such parameter; expected one of version, explain"),
+        ({"json": ROW, "params": {"version": ["1", "2"]}}, 422, "version stands there twice"),
         ({"content": b"ARROW1", "headers": {"content-type": ARROW}}, 400, "the body is no Arrow stream"),
         ({"content": b"PAR1", "headers": {"content-type": PARQUET}}, 400, "the body is no Parquet file"),
         ({"content": b"x", "headers": {"content-length": "99999999"}}, 413, "the body is larger than 16 MiB"),
@@ -119,6 +122,12 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(
     response = service.predict(**options)
     assert response.status_code == code
     assert response.json()["error"].startswith(words)
+
+
+def test_a_parameter_that_the_document_does_not_have_is_refused_there_too(service: Service) -> None:
+    response = service.get(f"/predict/{service.name}/openapi.json?versoin=1")
+    assert response.status_code == 422
+    assert response.json()["error"] == "versoin: there is no such parameter; did you mean version?"
 
 
 def test_a_body_that_breaks_off_is_no_failure_of_the_server(service: Service) -> None:
@@ -200,6 +209,15 @@ def test_it_says_that_it_is_ready_by_which_engine_and_counts_what_it_answers(ser
     page = service.get("/metrics").text
     assert 'ml_assets_predict_requests_total{code="200",project="flats"}' in page
     assert 'ml_assets_champion_version{project="flats"} 1.0' in page
+
+
+def test_while_it_starts_it_says_that_it_is_not_ready_and_why(town: Market) -> None:
+    with town.settings():
+        starting = Service(town.project).get("/readyz")  # nothing has been loaded: that begins with the server
+    assert starting.status_code == 503
+    assert starting.json()["reason"] == (
+        "starting: the ledger is being read and the champions are being loaded. Remedy: ask again in a moment"
+    )
 
 
 def test_to_strangers_it_says_only_whether_it_is_ready(service: Service) -> None:

@@ -151,10 +151,27 @@ def test_a_file_without_rows_gives_the_header_alone(served: Served, tmp_path: Pa
     assert not refused.exists()
 
 
+def test_raw_rows_are_refused_with_every_column_that_is_missing_and_what_rows_must_be(
+    town: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_assets.projects.load_project", lambda _: town.project)
+    given = tmp_path / "in.csv"
+    given.write_text("month,TOWN,floor_area\n2024-03,EAST,100\n")
+    words = ["predict", "flats", "--input", str(given), "--output", str(tmp_path / "out.csv")]
+    with town.settings():
+        told = CliRunner().invoke(app, words)
+    assert isinstance(told.exception, ValueError)
+    assert str(told.exception) == (
+        f"{given}: area, town are missing. Remedy: rows as flats.validated has them, after clean.sql and not as they "
+        "come from the source; its columns are month, contract, town, area"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"id,town\n1,EAST\n", "area is missing: expected a number at least 20"),
+        (b"id,town\n1,EAST\n", "area is missing. Remedy: rows as flats.validated has them"),
         (b"", "expected a header of names that differ"),
         (b"area,area\n", "expected a header of names that differ"),
         (b"area,town\n\xff,EAST\n", "this is no CSV in UTF-8"),

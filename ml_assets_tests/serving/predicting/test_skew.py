@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import replace
 from datetime import date, timedelta
+from html import unescape
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
 from small_market import PREPARING, Market, open_market, sales
+from small_service import Service
 
 from ml_assets.assets.skew import UNKEPT, replay_requests
 from ml_assets.declared.serving import Serving
 from ml_assets.lake.connection import Commit, LakeError
+from ml_assets.registry.certificates import read_certificate
 from ml_assets.registry.export import parity
 from ml_assets.registry.models import Registry
 from ml_assets.registry.requests import Logged, hashed, read_requests, salt_of, write_requests
@@ -143,6 +147,45 @@ def test_the_asset_tells_and_its_check_fails(asked: Market) -> None:
     write_requests(asked.lake, asked.project.table("requests"), with_fault)
     assert not asked.check("no_skew", asked.rerun("skew")).passed
     assert asked.metadata("skew")["at_fault"] == "area"
+
+
+def shown(market: Market, path: str) -> str:
+    """A page's text on one line."""
+    response = Service(market.project).get(path)
+    assert response.status_code == 200
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", response.text)).split())
+
+
+def test_the_newest_certificate_stands_on_the_projects_page_and_skew_beside_its_verdict(asked: Market) -> None:
+    ask(asked, requests(asked)[:3])
+    asked.rerun("skew")
+    page = shown(asked, "/projects/flats")
+    assert "Served as trained yes 3 requests compared: no feature differs, and no prediction" in page
+    assert re.search(r"; greatest difference [\d.e-]+; replayed 20\d\d-\d\d-\d\d \d\d:\d\d UTC", page)
+    assert "serving differs" not in page
+
+    faulty = [replace(one, features={**one.features, "area": 99.0}) for one in kept(asked)[:1]]
+    write_requests(asked.lake, asked.project.table("requests"), faulty)
+    asked.rerun("skew")
+    page = shown(asked, "/projects/flats")
+    assert re.search(r"Served as trained no area differs in 1 of 4 requests, by [\d.]+ at most: 99.0 was served", page)
+    for path in ("/", "/projects/flats"):
+        text = shown(asked, path)
+        assert "serving differs from training: area" in text
+        assert "All right:" not in text
+
+
+def test_a_certificate_of_nothing_says_so_and_one_of_what_is_no_number_too(asked: Market) -> None:
+    asked.rerun("skew")
+    assert "Served as trained not certified no request was compared; replayed" in shown(asked, "/projects/flats")
+    ask(asked, requests(asked)[:1])
+    right = kept(asked)[0]
+    write_requests(asked.lake, asked.project.table("requests"), [replace(right, predicted=float("nan"))])
+    asked.rerun("skew")
+    found = read_certificate("flats")
+    assert found is not None
+    assert (found.greatest, found.at_fault, found.rows) == (None, ("prediction",), 2)
+    assert "greatest difference: values that are no two numbers" in shown(asked, "/projects/flats")
 
 
 def test_without_requests_nothing_is_certified(asked: Market) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ml_assets import settings
@@ -38,12 +39,20 @@ def write_certificate(project: str, certificate: Certificate) -> None:
 
 
 def read_certificate(project: str) -> Certificate | None:
-    """A project's newest certificate; None where its requests were never replayed."""
+    """A project's newest certificate; None where its requests were never replayed.
+
+    One that cannot be read certifies nothing, and says so.
+    """
+    file = _file(project)
     try:
-        told = json.loads(_file(project).read_text(encoding="utf-8"))
+        told = json.loads(file.read_text(encoding="utf-8"))
+        return Certificate(**{**told, "at_fault": tuple(told["at_fault"])})
     except FileNotFoundError:
         return None
-    return Certificate(**{**told, "at_fault": tuple(told["at_fault"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        at = datetime.now(UTC).isoformat()
+        words = f"{file.name} cannot be read: {error}. Remedy: materialize {project}/skew"
+        return Certificate(at, rows=0, greatest=None, at_fault=(), words=words)
 
 
 def _file(project: str) -> Path:

@@ -15,6 +15,7 @@ import pytest
 from small_market import PREPARING, Market, open_market, sales
 from small_service import Service
 
+from ml_assets import settings
 from ml_assets.assets.skew import UNKEPT, replay_requests
 from ml_assets.declared.serving import Serving
 from ml_assets.lake.connection import Commit, LakeError
@@ -186,6 +187,15 @@ def test_a_certificate_of_nothing_says_so_and_one_of_what_is_no_number_too(asked
     assert found is not None
     assert (found.greatest, found.at_fault, found.rows) == (None, ("prediction",), 2)
     assert "greatest difference: values that are no two numbers" in shown(asked, "/projects/flats")
+
+
+@pytest.mark.parametrize("content", ['{"at": ', "[]", "{}"])
+def test_a_certificate_that_cannot_be_read_takes_no_page_down(asked: Market, content: str) -> None:
+    asked.rerun("skew")
+    (settings.home() / "reports" / "flats" / "skew" / "certificate.json").write_text(content)
+    page = shown(asked, "/projects/flats")
+    assert "Served as trained not certified certificate.json cannot be read:" in page
+    assert "Remedy: materialize flats/skew" in page
 
 
 def test_without_requests_nothing_is_certified(asked: Market) -> None:

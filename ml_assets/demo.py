@@ -27,11 +27,13 @@ from ml_assets.lake.resource import open_lake
 from ml_assets.lake.sql import Table
 from ml_assets.project import load_object
 from ml_assets.projects import load_project
+from ml_assets.registry.explorations import read_exploration
 from ml_assets.registry.ledger import VERDICTS, Entry, Ledger
 from ml_assets.runs import (
     daemon_command,
     fail_orphaned_runs,
     load_definitions,
+    materialize,
     open_instance,
     run_job,
     run_tags,
@@ -88,6 +90,9 @@ def demo(say: Callable[[str], None], *, months: Sequence[str] = MONTHS, history:
             say(_row(lake, month, entry))
             if entry is not None and entry.action == "retrain":
                 _await_retraining(instance, ledger, entry, say)
+    if read_exploration(PROJECT) is None:
+        run = materialize(instance, defs, PROJECT, ["exploration"])
+        say(f"\nthe rows are explored, run {run[:8]}")
     say(f"\ndone in {time.monotonic() - started:.0f} s")
     with lake.reader() as cursor:
         warning = origin_warning(cursor, PROJECT)

@@ -48,15 +48,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-EXPLORE = """
-import dagster as dg
-from ml_assets.projects import load_project
-from ml_assets.runs import load_definitions, open_instance
-
-job = load_definitions(load_project("house_prices")).resolve_implicit_global_asset_job_def()
-key = dg.AssetKey(["house_prices", "exploration"])
-assert job.execute_in_process(instance=open_instance(), asset_selection=[key]).success
-"""
 DAGSTER, REPORTS = f"http://127.0.0.1:{DAGSTER_PORT}", f"http://127.0.0.1:{REPORTS_PORT}"
 
 
@@ -276,14 +267,8 @@ def test_the_checks_of_the_schema_are_asset_checks(page: Page) -> None:
     page.get_by_text("flat_type__isin").first.wait_for(timeout=60_000)
 
 
-@pytest.fixture(scope="module")
-def explored(played: tuple[Path, str], data: Path) -> None:
-    run(EXPLORE, played[0], data)
-
-
 @SKIP
 @pytest.mark.browser
-@pytest.mark.usefixtures("explored")
 def test_the_pictures_of_the_exploration_show_in_dagster_and_its_page_opens_from_there(page: Page) -> None:
     page.goto(f"{DAGSTER}/assets/house_prices/exploration")
     link = page.locator(f'a[href="{REPORTS}/projects/house_prices/exploration"]').first

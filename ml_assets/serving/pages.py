@@ -146,7 +146,11 @@ def _missing(state: "State", key: str, what: str) -> "HTTPException":
     from fastapi import HTTPException
 
     keys = [one.key for one in state.partitions]
-    there = f"There are {keys[0]} … {keys[-1]}." if keys else "There is no partition yet: run `make demo`."
+    there = (
+        f"There are {keys[0]} … {keys[-1]}."
+        if keys
+        else "There is no partition yet: run `ml-assets backfill {state.project.name}`."
+    )
     return HTTPException(404, f"{state.project.name}, {key}: {what}. {there}")
 
 

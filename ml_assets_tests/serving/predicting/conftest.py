@@ -41,7 +41,8 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Market:
     return market
 
 
-@pytest.fixture(scope="session")
+# Not for the whole session: the market's settings would be those of all tests that come later.
+@pytest.fixture(scope="module")
 def service(town: Market) -> Iterator[Service]:
     """The application over the market, asked without a server in between."""
     with town.settings():
@@ -59,7 +60,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> Market:
     return market
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def every_kind(kinds: Market) -> Iterator[Service]:
     """The application over the market with every kind."""
     with kinds.settings():

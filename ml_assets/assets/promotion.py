@@ -175,6 +175,9 @@ def judge(project: Project, lake: Lake, version: Version, champion: int | None) 
     else:
         passed, reason, comparison = _against(project, lake, version, champion)
         facts |= {"comparison": asdict(comparison)} if comparison else {}
+    waived = "; ".join(gate["demand"] for gate in gates if gate.get("waiver"))
+    if passed and waived:
+        reason = f"{reason}; waived: {waived}"
     return Draft(project.name, "promoted" if passed else "rejected", reason, facts, version=version.number)
 
 

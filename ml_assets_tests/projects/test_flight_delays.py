@@ -12,7 +12,7 @@ from ml_assets.assets.common import run_sql
 from ml_assets.assets.leakage import look_for_leakage
 from ml_assets.lake.connection import DUCKDB_SETTINGS
 from ml_assets.lake.resource import open_lake
-from ml_assets.registry.ledger import read_entries
+from ml_assets.registry.ledger import VERDICTS, read_entries
 from ml_assets.registry.models import TrainingSet
 from ml_assets.runs import PREPARING
 
@@ -182,9 +182,12 @@ def test_the_newest_window_trains_a_version_that_serves_and_its_record_says_what
     made.retrain()
 
     with open_lake(made.home / "lake").reader() as cursor:
-        kinds = [entry.kind for entry in read_entries(cursor, "flight_delays")]
-    assert "promoted" in kinds
-    assert "rejected" not in kinds
+        entries = read_entries(cursor, "flight_delays")
+    (verdict,) = [entry for entry in entries if entry.kind in VERDICTS]
+    assert verdict.kind == "promoted"
+    assert verdict.reason.startswith(
+        "the first version that passes the gates; waived: log_loss below the 0.4953 of a base"
+    )
     evaluation = made.registry.evaluation("flight_delays", 1) or {}
     (waived,) = [gate for gate in evaluation["gates"] if gate["waiver"]]
     assert "p is 0.19" in waived["waiver"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ml_assets import settings
@@ -19,7 +18,7 @@ class Certificate:
     """What a replay of the kept requests found.
 
     Attributes:
-        at: when, ISO 8601, UTC.
+        at: when, ISO 8601, UTC; "" where that cannot be told.
         rows: requests of which something was compared; where none was, nothing is certified.
         greatest: the greatest difference of any feature or of the prediction; None for values that are no two numbers.
         at_fault: the columns that differ by more than their engine may; empty where there is no skew.
@@ -50,9 +49,8 @@ def read_certificate(project: str) -> Certificate | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        at = datetime.now(UTC).isoformat()
         words = f"{file.name} cannot be read: {error}. Remedy: materialize {project}/skew"
-        return Certificate(at, rows=0, greatest=None, at_fault=(), words=words)
+        return Certificate("", rows=0, greatest=None, at_fault=(), words=words)
 
 
 def _file(project: str) -> Path:

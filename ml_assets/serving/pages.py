@@ -146,11 +146,8 @@ def _missing(state: "State", key: str, what: str) -> "HTTPException":
     from fastapi import HTTPException
 
     keys = [one.key for one in state.partitions]
-    there = (
-        f"There are {keys[0]} … {keys[-1]}."
-        if keys
-        else "There is no partition yet: run `ml-assets backfill {state.project.name}`."
-    )
+    none = f"There is no partition yet. To fill a first history: ml-assets backfill {state.project.name}."
+    there = f"There are {keys[0]} … {keys[-1]}." if keys else none
     return HTTPException(404, f"{state.project.name}, {key}: {what}. {there}")
 
 

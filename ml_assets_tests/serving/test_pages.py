@@ -53,6 +53,12 @@ def test_a_fresh_installation_says_what_to_do(empty: Browser, path: str) -> None
     assert "ml-assets backfill houses" in empty.get(path).text
 
 
+def test_a_partition_of_a_fresh_installation_is_not_there_and_says_what_to_do(empty: Browser) -> None:
+    page = empty.get("/projects/houses/drift/2024-04")
+    assert page.status_code == 404
+    assert "There is no partition yet. To fill a first history: ml-assets backfill houses." in page.text
+
+
 def test_looking_at_a_fresh_installation_makes_no_lake(empty: Browser, tmp_path: Path) -> None:
     empty.get("/")
     empty.get("/projects/houses/drift/2024-04")

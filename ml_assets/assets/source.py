@@ -56,11 +56,7 @@ def open_files(declared: Source | Reference) -> FileReader:
     root, pattern = settings.data_root(), declared.files
     if Path(pattern).is_absolute():
         root, pattern = Path(Path(pattern).anchor), str(Path(pattern).relative_to(Path(pattern).anchor))
-    return FileReader(pattern, root, _connect, format=declared.format, dialect=dialect)
-
-
-def _connect() -> duckdb.DuckDBPyConnection:
-    return open_duckdb()
+    return FileReader(pattern, root, open_duckdb, format=declared.format, dialect=dialect)
 
 
 def forget_staged(project: Project, starts: Sequence[datetime]) -> None:

@@ -78,7 +78,7 @@ class Series:
     points: tuple[Point, ...]
     promoted: tuple[tuple[datetime | int, int], ...]
     warning: str | None
-    limit: str = "retrain above"
+    limit: str
 
 
 def limit_title(retraining: Retraining) -> str:

@@ -48,8 +48,8 @@ def test_any_span_of_time_is_drawn_without_a_complaint(step: float, many: int, *
         Point(FIRST + timedelta(days=step * number), 0.05, 0.06, 0.3, alarms=False, retrained=False)
         for number in range(many)
     )
-    svg = draw(Series("mape", points, ((FIRST, 1),), None), narrow=narrow)
-    assert {"MAPE", "drift", "v1"} <= words(svg)
+    svg = draw(Series("mape", points, ((FIRST, 1),), None, "limit"), narrow=narrow)
+    assert {"MAPE", "drift", "v1", "limit"} <= words(svg)
 
 
 def test_what_is_not_known_is_a_gap_and_what_is_beyond_telling_is_cut() -> None:
@@ -58,10 +58,10 @@ def test_what_is_not_known_is_a_gap_and_what_is_beyond_telling_is_cut() -> None:
         Point(2, 0.05, None, None, alarms=True, retrained=False),
         Point(3, 0.05, 0.06, 690.0, alarms=True, retrained=True),
     )
-    svg = draw(Series("rmse", points, (), "SIMULATED"))
+    svg = draw(Series("rmse", points, (), "SIMULATED", "limit"))
     assert {"RMSE", "drift alarm", "retraining decided", "SIMULATED DATA"} <= words(svg)
     assert "690" not in words(svg)
-    assert draw(Series("rmse", points[:1], (), None)), "nothing at all is known"
+    assert draw(Series("rmse", points[:1], (), None, "limit")), "nothing at all is known"
 
 
 @pytest.mark.parametrize("policy", get_args(Policy))

@@ -1,6 +1,7 @@
 """`validated` and `quarantine`: raw rows made readable and judged; each is accounted for, or nothing is written."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -182,11 +183,10 @@ def build_validated(project: Project) -> dg.AssetsDefinition:
                 WindowWriter(transaction, project.table("validated"), span.window) as passed,
                 WindowWriter(transaction, project.table("quarantine"), span.window) as failed,
             ):
-                for piece in in_pieces(project, cursor, table, span):
-                    for judged in judge_piece(project, cursor, piece):
-                        tally.add(judged, account(project, piece, judged))
-                        passed.add(judged.validated)
-                        failed.add(judged.quarantine)
+                for piece, judged in judge_span(project, cursor, span):
+                    tally.add(judged, account(project, piece, judged))
+                    passed.add(judged.validated)
+                    failed.add(judged.quarantine)
                 refuse_other_types(project, cursor, judged.validated.head(0))
             note_validated(project, transaction, span.window)
             newer = judged_otherwise(project, cursor, span.window.end)
@@ -244,34 +244,57 @@ def in_question(project: Project, newer: Mapping[datetime, tuple[int, int]]) -> 
     return {"newer_blocks_in_question": dg.MetadataValue.text(f"{rows}: {remedy}")}
 
 
-def judge_piece(project: Project, cursor: duckdb.DuckDBPyConnection, piece: Span) -> Iterator[Judged]:
-    """Judge some partitions at once; a large one in pieces of it, where that comes to the same.
+def judge_span(project: Project, cursor: duckdb.DuckDBPyConnection, span: Span) -> Iterator[tuple[Span, Judged]]:
+    """Judge the partitions of a run, some at a time; a large one in parts of it, where that comes to the same.
 
-    It does where clean.sql and the schema look at each row by itself. Which rows and keys are there more than once is
-    gathered from the whole partition first: so that is read twice, but never in memory as a whole.
+    Yields:
+        Some partitions and their rows, judged; of a large one each part.
 
     Raises:
         AccountingError: see `judge_rows`.
         FileFailure: see `judge_rows`.
     """
     table = project.table("raw")
-    rows = sum(partition_counts(cursor, table, piece).values()) if len(piece.keys) == 1 else 0
-    if rows <= LARGE or not _is_row_by_row(project):
-        raw = read_unchanged(cursor, table, piece.window)
-        repeated = in_older_blocks(project, cursor, raw, piece.window)
-        yield judge_rows(project, raw, _cleaned(project, cursor, raw), repeated)
-        return
-    pieces = pieces_of(cursor, table, piece.window, PIECE)
-    seen = look_through(project, cursor, pieces)
+    pieces = list(in_pieces(project, cursor, table, span))
+    large = [piece for piece in pieces if _is_large(project, cursor, piece)]
+    windows = [piece.window for piece in pieces if piece not in large]
+    with closing(read_unchanged(cursor, table, windows)) as raws:
+        for piece in pieces:
+            if piece in large:
+                yield from ((piece, judged) for judged in judge_in_parts(project, cursor, piece))
+                continue
+            raw = next(raws)
+            repeated = in_older_blocks(project, cursor, raw, piece.window)
+            yield piece, judge_rows(project, raw, _cleaned(project, cursor, raw), repeated)
+
+
+def judge_in_parts(project: Project, cursor: duckdb.DuckDBPyConnection, piece: Span) -> Iterator[Judged]:
+    """Judge a partition part by part: clean.sql and the schema look at each row by itself.
+
+    Which rows and keys are there more than once is gathered from the whole partition first: so that is read twice, but
+    never in memory as a whole.
+    """
+    table = project.table("raw")
+    parts = pieces_of(cursor, table, piece.window, PIECE)
+    rows = sum(partition_counts(cursor, table, piece).values())
+    seen = look_through(project, cursor, parts)
     if len(seen.first) != rows:
         raise AccountingError(
             f"{project.name}, {piece.keys[0]}: {len(seen.first)} of {rows} raw rows are in pieces; nothing was written"
         )
     at = 0
-    for one in pieces:
-        raw = read_unchanged(cursor, table, one)
+    for raw in read_unchanged(cursor, table, parts):
         yield judge_rows(project, raw, _cleaned(project, cursor, raw), seen=seen.part(at, raw.height))
         at += raw.height
+
+
+def _is_large(project: Project, cursor: duckdb.DuckDBPyConnection, piece: Span) -> bool:
+    """Whether some partitions are a single one of so many rows that it is judged in parts, and can be."""
+    if len(piece.keys) > 1 or sum(partition_counts(cursor, project.table("raw"), piece).values()) <= LARGE:
+        return False
+    return is_row_wise(project.clean_sql, table="raw", where=project.clean_path, kept=LINEAGE) and is_row_by_row(
+        load_schema(project.schema)
+    )
 
 
 def look_through(project: Project, cursor: duckdb.DuckDBPyConnection, pieces: Sequence[Piece]) -> Seen:
@@ -280,8 +303,7 @@ def look_through(project: Project, cursor: duckdb.DuckDBPyConnection, pieces: Se
 
     rows, older = [], []
     keys: dict[str, list[pl.DataFrame]] = {}
-    for one in pieces:
-        raw = read_unchanged(cursor, project.table("raw"), one)
+    for one, raw in zip(pieces, read_unchanged(cursor, project.table("raw"), pieces), strict=True):
         rows.append(fingerprints(raw.select(told_apart(project, raw.columns))))
         older.append(in_older_blocks(project, cursor, raw, one))
         cleaned = _one_for_each(project, raw, _cleaned(project, cursor, raw))
@@ -297,12 +319,6 @@ def look_through(project: Project, cursor: duckdb.DuckDBPyConnection, pieces: Se
         prints = pl.concat(parts)
         found[check] = is_repeated(prints.drop("whole"), among=first & prints["whole"])
     return Seen(first, found)
-
-
-def _is_row_by_row(project: Project) -> bool:
-    return is_row_wise(project.clean_sql, table="raw", where=project.clean_path, kept=LINEAGE) and is_row_by_row(
-        load_schema(project.schema)
-    )
 
 
 def _cleaned(project: Project, cursor: duckdb.DuckDBPyConnection, raw: "pl.DataFrame") -> "pl.DataFrame":

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ml_assets.core.profile_sql import categories_sql, numbers_sql, read_categories, words_sql
+from ml_assets.core.profile_sql import categories_sql, numbers_sql, read_categories, words_counted_sql, words_sql
 from ml_assets.core.profiles import ColumnBins, NumberCounter, choose_bins
 from ml_assets.lake.connection import table_exists
 from ml_assets.lake.sql import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     import duckdb
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ml_assets.lake.sql import Table
 
 BATCH = 1 << 17
+# Columns that are counted by one statement: to read its file's list of columns costs as much as to read some of them,
+# and a batch of many outgrows the processor's caches.
+NUMBERS, CATEGORIES = 100, 10
 # Bins are chosen from so many rows: a quantile is off by about a thousandth of the rows, and a bin holds a hundredth.
 SAMPLE = 200_000
 
@@ -65,10 +68,14 @@ def take_profiles(
     Returns:
         Start of a partition → the counts of its columns, in the order of `bins`; nothing for a partition without rows.
     """
-    found = {column.name: counts for column, counts in _numbers(cursor, bins, source)}
+    found: dict[str, dict[datetime, Counts]] = {}
+    for some in _some_at_a_time([column for column in bins if column.is_number], NUMBERS):
+        found |= _numbers(cursor, some, source)
+    for some in _some_at_a_time([column for column in bins if column.kind == "category"], CATEGORIES):
+        found |= read_categories(some, cursor.execute(categories_sql(some, source)).fetchall())
     for column in bins:
-        if not column.is_number:
-            found[column.name] = read_categories(column, cursor.execute(categories_sql(column, source)).fetchall())
+        if column.kind == "words":
+            found |= read_categories([column], cursor.execute(words_counted_sql(column, source)).fetchall())
     starts = sorted({start for counts in found.values() for start in counts})
     return {start: [found[column.name][start] for column in bins] for start in starts}
 
@@ -90,19 +97,20 @@ def read_bins(cursor: duckdb.DuckDBPyConnection, table: Table, snapshot: int | N
     }
 
 
+def _some_at_a_time(columns: Sequence[ColumnBins], size: int) -> Iterator[Sequence[ColumnBins]]:
+    return (columns[first : first + size] for first in range(0, len(columns), size))
+
+
 def _numbers(
     cursor: duckdb.DuckDBPyConnection, bins: Sequence[ColumnBins], source: str
-) -> list[tuple[ColumnBins, dict[datetime, Counts]]]:
-    statement = numbers_sql(bins, source)
-    if statement is None:
-        return []
-    counters = [NumberCounter(column) for column in bins if column.is_number]
+) -> dict[str, dict[datetime, Counts]]:
+    counters = [NumberCounter(column) for column in bins]
     # Counting lets go of Python's lock: columns of a batch are counted side by side.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for batch in cursor.execute(statement).to_arrow_reader(BATCH):
+        for batch in cursor.execute(numbers_sql(bins, source)).to_arrow_reader(BATCH):
             if batch.num_rows:
                 _count(counters, batch, pool)
-    return [(counter.column, counter.counts()) for counter in counters]
+    return {counter.column.name: counter.counts() for counter in counters}
 
 
 def _count(counters: Sequence[NumberCounter], batch: Any, pool: ThreadPoolExecutor) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
+from alembic.script import ScriptDirectory
 
 if TYPE_CHECKING:
     import pytest
+    from alembic.config import Config
 
 # An example that takes long on a busy machine is no failure.
 hypothesis.settings.register_profile("suite", deadline=None)
@@ -29,7 +31,20 @@ FIRST = (
 MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30  # noqa: S108 - pytest makes a folder of its own in it
 
 
+READ: dict[str | None, ScriptDirectory] = {}
+read_migrations = ScriptDirectory.from_config
+
+
+def migrations_read_once(config: Config) -> ScriptDirectory:
+    """Dagster's migrations, as Alembic reads them: anew for each of a thousand databases, of which none has any."""
+    place = config.get_main_option("script_location")
+    if place not in READ:
+        READ[place] = read_migrations(config)
+    return READ[place]
+
+
 def pytest_configure() -> None:
+    ScriptDirectory.from_config = migrations_read_once  # type: ignore[method-assign]
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 

@@ -168,21 +168,18 @@ class Lake:
         instance.execute(f"SET GLOBAL {ONE_STATE}")
         if not self.catalogue.exists():
             with self._lock():
-                self._create()
+                self._create(instance)
         self._attach(instance, self.catalogue)
         return instance
 
-    def _create(self) -> None:
+    def _create(self, instance: duckdb.DuckDBPyConnection) -> None:
         """Make the catalogue under another name and rename it, so that nobody ever opens half of one."""
         if self.catalogue.exists():
             return
         fresh = self.catalogue.with_suffix(".new")
         fresh.unlink(missing_ok=True)
-        with open_duckdb() as maker:
-            for extension in EXTENSIONS:
-                load_extension(maker, extension)
-            self._attach(maker, fresh)
-            maker.execute("DETACH lake")
+        self._attach(instance, fresh)
+        instance.execute("DETACH lake")
         fresh.rename(self.catalogue)
 
     def _attach(self, instance: duckdb.DuckDBPyConnection, catalogue: Path) -> None:

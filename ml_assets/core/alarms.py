@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from ml_assets.core.components import Column, Pool, component_tests, in_order, normal_scores, unknown_rows
 from ml_assets.core.profiles import DERIVED
 from ml_assets.core.random_effects import between_partitions, has_season, rate_effect
+from ml_assets.core.together import FEWEST, Together, learn, mean_square
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,6 +50,8 @@ WEIGHTS = {
 }
 # What was never seen is told by its first rows: it needs hardly a share.
 NEVER_SEEN = 0.01
+# All numbers together have so much of the project's budget, where there are enough of them.
+TOGETHER, TOGETHERS_SHARE = "together", 0.4
 # However slowly surprises have come, thresholds are at most so many times those of theory; and a p-value above the
 # other is no surprise at all.
 LEAST_RATE, NO_SURPRISE = 1 / 3, 0.1
@@ -104,6 +107,7 @@ class Watch:
     history: int
     surprises: tuple[float, ...]
     columns: Mapping[str, Column] = field(repr=False)
+    together: Together = Together(1.0, 1.0)
 
     @property
     def is_theory(self) -> bool:
@@ -146,20 +150,32 @@ def calibrate(reference: Sequence[Place], history: Sequence[Place], *, budget: f
     columns = {name: one for name, one in found.items() if one is not None}
     surprises: tuple[float, ...] = ()
     rate = 1.0
+    numbers = [name for name, one in columns.items() if one.kind == "number"]
+    together = learn(np.array([]), max(len(numbers), 1), PRIOR)
     if len(history) >= LEAST_HISTORY and columns:
         held_in = {one.position for one in reference}
         least, watched = np.full(len(history), np.inf), np.zeros(len(history))
+        locations = np.full((len(history), len(numbers)), np.nan)
         for name, one in columns.items():
             # A partition that lacks columns had fewer occasions to surprise.
             watched += [bool(name in place.profile and place.profile[name].rows) / len(columns) for place in history]
-            weights = _log_weights(one, len(columns))
+            weights = _log_weights(one, columns)
             for component, log_p in _crossed(name, one, history, held_in).items():
                 least = np.fmin(least, log_p - weights[component])
+                if component == "location" and name in numbers:
+                    locations[:, numbers.index(name)] = log_p
+        if len(numbers) >= FEWEST:
+            values = mean_square(locations)
+            together = learn(values, len(numbers), PRIOR)
+            for index, value in enumerate(values):
+                if not math.isnan(value):
+                    others = learn(np.delete(values, index), len(numbers), PRIOR)
+                    least[index] = min(least[index], others.log_p(float(value)) - math.log(TOGETHERS_SHARE))
         least = np.exp(np.minimum(least, 0.0))
         surprises = tuple(float(one) for one in least)
         rate = (PRIOR + float((least < TAIL).sum())) / (PRIOR + float((np.minimum(least, TAIL) * watched).sum()))
         rate = max(rate, LEAST_RATE)
-    return Watch(budget, rate, len(history), surprises, columns)
+    return Watch(budget, rate, len(history), surprises, columns, together)
 
 
 def judge(watch: Watch, place: Place) -> list[Surprise]:
@@ -172,7 +188,7 @@ def judge(watch: Watch, place: Place) -> list[Surprise]:
         counts = place.profile.get(name)
         if counts is None or not counts.rows or (counts.kind == "number") != (column.kind == "number"):
             continue
-        weights = _log_weights(column, len(watch.columns))
+        weights = _log_weights(column, watch.columns)
         pool, between = column.pools.get(place.position % column.period), column.between
         if pool is None:
             pool, between = column.pools[-1], column.between if column.period == 1 else column.apart
@@ -190,7 +206,21 @@ def judge(watch: Watch, place: Place) -> list[Surprise]:
             for component, (value, log_p) in tests.items()
             if not math.isnan(value[0])
         ]
+    found += _together(watch, found)
     return sorted(found, key=lambda one: one.log_p - one.threshold)
+
+
+def _together(watch: Watch, found: Sequence[Surprise]) -> list[Surprise]:
+    """The surprise of all numbers together, told of the column that has moved most."""
+    import numpy as np  # noqa: PLC0415
+
+    moved = [one for one in found if one.name == "location" and watch.columns[one.column].kind == "number"]
+    if len(moved) < FEWEST:
+        return []
+    value = float(mean_square(np.array([[one.log_p for one in moved]]))[0])
+    threshold = min(math.log(watch.threshold * TOGETHERS_SHARE), math.log(NO_SURPRISE))
+    most = min(moved, key=lambda one: one.log_p).column
+    return [Surprise(most, TOGETHER, value, watch.together.log_p(value), threshold)]
 
 
 class Watched:
@@ -245,12 +275,14 @@ def told_of(watch: Watch) -> str:
     return f"{budget}on {watch.history} partitions of history {watch.achieved * watch.history:.0f} alarms"
 
 
-def _log_weights(column: Column, columns: int) -> dict[str, float]:
-    """Component → logarithm of its share of the budget; all of all columns sum to one."""
+def _log_weights(column: Column, columns: Mapping[str, Column]) -> dict[str, float]:
+    """Component → logarithm of its share of the budget; those of all columns and of all together sum to one."""
+    numbers = sum(one.kind == "number" for one in columns.values())
+    left = 1 - TOGETHERS_SHARE if numbers >= FEWEST else 1.0
     pool = column.pools[-1]
     seen = {"missing": pool.missing > 0, "new_categories": column.unseen[0] > 0}
     shares = {name: share if seen.get(name, True) else NEVER_SEEN for name, share in WEIGHTS[column.kind].items()}
-    return {name: math.log(share / sum(shares.values()) / columns) for name, share in shares.items()}
+    return {name: math.log(share / sum(shares.values()) * left / len(columns)) for name, share in shares.items()}
 
 
 def _watched(name: str, reference: Sequence[Place], history: Sequence[Place], period: int) -> Column | None:

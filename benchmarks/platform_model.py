@@ -36,14 +36,15 @@ def definitions() -> tuple[Any, Any, Any]:
     """The shipped project with a window of all months, its definitions, and the instance."""
     from dataclasses import replace  # noqa: PLC0415
 
-    from ml_assets.component import build_definitions  # noqa: PLC0415
     from ml_assets.demo import PROJECT  # noqa: PLC0415
     from ml_assets.projects import load_project  # noqa: PLC0415
-    from ml_assets.runs import open_instance  # noqa: PLC0415
+    from ml_assets.runs import load_definitions, open_instance  # noqa: PLC0415
 
     project = load_project(PROJECT)
     project = replace(project, training=project.training.model_copy(update={"window": MONTHS}))
-    return project, build_definitions(project), open_instance()
+    # The instance first, as the commands open it: what is loaded by then is not looked through again.
+    instance = open_instance()
+    return project, load_definitions(project), instance
 
 
 def prepare() -> dict[str, Any]:

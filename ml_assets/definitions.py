@@ -13,7 +13,7 @@ gc.freeze()
 from ml_assets.automation.alerts import build_failure_sensor
 from ml_assets.automation.schedules import build_upkeep
 from ml_assets.lake.resource import shared_lake
-from ml_assets.projects import load_trees, refuse_wrong_types, without_warnings_of_dagster_itself
+from ml_assets.projects import keep_loaded, load_trees, refuse_wrong_types, without_warnings_of_dagster_itself
 
 
 @dg.definitions
@@ -31,4 +31,6 @@ def defs() -> dg.Definitions:
             executor=dg.in_process_executor,
             component_tree=trees[0] if len(trees) == 1 else None,  # Dagster shows one
         )
-        return dg.Definitions.merge(*declared, build_upkeep(), shared)
+        merged = dg.Definitions.merge(*declared, build_upkeep(), shared)
+    keep_loaded()
+    return merged

@@ -133,10 +133,12 @@ def load_definitions(project: Project | None = None) -> dg.Definitions:
 
         return defs()
     from ml_assets.component import build_definitions  # noqa: PLC0415
-    from ml_assets.projects import without_warnings_of_dagster_itself  # noqa: PLC0415
+    from ml_assets.projects import keep_loaded, without_warnings_of_dagster_itself  # noqa: PLC0415
 
     with without_warnings_of_dagster_itself():
-        return dg.Definitions.merge(build_definitions(project), dg.Definitions(executor=dg.in_process_executor))
+        made = dg.Definitions.merge(build_definitions(project), dg.Definitions(executor=dg.in_process_executor))
+    keep_loaded()
+    return made
 
 
 def workspace(home: Path) -> list[str]:

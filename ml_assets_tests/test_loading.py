@@ -31,6 +31,20 @@ def test_loading_the_code_location_again_imports_no_heavy_library(tmp_path: Path
     assert loaded.isdisjoint(HEAVY)
 
 
+def test_what_is_loaded_is_not_looked_through_for_garbage_again(tmp_path: Path) -> None:
+    # Definitions of a process before a run, and what it loads once more: that may be let go of.
+    code = "import gc\nfrom ml_assets.runs import load_definitions\nfrom ml_assets.projects import load_project\n"
+    code += "project = load_project('house_prices')\nload_definitions(project)\nprint(gc.get_freeze_count())\n"
+    code += "load_definitions(project)\nprint(gc.get_freeze_count(), len(gc.get_objects()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "ML_ASSETS_HOME": str(tmp_path)}, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    first, second, left = map(int, done.stdout.split())
+    assert first > 10 * left
+    assert second <= first
+
+
 def test_importing_the_package_imports_not_even_dagster(tmp_path: Path) -> None:
     assert "dagster" not in modules_after("import ml_assets, ml_assets.cli", tmp_path)
 

@@ -126,6 +126,8 @@ def measured_at_last(
     project: Project, pipeline: Any, rows: "pl.DataFrame", training_set: TrainingSet, recipe: Recipe
 ) -> dict[str, Any]:
     """The metrics of a fitted pipeline on the holdout, and its rows: once, when nothing is left to choose."""
+    if not (training_set.holdout or training_set.holdout_share):
+        return {}
     held_back = rows_held_back(project, rows, training_set)
     if not held_back.height:
         return {}

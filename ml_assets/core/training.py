@@ -349,18 +349,14 @@ def learnable(
         raise TrainingError(
             f"{missing} of {rows.height} training rows have no {target!r}. Remedy: filter them in features.sql"
         )
-    inputs = as_inputs(rows, kinds)
-    empty = [
-        name
-        for name, kind in kinds.items()
-        if (inputs[name].str.strip().eq("") if kind == "text" else inputs[name].isna()).all()
-    ]
+    empty = [name for name, kind in kinds.items() if not _has_values(rows[name], kind)]
     if empty:
         raise TrainingError(
             f"feature {empty[0]!r} is missing in all {rows.height} training rows. Remedy: leave it out of "
             "features.sql, or train on partitions that have it"
         )
-    return inputs, labels.to_numpy() if task == "regression" else as_actual(labels, task, classes).astype(int)
+    wanted = labels.to_numpy() if task == "regression" else as_actual(labels, task, classes).astype(int)
+    return as_inputs(rows, kinds), wanted
 
 
 def predict(
@@ -428,10 +424,10 @@ def as_inputs(rows: pl.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
         column = rows[name].cast(pl.String)
         if kind == "text":
             return np.array(column.fill_null("").to_list(), dtype=object)
-        codes = column.rank("dense")
         # NaN, not None: to the encoder None is a category like any other. By code, so that each text is made once.
-        texts = np.array([*column.drop_nulls().unique().sort(), math.nan], dtype=object)
-        return texts[codes.fill_null(len(texts)).to_numpy() - 1]
+        known = column.drop_nulls().unique()
+        texts = np.array([*known, math.nan], dtype=object)
+        return texts[column.cast(pl.Enum(known)).to_physical().fill_null(len(known)).to_numpy()]
 
     # Column by column: polars' own to_pandas would turn text into Arrow strings, which skops need not know.
     return pd.DataFrame(
@@ -440,6 +436,17 @@ def as_inputs(rows: pl.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
             for name, kind in kinds.items()
         }
     )
+
+
+def _has_values(column: pl.Series, kind: str) -> bool:
+    """Whether `as_inputs` finds anything in a column that is not missing."""
+    import polars as pl
+
+    if kind == "number":
+        return bool(column.cast(pl.Float64).is_finite().any())
+    if kind == "text":
+        return bool((column.str.strip_chars() != "").any())
+    return column.count() > 0
 
 
 def packages(estimator: str = "sklearn.") -> dict[str, str]:

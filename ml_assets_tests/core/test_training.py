@@ -10,6 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 import skops.io
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ml_assets.core import training
 from ml_assets.core.training import (
@@ -234,6 +236,13 @@ def test_a_feature_without_any_value_is_refused(name: str) -> None:
         trained(rows)
 
 
+def test_a_feature_of_nothing_but_infinities_is_refused() -> None:
+    rows = flats(10).with_columns(pl.lit(math.inf).alias("area"))
+
+    with pytest.raises(TrainingError, match="feature 'area' is missing in all 10 training rows"):
+        trained(rows)
+
+
 def test_numbers_may_be_missing() -> None:
     (price,) = predicted(trained(flats()), town=["EAST"], area=[None], new=[None])
 
@@ -298,6 +307,13 @@ def test_inputs_are_floats_and_texts_in_the_order_of_the_features() -> None:
     assert [inputs["area"][0], inputs["new"][0]] == [7.0, 1.0]
     assert math.isnan(inputs["area"][1])
     assert math.isnan(inputs["new"][1])
+
+
+@given(texts=st.lists(st.none() | st.text(max_size=3)))
+def test_a_category_is_its_text_and_nan_where_missing(texts: list[str | None]) -> None:
+    inputs = as_inputs(pl.DataFrame({"town": texts}, schema={"town": pl.String}), {"town": "category"})
+
+    assert [None if value != value else value for value in inputs["town"]] == texts  # noqa: PLR0124 - NaN
 
 
 def test_no_rows_are_inputs_too() -> None:

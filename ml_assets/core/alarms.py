@@ -4,7 +4,8 @@ A column is watched by a few tests (`components`). What differs between partitio
 from history (`random_effects`), so that the size of a partition counts, and a season where history shows one: then a
 Monday is compared with Mondays.
 
-The budget of the project is shared among the tests by weight. A partition's surprise is the least p-value by weight;
+The budget of the project is shared among the tests by weight; where there are enough numbers, one test is of all of
+them `together`. A partition's surprise is the least p-value by weight;
 were all as theory has it, it would be exponential with rate one. Its rate is learnt from history, each block of
 partitions judged by what the others say, and with few partitions stays at one. The alarm's threshold follows.
 """
@@ -50,7 +51,7 @@ WEIGHTS = {
 }
 # What was never seen is told by its first rows: it needs hardly a share.
 NEVER_SEEN = 0.01
-# All numbers together have so much of the project's budget, where there are enough of them.
+# Where there are enough numbers, all of them together have so much of the project's budget.
 TOGETHER, TOGETHERS_SHARE = "together", 0.4
 # However slowly surprises have come, thresholds are at most so many times those of theory; and a p-value above the
 # other is no surprise at all.
@@ -63,9 +64,9 @@ class Surprise:
 
     Attributes:
         column: the column.
-        name: `location`, `spread`, `shape`, `missing` or `new_categories`.
+        name: `location`, `spread`, `shape`, `missing`, `new_categories` or `together`.
         value: in standard deviations of a row for `location` and `spread`; chi-squared per degree of freedom for
-            `shape`; the share of rows for the rest.
+            `shape`; the mean square of z over all numbers for `together`; the share of rows for the rest.
         log_p: natural logarithm of the p-value.
         threshold: `log_p` below which it alarms.
     """
@@ -100,6 +101,7 @@ class Watch:
         history: partitions that this was learnt from.
         surprises: of these, the least weighted p-value of each as the others judge it.
         columns: how each column is watched.
+        together: how far all numbers together are from the reference when nothing has happened.
     """
 
     budget: float
@@ -107,7 +109,7 @@ class Watch:
     history: int
     surprises: tuple[float, ...]
     columns: Mapping[str, Column] = field(repr=False)
-    together: Together = Together(1.0, 1.0)
+    together: Together = field(repr=False)
 
     @property
     def is_theory(self) -> bool:
@@ -151,26 +153,26 @@ def calibrate(reference: Sequence[Place], history: Sequence[Place], *, budget: f
     surprises: tuple[float, ...] = ()
     rate = 1.0
     numbers = [name for name, one in columns.items() if one.kind == "number"]
-    together = learn(np.array([]), max(len(numbers), 1), PRIOR)
+    together = learn(np.array([]), len(numbers), PRIOR)
     if len(history) >= LEAST_HISTORY and columns:
         held_in = {one.position for one in reference}
         least, watched = np.full(len(history), np.inf), np.zeros(len(history))
-        locations = np.full((len(history), len(numbers)), np.nan)
+        locations = []
         for name, one in columns.items():
             # A partition that lacks columns had fewer occasions to surprise.
             watched += [bool(name in place.profile and place.profile[name].rows) / len(columns) for place in history]
             weights = _log_weights(one, columns)
-            for component, log_p in _crossed(name, one, history, held_in).items():
+            crossed = _crossed(name, one, history, held_in)
+            for component, log_p in crossed.items():
                 least = np.fmin(least, log_p - weights[component])
-                if component == "location" and name in numbers:
-                    locations[:, numbers.index(name)] = log_p
+            if one.kind == "number":
+                locations.append(crossed["location"])
         if len(numbers) >= FEWEST:
-            values = mean_square(locations)
+            values = mean_square(np.stack(locations, axis=1))
             together = learn(values, len(numbers), PRIOR)
-            for index, value in enumerate(values):
-                if not math.isnan(value):
-                    others = learn(np.delete(values, index), len(numbers), PRIOR)
-                    least[index] = min(least[index], others.log_p(float(value)) - math.log(TOGETHERS_SHARE))
+            by_others = [learn(np.delete(values, index), len(numbers), PRIOR) for index in range(len(values))]
+            log_p = np.array([one.log_p(value) for one, value in zip(by_others, values.tolist(), strict=True)])
+            least = np.fmin(least, log_p - math.log(TOGETHERS_SHARE))
         least = np.exp(np.minimum(least, 0.0))
         surprises = tuple(float(one) for one in least)
         rate = (PRIOR + float((least < TAIL).sum())) / (PRIOR + float((np.minimum(least, TAIL) * watched).sum()))
@@ -219,8 +221,8 @@ def _together(watch: Watch, found: Sequence[Surprise]) -> list[Surprise]:
         return []
     value = float(mean_square(np.array([[one.log_p for one in moved]]))[0])
     threshold = min(math.log(watch.threshold * TOGETHERS_SHARE), math.log(NO_SURPRISE))
-    most = min(moved, key=lambda one: one.log_p).column
-    return [Surprise(most, TOGETHER, value, watch.together.log_p(value), threshold)]
+    most = min(moved, key=lambda one: one.log_p)
+    return [Surprise(most.column, TOGETHER, value, watch.together.log_p(value), threshold)]
 
 
 class Watched:

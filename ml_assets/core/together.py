@@ -1,4 +1,4 @@
-"""All numbers of a partition together: many columns that have moved a little, none of which alone is more than chance.
+"""All numbers of a partition together: many columns that moved a little, none of which alone is more than chance.
 
 The mean of the squares of the columns' z, each at most `LARGEST`: what one column says by itself is its own test's. Were
 columns independent, it would be a chi-squared over its degrees of freedom. They are not, so its mean and variance are
@@ -36,11 +36,12 @@ class Together:
     variance: float
 
     def log_p(self, value: float) -> float:
-        """Natural logarithm of the p-value of a mean square."""
+        """Natural logarithm of the p-value of a mean square; NaN where that is."""
         from scipy.special import gammaincc  # noqa: PLC0415
 
         shape = self.mean**2 / self.variance
-        return math.log(max(float(gammaincc(shape, value * shape / self.mean)), 1e-300))
+        p = float(gammaincc(shape, value * shape / self.mean))
+        return p if math.isnan(p) else math.log(max(p, 1e-300))
 
 
 def mean_square(log_ps: Floats) -> Floats:
@@ -70,5 +71,5 @@ def learn(values: Floats, columns: int, prior: float) -> Together:
 
     seen = values[np.isfinite(values)]
     mean = max(1.0, float((prior + seen.sum()) / (prior + seen.size)))
-    theory = 2 / columns
+    theory = 2 / max(columns, 1)
     return Together(mean, max(theory, float((prior * theory + ((seen - mean) ** 2).sum()) / (prior + seen.size))))

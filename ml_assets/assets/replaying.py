@@ -10,8 +10,11 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from ml_assets.assets.features import current_kinds
@@ -55,6 +58,8 @@ LINES = 20
 # A fit is judged on all rows of this share of a window after it, and on as many again of all that is later.
 SHARE = 0.125
 FEWEST_NEAR, FEWEST_SAMPLED = 3, 200
+# Of its test rows, on so many times as many as of a partition that is sampled.
+TESTED = 2
 
 
 class ReplayError(ValueError):
@@ -136,29 +141,58 @@ def history_of(
 
 def _losses(
     recorded: Recorded, sample: Sample, journal: Journal, served: range, *, delay: int, say: Callable[[str], None]
-) -> Iterator[Loss]:
-    """What each fit lost, in order."""
+) -> list[Loss]:
+    """What each fit lost, in order: one is judged while the next is learnt."""
     known = {line["key"]: Loss(**line) for line in journal.lines()}
     chosen = [recorded.training_set(recorded.starts[: start - delay]) for start in served]
     keys = [recorded.key_of(one) for one in chosen]
-    kept = [key in known and {*recorded.contents[start:]} <= {*known[key].partitions}
-            for key, start in zip(keys, served, strict=True)]  # fmt: skip
-    left, began, done = len(kept) - sum(kept), time.monotonic(), 0
-    say(f"{len(kept)} fits, {sum(kept)} of them made before")
-    for key, training_set, start, is_kept in zip(keys, chosen, served, kept, strict=True):
-        if is_kept:
-            yield known[key]
-            continue
+    left = [(key, one, start) for key, one, start in zip(keys, chosen, served, strict=True)
+            if key not in known or not {*recorded.contents[start:]} <= {*known[key].partitions}]  # fmt: skip
+    most = max((recorded.rows_of(one) for _, one, _ in left), default=0)
+    say(f"{len(keys)} fits, {len(keys) - len(left)} of them made before")
+
+    def keep(key: str, fitted: Fitted, training_set: TrainingSet, asked: Judged) -> None:
+        known[key] = recorded.judge(key, fitted, training_set, asked)
+        journal.append(asdict(known[key]))
+
+    began, judging = time.monotonic(), _nothing
+    for done, (key, training_set, start) in enumerate(left, 1):
+        with _beside(judging):
+            fitted = recorded.fit(training_set)
         # The first champion is judged on all rows: it is what never retraining comes to.
-        near = sample.near if start > served[0] else len(served)
-        asked = recorded.judged(start, replace(sample, near=near))
-        loss = recorded.judge(key, recorded.fit(training_set), training_set, asked)
-        journal.append(asdict(loss))
-        yield loss
-        done += 1
-        if done % max(1, left // LINES) == 0:
-            seconds = (time.monotonic() - began) / done * (left - done)
-            say(f"{done} of {left} fits, {seconds:.0f} s to go")
+        asked = recorded.judged(start, replace(sample, near=sample.near if start > served[0] else len(served)))
+        judging = partial(keep, key, fitted, training_set, asked)
+        # What is worth more threads than one is done alone: it takes all cores.
+        if threads_worth(max(most, asked.rows)) > 1:
+            judging()
+            judging = _nothing
+        if done % max(1, len(left) // LINES) == 0:
+            seconds = (time.monotonic() - began) / done * (len(left) - done)
+            say(f"{done} of {len(left)} fits, {seconds:.0f} s to go")
+    judging()
+    return [known[key] for key in keys]
+
+
+def _nothing() -> None:
+    """No work."""
+
+
+@contextmanager
+def _beside(work: Callable[[], None]) -> Iterator[None]:
+    """Do some work in a second thread while the block runs; the block ends with both, and raises what the work raises.
+
+    Each is to pin one thread at most. Limits of linear algebra and filters of warnings are the whole process's: two
+    that set them and put them back in turn would leave what neither found, so they are put back around both.
+    scikit-learn's settings are a thread's own: the second takes over those of the first.
+    """
+    from sklearn import config_context, get_config
+
+    with pinned(1), warnings.catch_warnings(), ThreadPoolExecutor(max_workers=1) as other:
+        done = other.submit(config_context(**get_config())(work))
+        try:
+            yield
+        finally:
+            done.result()
 
 
 @dataclass(frozen=True)
@@ -184,6 +218,11 @@ class Judged:
     first: int
     places: tuple[Places, ...]
     sampled: Places
+
+    @property
+    def rows(self) -> int:
+        """How many they are with the test rows, at most."""
+        return sum(map(len, self.places)) + TESTED * len(self.sampled)
 
 
 @dataclass(frozen=True)
@@ -249,6 +288,11 @@ class Recorded:
         with pinned(threads_worth(learnt.height)):
             return Fitted(replace(self.recipe, classes=classes).pipeline().fit(inputs, wanted), classes)
 
+    def rows_of(self, training_set: TrainingSet) -> int:
+        """How many rows a training set has."""
+        window = self._window(training_set)
+        return int(window.stop - window.start)
+
     def sample_of(self, first: int) -> Sample:
         """How fits are judged, the first of which serves a partition from its first row on."""
         learnt = SHARE * self.project.training.window
@@ -271,7 +315,7 @@ class Recorded:
 
         project, window = self.project, self._window(training_set)
         tested = (sides(project, self.rows[window], training_set) == "test").to_numpy().nonzero()[0] + window.start
-        tested = _evenly(tested, 2 * len(asked.sampled))
+        tested = _evenly(tested, TESTED * len(asked.sampled))
         places = np.concatenate([tested, *asked.places])
         predicted = predict_inputs(fitted.pipeline, self.inputs.take(places), project.task)
         actual = as_actual(self.rows[project.target][places], project.task, fitted.classes)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import threading
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from sklearn import config_context, get_config
 from small_market import NAME, PREPARING, Market, open_market, sales
+from threadpoolctl import threadpool_info
 from typer.testing import CliRunner
 
 from ml_assets import cli, projects
 from ml_assets.assets import replaying
 from ml_assets.assets.replaying import ReplayError, history_of
+from ml_assets.core import training
 from ml_assets.core.evaluation import row_losses
 from ml_assets.core.training import predict, train
 from ml_assets.lake.connection import Commit
@@ -118,10 +123,90 @@ def test_an_interrupted_replay_goes_on_where_it_was(
     counted.stop = 1000
     resumed = history(market, tmp_path / "killed")
 
-    # The fifth was being judged.
-    assert 9 <= counted.fits <= 10
+    # The fifth was being judged, and is kept.
+    assert counted.fits == 9
     whole = history(market, tmp_path / "whole")
     assert np.array_equal(resumed.losses, whole.losses, equal_nan=True)
+
+
+class Watched:
+    """Notes in which thread each fit and each judgement begins and ends."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seen: list[tuple[str, str]] = []
+        self.next_fits = threading.Semaphore(0)
+        for name in ("fit", "judge"):
+            monkeypatch.setattr(replaying.Recorded, name, self.noting(name, getattr(replaying.Recorded, name)))
+
+    def noting(self, name: str, real: Any) -> Any:
+        def noted(*given: Any) -> Any:
+            thread = "main" if threading.current_thread() is threading.main_thread() else "other"
+            if name == "fit" and self.seen:
+                self.next_fits.release()
+            self.seen.append((f"{name} begins", thread))
+            if thread == "other":
+                assert self.next_fits.acquire(timeout=10), "no fit has begun meanwhile"
+            try:
+                return real(*given)
+            finally:
+                self.seen.append((f"{name} ends", thread))
+
+        return noted
+
+
+def test_a_fit_is_judged_while_the_next_is_learnt(
+    market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = history(market, tmp_path / "before")
+    before = threadpool_info(), list(warnings.filters), threading.active_count()
+    watched = Watched(monkeypatch)
+    found = history(market, tmp_path / "watched")
+
+    judged_in = [thread for what, thread in watched.seen if what == "judge begins"]
+    assert judged_in == ["other"] * 8 + ["main"], "beside the last there is no next"
+    assert (threadpool_info(), list(warnings.filters), threading.active_count()) == before
+    assert np.array_equal(found.losses, whole.losses, equal_nan=True)
+
+
+def test_a_fit_is_judged_under_the_settings_that_it_was_learnt_under(
+    market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, real = [], replaying.Recorded.judge
+
+    def judge(*given: Any) -> Any:
+        found.append(get_config()["transform_output"])
+        return real(*given)
+
+    monkeypatch.setattr(replaying.Recorded, "judge", judge)
+    with config_context(transform_output="pandas"):
+        history(market, tmp_path)
+
+    assert found == ["pandas"] * 9
+
+
+def test_what_is_worth_all_cores_is_done_alone(market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "ROWS_FOR_ONE_THREAD", 0)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    watched = Watched(monkeypatch)
+    history(market, tmp_path)
+
+    assert watched.seen == [(f"{what} {when}", "main") for what in ("fit", "judge") for when in ("begins", "ends")] * 9
+
+
+def test_a_fit_that_cannot_be_judged_stops_the_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    market = open_market(tmp_path, training={"window": 3, "test": 1})
+    for month in MONTHS:
+        market.write(month, sales(month))
+    market.materialize(PREPARING, MONTHS[0], MONTHS[-1])
+    with market.lake.transaction(Commit(NAME, "test")) as transaction:
+        sql = f"UPDATE {market.project.table('features').path} SET price = 0 WHERE _partition = ?"
+        transaction.cursor.execute(sql, [market.project.start_of(MONTHS[-1])])
+    counted = Counted(monkeypatch)
+    with pytest.raises(ValueError, match="mape is undefined where an actual value is zero"):
+        history(market, tmp_path / "fits")
+
+    # The second was being learnt.
+    assert counted.fits == 2
 
 
 def test_a_corrected_month_makes_anew_what_saw_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

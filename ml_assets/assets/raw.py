@@ -45,7 +45,7 @@ def build_raw(project: Project) -> dg.AssetsDefinition:
         # nothing.
         spool = read_source(project, span, cursor, reading)
         with lake.lake.transaction(commit_of(context, project, "raw"), cursor) as transaction:
-            replace_from(transaction, project.table("raw"), spool.view(), span.window)
+            replace_from(transaction, project.table("raw"), spool.name, span.window)
             note_partitions(project, transaction)
             note_sources(project, transaction, span, reading)
             counts = partition_counts(transaction.cursor, project.table("raw"), span)

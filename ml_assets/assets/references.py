@@ -43,7 +43,7 @@ def build_reference(project: Project, name: str) -> dg.AssetsDefinition:
             _refuse_malformed(project, name, frame)
             spool.add(frame.drop(MALFORMED))
         with lake.lake.transaction(commit_of(context, project, name), cursor) as transaction:
-            replace_from(transaction, table, spool.view(), None)
+            replace_from(transaction, table, spool.name, None)
             (rows,) = transaction.rows(f"SELECT count(*) FROM {table.path}")[0]
             columns = columns_of(transaction.cursor, table)
         facts = reading.facts[""]

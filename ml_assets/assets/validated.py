@@ -1,7 +1,6 @@
 """`validated` and `quarantine`: raw rows made readable and judged; each is accounted for, or nothing is written."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -257,15 +256,14 @@ def judge_span(project: Project, cursor: duckdb.DuckDBPyConnection, span: Span) 
     table = project.table("raw")
     pieces = list(in_pieces(project, cursor, table, span))
     large = [piece for piece in pieces if _is_large(project, cursor, piece)]
-    windows = [piece.window for piece in pieces if piece not in large]
-    with closing(read_unchanged(cursor, table, windows)) as raws:
-        for piece in pieces:
-            if piece in large:
-                yield from ((piece, judged) for judged in judge_in_parts(project, cursor, piece))
-                continue
-            raw = next(raws)
-            repeated = in_older_blocks(project, cursor, raw, piece.window)
-            yield piece, judge_rows(project, raw, _cleaned(project, cursor, raw), repeated)
+    raws = read_unchanged(cursor, table, [piece.window for piece in pieces if piece not in large])
+    for piece in pieces:
+        if piece in large:
+            yield from ((piece, judged) for judged in judge_in_parts(project, cursor, piece))
+            continue
+        raw = next(raws)
+        repeated = in_older_blocks(project, cursor, raw, piece.window)
+        yield piece, judge_rows(project, raw, _cleaned(project, cursor, raw), repeated)
 
 
 def judge_in_parts(project: Project, cursor: duckdb.DuckDBPyConnection, piece: Span) -> Iterator[Judged]:

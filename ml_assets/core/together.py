@@ -1,8 +1,8 @@
 """All numbers of a partition together: many columns that moved a little, none of which alone is more than chance.
 
-The mean of the squares of the columns' z, each at most `LARGEST`: what one column says by itself is its own test's. Were
-columns independent, it would be a chi-squared over its degrees of freedom. They are not, so its mean and variance are
-learnt from history, never below those of theory, and the tail is that of the gamma distribution that has them
+The mean of the squares of the columns' z, each at most `LARGEST`: what one column says by itself is its own test's.
+Were columns independent, it would be a chi-squared over its degrees of freedom. They are not, so its mean and variance
+are learnt from history, never below those of theory, and the tail is that of the gamma distribution that has them
 (Satterthwaite, Biometrics Bulletin 2, 1946; for p-values that depend on each other Brown, Biometrics 31, 1975).
 """
 

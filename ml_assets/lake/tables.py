@@ -10,10 +10,7 @@ import glob
 import shutil
 import tempfile
 import weakref
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -21,13 +18,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
-from ml_assets.core.ahead import one_ahead
 from ml_assets.lake.connection import LakeError, Transaction, columns_of, create_schema, refuse_other_spelling
 from ml_assets.lake.sql import Piece, Table, Window, literal, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Iterator, Mapping, Sequence
 
     import polars as pl
 
@@ -105,8 +100,7 @@ def replace_from(transaction: Transaction, table: Table, relation: str, window: 
 class Spool:
     """Rows that come in pieces, kept as Parquet files beside the lake until they are written at once.
 
-    Writing a piece so costs a seventh of adding it to a temporary table, and memory holds two pieces at a time: one is
-    written while the next is made.
+    Writing a piece so costs a seventh of adding it to a temporary table, and memory holds one piece at a time.
 
     Args:
         cursor: the pieces are a temporary view of this cursor alone.
@@ -114,16 +108,14 @@ class Spool:
     """
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection, name: str) -> None:
-        self._name = name
+        self.name = name
         self._cursor = cursor
         self._columns: dict[str, str] = {}
         self._schema: pl.Schema | None = None
         self._pieces = 0
         self._folder = _folder_of_pieces(cursor)
-        self._writer = ThreadPoolExecutor(1, "spool")
-        self._writing: Future[None] | None = None
         # Also when an error leaves the spool behind, and at the end of the process.
-        self._remove = weakref.finalize(self, _remove, self._writer, self._folder)
+        self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     @property
     def empty(self) -> bool:
@@ -136,37 +128,25 @@ class Spool:
         Raises:
             LakeSchemaError: if a column has another type than in the pieces before.
         """
-        self._wait()
         file = self._folder / f"{self._pieces:08}.parquet"
+        rows.write_parquet(file, compression="lz4", statistics=False)
         self._pieces += 1
-        self._writing = self._writer.submit(rows.write_parquet, file, compression="lz4", statistics=False)
         if rows.schema == self._schema:
-            return
-        self._wait()
+            return  # as the piece before
+        self._schema = rows.schema
         incoming = _types(self._cursor, f"read_parquet({literal(str(file))})")
         self._fit(incoming)
-        self._schema = rows.schema
         if incoming.keys() - self._columns.keys():
             self._columns = incoming | self._columns
             files = literal(str(self._folder / "*.parquet"))
             self._cursor.execute(
-                f"CREATE OR REPLACE TEMP VIEW {quoted(self._name)} AS FROM read_parquet({files}, union_by_name => true)"
+                f"CREATE OR REPLACE TEMP VIEW {quoted(self.name)} AS FROM read_parquet({files}, union_by_name => true)"
             )
-
-    def view(self) -> str:
-        """The name of the view, all pieces of which are there now."""
-        self._wait()
-        return self._name
 
     def drop(self) -> None:
         """Drop the view and its files."""
-        self._cursor.execute(f"DROP VIEW IF EXISTS temp.{quoted(self._name)}")
+        self._cursor.execute(f"DROP VIEW IF EXISTS temp.{quoted(self.name)}")
         self._remove()
-
-    def _wait(self) -> None:
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
-            writing.result()
 
     def _fit(self, incoming: Mapping[str, str]) -> None:
         # As SQL tells names apart: `Town` and `town` are one.
@@ -175,14 +155,9 @@ class Spool:
             known = there.get(name.casefold(), kind)
             if not _fits(kind, known):
                 raise LakeSchemaError(
-                    f"{self._name}: column {name!r} is {kind} in some rows and {known} in others. "
+                    f"{self.name}: column {name!r} is {kind} in some rows and {known} in others. "
                     "Remedy: CAST it to one type in the SQL"
                 )
-
-
-def _remove(writer: ThreadPoolExecutor, folder: Path) -> None:
-    writer.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _folder_of_pieces(cursor: duckdb.DuckDBPyConnection) -> Path:
@@ -219,7 +194,7 @@ class WindowWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Replace the window, unless something failed: then the transaction rolls back."""
         if kind is None and not self._spool.empty:
-            replace_from(self._transaction, self._table, self._spool.view(), self._window)
+            replace_from(self._transaction, self._table, self._spool.name, self._window)
             self._spool.drop()
 
     def add(self, rows: pl.DataFrame) -> None:
@@ -241,12 +216,11 @@ def read(
 
 def read_unchanged(
     cursor: duckdb.DuckDBPyConnection, table: Table, windows: Sequence[Window]
-) -> Generator[pl.DataFrame]:
+) -> Iterator[pl.DataFrame]:
     """As `read` of each window, in a write transaction, of a table that it has not changed itself.
 
     Handing rows over costs DuckDB several times what polars needs to read the same Parquet files. So polars reads them
-    where they say all: no row of them was deleted since, none is encrypted, and all have the table's columns. One
-    window is read while the caller works on the one before.
+    where they say all: no row of them was deleted since, none is encrypted, and all have the table's columns.
 
     Raises:
         LakeError: if the table does not exist (yet), naming it.
@@ -264,22 +238,18 @@ def read_unchanged(
         return
     rows = pl.scan_parquet([file for file, _ in files], hive_partitioning=False, glob=False)
     schema = cursor.execute(f"FROM {table.path} LIMIT 0").pl().schema
-
-    def found(window: Window) -> pl.DataFrame | None:
+    for window in windows:
         condition = [pl.col(PARTITION) >= window.start, pl.col(PARTITION) < window.end]
         if isinstance(window, Piece):
             condition.append(pl.col("_source").is_between(pl.lit(window.sources[0]), pl.lit(window.sources[1])))
             condition.append(pl.col("_row").is_between(*window.rows, closed="left"))
         try:
-            some = rows.filter(*condition).collect()
+            found = rows.filter(*condition).collect()
         except (pl.exceptions.SchemaError, pl.exceptions.ColumnNotFoundError):
-            return None  # a column was added later, or upkeep put files together
+            yield read(cursor, table, window)  # a column was added later, or upkeep put files together
+            continue
         # Those have a column more, and some types of DuckDB's are others in Parquet.
-        return _in_order(some) if some.schema == schema else None
-
-    with closing(one_ahead(partial(found, window) for window in windows)) as frames:
-        for window, frame in zip(windows, frames, strict=True):
-            yield read(cursor, table, window) if frame is None else frame
+        yield _in_order(found) if found.schema == schema else read(cursor, table, window)
 
 
 def pieces_of(cursor: duckdb.DuckDBPyConnection, table: Table, window: Window, size: int) -> list[Piece]:

@@ -17,7 +17,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from ml_assets.core.ahead import read_ahead
 from ml_assets.sources.delimited import DelimitedFile, Dialect
 from ml_assets.sources.jsonlines import JsonLinesFile
 from ml_assets.sources.names import Names
@@ -123,8 +122,8 @@ class FileReader:
         for name in files:
             with self._readable(name, part), closing(self._storage.open(name)) as raw:
                 stream = Digested(raw)
-                with self._opened(name, stream, names) as file, closing(read_ahead(file.frames())) as frames:
-                    for frame in frames:
+                with self._opened(name, stream, names) as file:
+                    for frame in file.frames():
                         yield frame.with_columns(pl.lit(name).alias("_source"))
                     digests[name] = stream.digest(BLOCK)
                     reading.digests[name] = digests[name]

@@ -36,7 +36,10 @@ read_migrations = ScriptDirectory.from_config
 
 
 def migrations_read_once(config: Config) -> ScriptDirectory:
-    """Dagster's migrations, as Alembic reads them: anew for each of a thousand databases, of which none has any."""
+    """Dagster's migrations, which Alembic reads from 80 files anew for each new database: a thousand in this suite.
+
+    All that Dagster says of them beside their place is the same each time.
+    """
     place = config.get_main_option("script_location")
     if place not in READ:
         READ[place] = read_migrations(config)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import ml_assets
 
 HEAVY = ("evidently", "fastapi", "matplotlib", "pandas", "pandera", "polars", "pyarrow", "sklearn", "skops", "sqlglot")
@@ -31,11 +33,11 @@ def test_loading_the_code_location_again_imports_no_heavy_library(tmp_path: Path
     assert loaded.isdisjoint(HEAVY)
 
 
-def test_what_is_loaded_is_not_looked_through_for_garbage_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("load", ["definitions.defs()", "runs.load_definitions(projects.load_project('house_prices'))"])
+def test_what_is_loaded_is_not_looked_through_for_garbage_again(tmp_path: Path, load: str) -> None:
     # Definitions of a process before a run, and what it loads once more: that may be let go of.
-    code = "import gc\nfrom ml_assets.runs import load_definitions\nfrom ml_assets.projects import load_project\n"
-    code += "project = load_project('house_prices')\nload_definitions(project)\nprint(gc.get_freeze_count())\n"
-    code += "load_definitions(project)\nprint(gc.get_freeze_count(), len(gc.get_objects()))"
+    code = f"import gc\nfrom ml_assets import definitions, projects, runs\n{load}\nprint(gc.get_freeze_count())\n"
+    code += f"{load}\nprint(gc.get_freeze_count(), len(gc.get_objects()))"
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "ML_ASSETS_HOME": str(tmp_path)}, capture_output=True,
         text=True, check=True,

@@ -12,7 +12,7 @@ import math
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,16 @@ from ml_assets.assets.training_set import lots_of, split_of
 from ml_assets.core.evaluation import row_losses
 from ml_assets.core.replay import History
 from ml_assets.core.tasks import as_actual, classes_of, has_label
-from ml_assets.core.training import Recipe, as_inputs, learnable, packages, pinned, predict_inputs, threads_worth
+from ml_assets.core.training import (
+    Recipe,
+    are_worth_all_cores,
+    as_inputs,
+    learnable,
+    packages,
+    pinned,
+    predict_inputs,
+    threads_worth,
+)
 from ml_assets.lake.connection import table_exists
 from ml_assets.lake.tables import LINEAGE, PARTITION, read
 from ml_assets.project import digest
@@ -155,26 +164,26 @@ def _losses(
         known[key] = recorded.judge(key, fitted, training_set, asked)
         journal.append(asdict(known[key]))
 
-    began, judging = time.monotonic(), _nothing
+    began = time.monotonic()
+    judging: Callable[[], None] | None = None
     for done, (key, training_set, start) in enumerate(left, 1):
-        with _beside(judging):
+        with _beside(judging) if judging else nullcontext():
             fitted = recorded.fit(training_set)
         # The first champion is judged on all rows: it is what never retraining comes to.
         asked = recorded.judged(start, replace(sample, near=sample.near if start > served[0] else len(served)))
         judging = partial(keep, key, fitted, training_set, asked)
         # What is worth more threads than one is done alone: it takes all cores.
-        if threads_worth(max(most, asked.rows)) > 1:
+        if are_worth_all_cores(max(most, asked.rows)):
             judging()
-            judging = _nothing
-        if done % max(1, len(left) // LINES) == 0:
+            judging = None
+        if done % max(1, len(left) // LINES) == 0 and done < len(left):
             seconds = (time.monotonic() - began) / done * (len(left) - done)
             say(f"{done} of {len(left)} fits, {seconds:.0f} s to go")
-    judging()
+    if judging:
+        judging()
+    if left:
+        say(f"{len(left)} of {len(left)} fits")
     return [known[key] for key in keys]
-
-
-def _nothing() -> None:
-    """No work."""
 
 
 @contextmanager
@@ -189,10 +198,8 @@ def _beside(work: Callable[[], None]) -> Iterator[None]:
 
     with pinned(1), warnings.catch_warnings(), ThreadPoolExecutor(max_workers=1) as other:
         done = other.submit(config_context(**get_config())(work))
-        try:
-            yield
-        finally:
-            done.result()
+        yield  # what ends the block, an interrupt say, waits for the work and is what is raised
+        done.result()
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ A column is watched by a few tests (`components`). What differs between partitio
 from history (`random_effects`), so that the size of a partition counts, and a season where history shows one: then a
 Monday is compared with Mondays.
 
-The budget of the project is shared among the tests by weight; where there are enough numbers, one test is of all of
-them `together`. A partition's surprise is the least p-value by weight;
+The budget of the project is shared among the tests by weight. A partition's surprise is the least p-value by weight;
 were all as theory has it, it would be exponential with rate one. Its rate is learnt from history, each block of
 partitions judged by what the others say, and with few partitions stays at one. The alarm's threshold follows.
 """
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING
 from ml_assets.core.components import Column, Pool, component_tests, in_order, normal_scores, unknown_rows
 from ml_assets.core.profiles import DERIVED
 from ml_assets.core.random_effects import between_partitions, has_season, rate_effect
-from ml_assets.core.together import FEWEST, Together, learn, mean_square
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,8 +49,6 @@ WEIGHTS = {
 }
 # What was never seen is told by its first rows: it needs hardly a share.
 NEVER_SEEN = 0.01
-# Where there are enough numbers, all of them together have so much of the project's budget.
-TOGETHER, TOGETHERS_SHARE = "together", 0.4
 # However slowly surprises have come, thresholds are at most so many times those of theory; and a p-value above the
 # other is no surprise at all.
 LEAST_RATE, NO_SURPRISE = 1 / 3, 0.1
@@ -64,9 +60,9 @@ class Surprise:
 
     Attributes:
         column: the column.
-        name: `location`, `spread`, `shape`, `missing`, `new_categories` or `together`.
+        name: `location`, `spread`, `shape`, `missing` or `new_categories`.
         value: in standard deviations of a row for `location` and `spread`; chi-squared per degree of freedom for
-            `shape`; the mean square of z over all numbers for `together`; the share of rows for the rest.
+            `shape`; the share of rows for the rest.
         log_p: natural logarithm of the p-value.
         threshold: `log_p` below which it alarms.
     """
@@ -101,7 +97,6 @@ class Watch:
         history: partitions that this was learnt from.
         surprises: of these, the least weighted p-value of each as the others judge it.
         columns: how each column is watched.
-        together: how far all numbers together are from the reference when nothing has happened.
     """
 
     budget: float
@@ -109,7 +104,6 @@ class Watch:
     history: int
     surprises: tuple[float, ...]
     columns: Mapping[str, Column] = field(repr=False)
-    together: Together = field(repr=False)
 
     @property
     def is_theory(self) -> bool:
@@ -152,32 +146,20 @@ def calibrate(reference: Sequence[Place], history: Sequence[Place], *, budget: f
     columns = {name: one for name, one in found.items() if one is not None}
     surprises: tuple[float, ...] = ()
     rate = 1.0
-    numbers = [name for name, one in columns.items() if one.kind == "number"]
-    together = learn(np.array([]), len(numbers), PRIOR)
     if len(history) >= LEAST_HISTORY and columns:
         held_in = {one.position for one in reference}
         least, watched = np.full(len(history), np.inf), np.zeros(len(history))
-        locations = []
         for name, one in columns.items():
             # A partition that lacks columns had fewer occasions to surprise.
             watched += [bool(name in place.profile and place.profile[name].rows) / len(columns) for place in history]
-            weights = _log_weights(one, columns)
-            crossed = _crossed(name, one, history, held_in)
-            for component, log_p in crossed.items():
+            weights = _log_weights(one, len(columns))
+            for component, log_p in _crossed(name, one, history, held_in).items():
                 least = np.fmin(least, log_p - weights[component])
-            if one.kind == "number":
-                locations.append(crossed["location"])
-        if len(numbers) >= FEWEST:
-            values = mean_square(np.stack(locations, axis=1))
-            together = learn(values, len(numbers), PRIOR)
-            by_others = [learn(np.delete(values, index), len(numbers), PRIOR) for index in range(len(values))]
-            log_p = np.array([one.log_p(value) for one, value in zip(by_others, values.tolist(), strict=True)])
-            least = np.fmin(least, log_p - math.log(TOGETHERS_SHARE))
         least = np.exp(np.minimum(least, 0.0))
         surprises = tuple(float(one) for one in least)
         rate = (PRIOR + float((least < TAIL).sum())) / (PRIOR + float((np.minimum(least, TAIL) * watched).sum()))
         rate = max(rate, LEAST_RATE)
-    return Watch(budget, rate, len(history), surprises, columns, together)
+    return Watch(budget, rate, len(history), surprises, columns)
 
 
 def judge(watch: Watch, place: Place) -> list[Surprise]:
@@ -190,7 +172,7 @@ def judge(watch: Watch, place: Place) -> list[Surprise]:
         counts = place.profile.get(name)
         if counts is None or not counts.rows or (counts.kind == "number") != (column.kind == "number"):
             continue
-        weights = _log_weights(column, watch.columns)
+        weights = _log_weights(column, len(watch.columns))
         pool, between = column.pools.get(place.position % column.period), column.between
         if pool is None:
             pool, between = column.pools[-1], column.between if column.period == 1 else column.apart
@@ -208,21 +190,7 @@ def judge(watch: Watch, place: Place) -> list[Surprise]:
             for component, (value, log_p) in tests.items()
             if not math.isnan(value[0])
         ]
-    found += _together(watch, found)
     return sorted(found, key=lambda one: one.log_p - one.threshold)
-
-
-def _together(watch: Watch, found: Sequence[Surprise]) -> list[Surprise]:
-    """The surprise of all numbers together, told of the column that has moved most."""
-    import numpy as np  # noqa: PLC0415
-
-    moved = [one for one in found if one.name == "location" and watch.columns[one.column].kind == "number"]
-    if len(moved) < FEWEST:
-        return []
-    value = float(mean_square(np.array([[one.log_p for one in moved]]))[0])
-    threshold = min(math.log(watch.threshold * TOGETHERS_SHARE), math.log(NO_SURPRISE))
-    most = min(moved, key=lambda one: one.log_p)
-    return [Surprise(most.column, TOGETHER, value, watch.together.log_p(value), threshold)]
 
 
 class Watched:
@@ -277,14 +245,12 @@ def told_of(watch: Watch) -> str:
     return f"{budget}on {watch.history} partitions of history {watch.achieved * watch.history:.0f} alarms"
 
 
-def _log_weights(column: Column, columns: Mapping[str, Column]) -> dict[str, float]:
-    """Component → logarithm of its share of the budget; those of all columns and of all together sum to one."""
-    numbers = sum(one.kind == "number" for one in columns.values())
-    left = 1 - TOGETHERS_SHARE if numbers >= FEWEST else 1.0
+def _log_weights(column: Column, columns: int) -> dict[str, float]:
+    """Component → logarithm of its share of the budget; all of all columns sum to one."""
     pool = column.pools[-1]
     seen = {"missing": pool.missing > 0, "new_categories": column.unseen[0] > 0}
     shares = {name: share if seen.get(name, True) else NEVER_SEEN for name, share in WEIGHTS[column.kind].items()}
-    return {name: math.log(share / sum(shares.values()) * left / len(columns)) for name, share in shares.items()}
+    return {name: math.log(share / sum(shares.values()) / columns) for name, share in shares.items()}
 
 
 def _watched(name: str, reference: Sequence[Place], history: Sequence[Place], period: int) -> Column | None:

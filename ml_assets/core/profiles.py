@@ -2,7 +2,7 @@
 
 Bins are chosen from the first rows that were profiled: quantiles for numbers, values for categories. Categories are
 counted by name, all of them while there are few, and the most frequent of then from when there are more.
-The SQL that counts is in `profile_sql`; the lake runs it, in one pass over the rows.
+The SQL that counts is in `profile_sql`; the lake runs it, and reads each column once.
 """
 
 from __future__ import annotations

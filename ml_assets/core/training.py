@@ -392,7 +392,12 @@ def threads_worth(rows: int) -> int:
     """How many threads so many rows are worth: one, or as many as this process may use cores."""
     from joblib import cpu_count  # noqa: PLC0415 - heed what a container may use
 
-    return 1 if rows <= ROWS_FOR_ONE_THREAD else int(os.environ.get("OMP_NUM_THREADS") or cpu_count())
+    return int(os.environ.get("OMP_NUM_THREADS") or cpu_count()) if are_worth_all_cores(rows) else 1
+
+
+def are_worth_all_cores(rows: int) -> bool:
+    """Whether so many rows are worth more than one thread, where there are more."""
+    return rows > ROWS_FOR_ONE_THREAD
 
 
 @contextmanager
@@ -445,7 +450,8 @@ def _has_values(column: pl.Series, kind: str) -> bool:
     if kind == "number":
         return bool(column.cast(pl.Float64).is_finite().any())
     if kind == "text":
-        return bool((column.str.strip_chars() != "").any())
+        # As Python's `strip` has it, to which four control characters are blanks too.
+        return bool(column.str.contains(r"[^\s\x1c-\x1f]").any())
     return column.count() > 0
 
 

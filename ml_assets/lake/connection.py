@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -162,14 +162,16 @@ class Lake:
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         self.folder.mkdir(parents=True, exist_ok=True)
-        instance = open_duckdb(temp_directory=str(self.folder / "spill"))
-        for extension in EXTENSIONS:
-            load_extension(instance, extension)
-        instance.execute(f"SET GLOBAL {ONE_STATE}")
-        if not self.catalogue.exists():
-            with self._lock():
-                self._create(instance)
-        self._attach(instance, self.catalogue)
+        with ExitStack() as failed:
+            instance = failed.enter_context(open_duckdb(temp_directory=str(self.folder / "spill")))
+            for extension in EXTENSIONS:
+                load_extension(instance, extension)
+            instance.execute(f"SET GLOBAL {ONE_STATE}")
+            if not self.catalogue.exists():
+                with self._lock():
+                    self._create(instance)
+            self._attach(instance, self.catalogue)
+            failed.pop_all()  # nothing has: it stays open
         return instance
 
     def _create(self, instance: duckdb.DuckDBPyConnection) -> None:

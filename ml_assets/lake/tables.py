@@ -133,9 +133,9 @@ class Spool:
         self._pieces += 1
         if rows.schema == self._schema:
             return  # as the piece before
-        self._schema = rows.schema
         incoming = _types(self._cursor, f"read_parquet({literal(str(file))})")
         self._fit(incoming)
+        self._schema = rows.schema
         if incoming.keys() - self._columns.keys():
             self._columns = incoming | self._columns
             files = literal(str(self._folder / "*.parquet"))
